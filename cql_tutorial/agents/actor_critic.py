@@ -1,0 +1,167 @@
+"""The parts SAC and CQL share: a tanh-Gaussian actor, an ensemble of critics, target networks, a temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..batch import Batch, as_tensor
+from ..errors import DataError
+from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
+from .base import Agent, AgentConfig, _in_range, _is_int
+
+
+class GaussianAgentPolicy:
+    """A learned tanh-Gaussian policy as a callable ``(observations, generator) -> actions`` in environment units."""
+
+    def __init__(self, agent: GaussianAgent, deterministic: bool) -> None:
+        self.agent, self.deterministic = agent, deterministic
+
+    @torch.no_grad()
+    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        if not self.deterministic:
+            return self.sample(observations, generator)[0]
+        mean = self.agent.actor(self.agent.as_observations(observations)).mean
+        return self.agent.to_environment(torch.tanh(mean))
+
+    @torch.no_grad()
+    def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Actions ``[n, A]`` in environment units and their log-density ``[n]`` on [-1, 1]^A, as the agent's own."""
+        agent = self.agent
+        distribution = agent.actor(agent.as_observations(observations))
+        noise = torch.randn(distribution.mean.shape, generator=generator, dtype=agent.dtype, device=agent.device)
+        drawn = distribution.sample(noise)
+        return agent.to_environment(drawn.actions), drawn.log_prob
+
+    @torch.no_grad()
+    def distribution(self, observations: Tensor) -> TanhGaussian:
+        """Mean and log-standard deviation before the tanh, on [-1, 1]^A."""
+        return self.agent.actor(self.agent.as_observations(observations))
+
+
+class GaussianAgent(Agent):
+    """An agent whose policy is a tanh-Gaussian network."""
+
+    def _build_actor(self, lr: float) -> None:
+        config = self.config
+        sizes = [config.state_dim, *[config.hidden_dim] * config.hidden_layers, 2 * config.action_dim]
+        self.actor = GaussianPolicy(sizes, generator=self._init_generator).to(self.device, self.dtype)
+        self.modules["actor"] = self.actor
+        self.add_optimizer("actor", list(self.actor.parameters()), lr)
+
+    def policy(self, deterministic: bool = False) -> GaussianAgentPolicy:
+        """The learned policy, stochastic unless ``deterministic`` (then the squashed mean)."""
+        return GaussianAgentPolicy(self, deterministic)
+
+    @torch.no_grad()
+    def log_prob(self, observations: Any, actions: Any) -> Tensor:
+        """Log-density on [-1, 1]^A of actions given in environment units: ``[n, S], [n, A] -> [n]``, nats."""
+        unit = self.to_unit(as_tensor(actions).to(self.device, self.dtype))
+        return self.actor(self.as_observations(observations)).log_prob(pre_tanh_of(unit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCriticConfig(AgentConfig):
+    """Settings of the agents with critics.
+
+    ``alpha`` is SAC's temperature (its first value when ``auto_alpha``); ``target_entropy`` None means -A, the usual
+    choice. ``backup_entropy`` subtracts temperature * log pi in the Bellman target. ``initial_value`` is the critics'
+    last bias: mean reward / (1 - discount) saves the time that bootstrapping takes to get there.
+    """
+
+    n_critics: int = 2
+    critic_lr: float = 3e-4
+    actor_lr: float = 1e-4
+    temperature_lr: float = 3e-4
+    alpha: float = 0.2
+    auto_alpha: bool = True
+    target_entropy: float | None = None
+    tau: float = 0.005
+    backup_entropy: bool = False
+    initial_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("n_critics", _is_int(self.n_critics) and self.n_critics >= 1, "a whole number of at least 1")
+        self.require("tau", _in_range(self.tau, 0, 1) and self.tau > 0, "a number in (0, 1]")
+        self.require_positive("critic_lr", "actor_lr", "temperature_lr")
+        if self.auto_alpha:
+            self.require_positive("alpha")
+        self.require("alpha", _in_range(self.alpha, 0, math.inf), "a number >= 0")
+
+
+class ActorCritic(GaussianAgent):
+    """Networks and the steps that SAC and CQL have in common; each agent's own `update` shows their order."""
+
+    config: Any
+
+    def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
+        super().__init__(config)
+        c = self.config
+        sizes = [c.state_dim + c.action_dim, *[c.hidden_dim] * c.hidden_layers, 1]
+        self.critic = Critic(sizes, c.n_critics, c.initial_value, self._init_generator).to(self.device, self.dtype)
+        self.target_critic = Critic(sizes, c.n_critics).to(self.device, self.dtype).requires_grad_(False)
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.modules |= {"critic": self.critic, "target_critic": self.target_critic}
+        self.add_optimizer("critic", list(self.critic.parameters()), c.critic_lr)
+        self._build_actor(c.actor_lr)
+        self.target_entropy = -float(c.action_dim) if c.target_entropy is None else c.target_entropy
+        if c.auto_alpha:
+            self.log_temperature = self.learned_number("log_temperature", math.log(c.alpha))
+            self.add_optimizer("temperature", [self.log_temperature], c.temperature_lr)
+
+    def learned_number(self, name: str, value: float) -> Tensor:
+        """A single trainable number that is saved with the agent."""
+        number = torch.full((), value, dtype=self.dtype, device=self.device, requires_grad=True)
+        self.parameters[name] = number
+        return number
+
+    @property
+    def temperature(self) -> Tensor:
+        """SAC's temperature, a 0-d tensor without gradient."""
+        if self.config.auto_alpha:
+            return self.log_temperature.detach().exp()
+        return torch.full((), self.config.alpha, dtype=self.dtype, device=self.device)
+
+    @torch.no_grad()
+    def bellman_target(self, batch: Batch, next_policy: TanhGaussian, noise: Tensor) -> Tensor:
+        """``r + discount (1 - termination) (min_j Q'_j(s', a') [- temperature log pi(a'|s')])``, ``[B]``."""
+        sample = next_policy.sample(noise)
+        next_values = self.target_critic(batch.next_observations, sample.actions).amin(0)
+        if self.config.backup_entropy:
+            next_values = next_values - self.temperature * sample.log_prob
+        return losses.td_target(batch.rewards, batch.terminations, next_values, self.config.discount)
+
+    def update_actor(self, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
+        """One step of the policy against the critics as they are now, then one of the temperature."""
+        sample = self.actor(batch.observations).sample(noise)
+        q_min = self.critic(batch.observations, sample.actions).amin(0)
+        temperature = self.temperature
+        loss = losses.actor_loss(sample.log_prob, q_min, temperature)
+        self.step("actor", loss)
+        if self.config.auto_alpha:
+            self.step(
+                "temperature", losses.temperature_loss(self.log_temperature, sample.log_prob, self.target_entropy)
+            )
+        entropy = -sample.log_prob.detach().mean()
+        return {"policy_loss": loss.detach(), "entropy": entropy, "temperature": temperature, "alpha": temperature}
+
+    @torch.no_grad()
+    def update_target(self) -> None:
+        """Move the target critics a step ``tau`` towards the critics."""
+        torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), self.config.tau)
+
+    @torch.no_grad()
+    def q_values(self, observations: Any, actions: Any) -> Tensor:
+        """Every critic's value of actions in environment units: ``[n, S], [n, A] -> [E, n]``."""
+        unit = as_tensor(actions).to(self.device, self.dtype)
+        if unit.dim() != 2 or unit.shape[1] != self.config.action_dim:
+            expected = f"shape [n, {self.config.action_dim}]"
+            raise DataError("actions", f"shape {list(unit.shape)}", expected, "match the agent's action_dim.")
+        return self.critic(self.as_observations(observations), self.to_unit(unit))

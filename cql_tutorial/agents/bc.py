@@ -1,0 +1,56 @@
+"""Behaviour cloning: maximum likelihood of the logged actions; %BC clones the best share of the episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from .. import losses
+from ..batch import Noise
+from ..networks import pre_tanh_of
+from .actor_critic import GaussianAgent
+from .base import AgentConfig, _in_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class BCConfig(AgentConfig):
+    """``top_fraction`` below 1 is %BC: `prepare_dataset` keeps that share of whole episodes, by return."""
+
+    actor_lr: float = 1e-3
+    top_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive("actor_lr")
+        self.require("top_fraction", _in_range(self.top_fraction, 0, 1) and self.top_fraction > 0, "a share in (0, 1]")
+
+
+class BCAgent(GaussianAgent):
+    """Clones the behaviour policy: minimises ``-E log pi(a|s)`` of a tanh-Gaussian policy over the logged actions."""
+
+    name = "bc"
+    config_class = BCConfig
+    config: BCConfig
+
+    def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
+        super().__init__(config)
+        self._build_actor(self.config.actor_lr)
+
+    def prepare_dataset(self, dataset: Any) -> Any:
+        """The data that `fit` trains on: the best ``top_fraction`` of episodes (all of them by default)."""
+        return dataset if self.config.top_fraction == 1.0 else dataset.top_episodes(self.config.top_fraction)
+
+    def draw_noise(self, batch_size: int) -> Noise:
+        """Behaviour cloning uses no random numbers."""
+        return Noise()
+
+    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
+        """One step of the policy; metrics are 0-d tensors on the device."""
+        batch = self.prepare(batch)
+        log_prob = self.actor(batch.observations).log_prob(pre_tanh_of(batch.actions))
+        loss = losses.behaviour_cloning_loss(log_prob)
+        self.step("actor", loss)
+        return {"policy_loss": loss.detach()}

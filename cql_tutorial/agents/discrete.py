@@ -1,0 +1,208 @@
+"""Agents for a finite number of actions: CQL with the exact logsumexp, its naive DQN twin, behaviour cloning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import losses
+from ..batch import Noise, as_tensor
+from ..networks import EnsembleMLP
+from .base import Agent, AgentConfig, _in_range, _is_int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteCQLConfig(AgentConfig):
+    """Settings of the discrete agents; ``action_dim`` is the number of actions.
+
+    ``double_q`` picks the next action with the critic and values it with the target critic; ``n_critics`` above 1
+    takes the minimum over the target critics.
+    """
+
+    cql_alpha: float = 1.0
+    n_critics: int = 1
+    double_q: bool = True
+    critic_lr: float = 3e-4
+    tau: float = 0.005
+    initial_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("cql_alpha", _in_range(self.cql_alpha, 0, math.inf), "a number >= 0")
+        self.require("n_critics", _is_int(self.n_critics) and self.n_critics >= 1, "a whole number of at least 1")
+        self.require("tau", _in_range(self.tau, 0, 1) and self.tau > 0, "a number in (0, 1]")
+        self.require_positive("critic_lr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DQNConfig(DiscreteCQLConfig):
+    """The naive twin: the same update with ``cql_alpha`` 0."""
+
+    cql_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("cql_alpha", self.cql_alpha == 0, "0 (DQN has no penalty; use discrete-cql)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteBCConfig(AgentConfig):
+    """Settings of discrete behaviour cloning; ``action_dim`` is the number of actions."""
+
+    actor_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive("actor_lr")
+
+
+class DiscretePolicy:
+    """A policy given by scores ``[n, actions]``: their argmax, or a draw from their softmax."""
+
+    def __init__(self, agent: DiscreteAgent, deterministic: bool) -> None:
+        self.agent, self.deterministic = agent, deterministic
+
+    @torch.no_grad()
+    def probabilities(self, observations: Tensor) -> Tensor:
+        """``[n, S] -> [n, actions]``."""
+        scores = self.agent.scores(self.agent.as_observations(observations))
+        if self.deterministic:
+            return F.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
+        return torch.softmax(scores, -1)
+
+    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        probabilities = self.probabilities(observations)
+        if self.deterministic:
+            return probabilities.argmax(-1)
+        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+
+    def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Actions ``[n]`` and their log-probability ``[n]``."""
+        probabilities = self.probabilities(observations)
+        actions = torch.multinomial(probabilities, 1, generator=generator)
+        return actions.squeeze(-1), probabilities.gather(1, actions).squeeze(-1).log()
+
+
+class DiscreteAgent(Agent):
+    """An agent over ``action_dim`` actions whose policy comes from one score an action."""
+
+    discrete = True
+
+    def build(self, name: str, ensemble: int, initial_value: float | None = None) -> EnsembleMLP:
+        """A network from observations to one number an action."""
+        config = self.config
+        sizes = [config.state_dim, *[config.hidden_dim] * config.hidden_layers, config.action_dim]
+        network = EnsembleMLP(sizes, ensemble, initial_value, self._init_generator).to(self.device, self.dtype)
+        self.modules[name] = network
+        return network
+
+    def scores(self, observations: Tensor) -> Tensor:
+        """What the policy ranks actions by: ``[n, S] -> [n, actions]``."""
+        raise NotImplementedError
+
+    def draw_noise(self, batch_size: int) -> Noise:
+        """The discrete updates use no random numbers."""
+        return Noise()
+
+    def policy(self, deterministic: bool = False) -> DiscretePolicy:
+        """The learned policy; stochastic means softmax of the scores."""
+        return DiscretePolicy(self, deterministic)
+
+
+class DiscreteCQLAgent(DiscreteAgent):
+    """CQL(H) with the logsumexp over all actions, on (double) DQN. Source: Kumar et al. 2020, Eq. 4.
+
+    Its policy is the argmax of the mean critic, which is the policy its Bellman target evaluates.
+    """
+
+    name = "discrete-cql"
+    config_class = DiscreteCQLConfig
+    config: DiscreteCQLConfig
+
+    def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
+        super().__init__(config)
+        self.critic = self.build("critic", self.config.n_critics, self.config.initial_value)
+        self.target_critic = self.build("target_critic", self.config.n_critics).requires_grad_(False)
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.add_optimizer("critic", list(self.critic.parameters()), self.config.critic_lr)
+
+    def policy(self, deterministic: bool = True) -> DiscretePolicy:
+        """The greedy policy; ``deterministic=False`` gives softmax(Q), the one that CQL(H)'s penalty assumes."""
+        return DiscretePolicy(self, deterministic)
+
+    def scores(self, observations: Tensor) -> Tensor:
+        return self.critic(observations).mean(0)
+
+    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
+        """One step of the critics and their targets; metrics are 0-d tensors on the device."""
+        batch = self.prepare(batch)
+        config = self.config
+        with torch.no_grad():
+            next_targets = self.target_critic(batch.next_observations)
+            chooser = self.critic(batch.next_observations) if config.double_q else next_targets
+            best = chooser.mean(0).argmax(-1, keepdim=True)
+            next_values = next_targets.gather(-1, best.expand(config.n_critics, -1, -1)).squeeze(-1).amin(0)
+            target = losses.td_target(batch.rewards, batch.terminations, next_values, config.discount)
+
+        q_all = self.critic(batch.observations)  # [E, B, actions]
+        q_data = q_all.gather(-1, batch.actions[:, None].expand(config.n_critics, -1, -1)).squeeze(-1)
+        td_loss = losses.td_loss(q_data, target)
+        # Every action is a candidate of the uniform proposal, so the log-mean estimate is exact.
+        log_density = torch.full_like(q_all[0], -math.log(config.action_dim))
+        penalty = losses.cql_penalty(q_all, log_density, q_data)
+        self.step("critic", (td_loss + config.cql_alpha * penalty).sum())
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), config.tau)
+
+        cql_loss = penalty.detach().mean()
+        return {
+            "cql_loss": cql_loss,
+            "cql_gap": cql_loss - math.log(config.action_dim),
+            "q_value": q_data.detach().mean(),
+            "td_loss": td_loss.detach().mean(),
+            "cql_alpha": torch.full((), config.cql_alpha, dtype=self.dtype, device=self.device),
+        }
+
+    @torch.no_grad()
+    def q_values(self, observations: Any, actions: Any) -> Tensor:
+        """Every critic's value of the given actions: ``[n, S], [n] -> [E, n]``."""
+        index = as_tensor(actions).to(self.device).long()
+        q_all = self.critic(self.as_observations(observations))
+        return q_all.gather(-1, index[:, None].expand(self.config.n_critics, -1, -1)).squeeze(-1)
+
+
+class DQNAgent(DiscreteCQLAgent):
+    """The naive twin of `DiscreteCQLAgent`: no penalty."""
+
+    name = "dqn"
+    config_class = DQNConfig
+
+
+class DiscreteBCAgent(DiscreteAgent):
+    """Clones the behaviour policy: minimises the cross-entropy of the logged actions under a softmax policy."""
+
+    name = "discrete-bc"
+    config_class = DiscreteBCConfig
+    config: DiscreteBCConfig
+
+    def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
+        super().__init__(config)
+        self.actor = self.build("actor", 1)
+        self.add_optimizer("actor", list(self.actor.parameters()), self.config.actor_lr)
+
+    def scores(self, observations: Tensor) -> Tensor:
+        return self.actor(observations).squeeze(0)
+
+    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
+        """One step of the policy; metrics are 0-d tensors on the device."""
+        batch = self.prepare(batch)
+        log_prob = torch.log_softmax(self.scores(batch.observations), -1)
+        loss = losses.behaviour_cloning_loss(log_prob.gather(1, batch.actions[:, None]))
+        self.step("actor", loss)
+        return {"policy_loss": loss.detach()}

@@ -1,0 +1,89 @@
+"""`Batch` (what an update reads) and `Noise` (every random number it uses)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import DataError
+
+REQUIRED = ("observations", "actions", "rewards", "next_observations", "terminations")
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A tensor as it is, anything else as a CPU tensor (even where another default device is set)."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+
+
+@dataclass(frozen=True)
+class Batch(Mapping[str, Tensor]):
+    """B transitions, in the environment's own units.
+
+    Shapes: ``observations [B, S]``, ``actions [B, A]`` (``[B]`` integers for discrete agents), ``rewards [B]``,
+    ``next_observations [B, S]``, ``terminations [B]`` (bool, or float 0/1). A termination ends the task and cuts
+    the bootstrap; a truncation only ends the recording and is therefore not part of a batch.
+    ``returns_to_go [B]`` is read by Cal-QL alone.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminations: Tensor
+    returns_to_go: Tensor | None = None
+
+    @classmethod
+    def of(cls, source: Mapping[str, Any]) -> Batch:
+        """Take the known keys of any mapping of arrays or tensors; other keys are ignored.
+
+        Raises ``DataError`` that names a missing key.
+        """
+        if isinstance(source, Batch):
+            return source
+        missing = [key for key in REQUIRED if key not in source]
+        if missing:
+            raise DataError(
+                f"batch[{missing[0]!r}]", f"no such key among {sorted(map(str, source))}", f"the keys {list(REQUIRED)}",
+                "rename your arrays to the Gymnasium/Minari terms above.",
+            )  # fmt: skip
+        keys = [*REQUIRED, *(["returns_to_go"] if source.get("returns_to_go") is not None else [])]
+        return cls(**{key: as_tensor(source[key]) for key in keys})
+
+    def __getitem__(self, key: str) -> Tensor:
+        value = getattr(self, key, None) if key in _FIELDS else None
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in _FIELDS if getattr(self, name) is not None)
+
+    def __len__(self) -> int:  # the number of keys, as Mapping asks; `size` is the number of transitions
+        return sum(1 for _ in self)
+
+    @property
+    def size(self) -> int:
+        """Number of transitions B."""
+        return self.rewards.shape[0]
+
+
+_FIELDS = tuple(field.name for field in fields(Batch))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Every random number of one update; the seam through which two implementations are held equal.
+
+    ``uniform [B, N, A]`` lies strictly inside (-1, 1) and is itself a proposal; ``policy`` and ``next_policy``
+    ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. Unused ones are None.
+    """
+
+    target: Tensor | None = None
+    actor: Tensor | None = None
+    uniform: Tensor | None = None
+    policy: Tensor | None = None
+    next_policy: Tensor | None = None

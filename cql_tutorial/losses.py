@@ -1,0 +1,125 @@
+"""Every equation of the course as a pure function of tensors.
+
+Letters in shapes: E critics, B transitions, K candidate actions, A action dimensions.
+"CQL" is Kumar et al. 2020 (arXiv 2006.04779), "SAC" is Haarnoja et al. 2018 (arXiv 1812.05905).
+The critics minimise ``sum_j mean (Q_j - y)^2 + cql_alpha * penalty_j``; there is no 1/2 in front of the squared
+error, so the paper's alpha is half of ours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOG_2 = math.log(2.0)
+
+
+# ---------------------------------------------------------------- the conservative penalty
+def log_partition(q_values: Tensor, log_density: Tensor, dim: int = -1) -> Tensor:
+    """Estimate log of the integral of exp Q over actions by importance sampling.
+
+    ``log (1/K) sum_k exp(Q(a_k)) / q(a_k)`` with ``a_k ~ q``; the mean inside the log is unbiased, the log is low.
+
+    Args:
+        q_values: ``[..., K]`` values at the candidates (``K`` along ``dim``).
+        log_density: log q of each candidate on [-1, 1]^A, nats; broadcasts against ``q_values``.
+
+    Source: CQL, Appendix F, with a mean where the paper's code has a sum (a constant, log K).
+    """
+    weighted = q_values - log_density
+    return torch.logsumexp(weighted, dim) - math.log(weighted.shape[dim])
+
+
+def cql_penalty(q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """The CQL(H) penalty of each critic, in the log-mean form: ``E_s [log_partition - Q(s, a_data)]``.
+
+    Args:
+        q_candidates: ``[E, B, K]``; log_density: ``[B, K]``; q_data: ``[E, B]``. Returns ``[E]``.
+        A Q that is flat in the action gives A log 2. Its gradient is softmax(Q - log q) on the candidates, minus one
+        on the data action.
+
+    Source: CQL, Eq. 4.
+    """
+    assert q_candidates.shape[:2] == q_data.shape, "q_candidates [E, B, K] and q_data [E, B] must agree in E and B"
+    assert log_density.shape[-1] == q_candidates.shape[-1], "one log-density for each candidate"
+    return (log_partition(q_candidates, log_density) - q_data).mean(-1)
+
+
+def normalised_gap(penalty: Tensor, action_dim: int) -> Tensor:
+    """The CQL gap: the penalty minus A log 2, so that a flat Q gives 0.
+
+    It cannot be pushed below -KL(behaviour || uniform) on average: that floor is what a Lagrange target must respect.
+    """
+    return penalty - action_dim * LOG_2
+
+
+def normalised_target(raw: float, action_dim: int, n_candidates: int) -> float:
+    """Convert a Lagrange target for the raw log-sum form (peers' code) to one for the CQL gap.
+
+    ``raw - A log 2 - log K``: a raw 5 is +0.91 at A = 1 and -2.56 at A = 6 with K = 30 candidates in all.
+    """
+    return raw - action_dim * LOG_2 - math.log(n_candidates)
+
+
+def uniform_log_density(action_dim: int) -> float:
+    """Log-density of the uniform distribution on [-1, 1]^A: ``-A log 2``."""
+    return -action_dim * LOG_2
+
+
+def mixture_log_density(log_densities: Tensor) -> Tensor:
+    """Log-density of the equal mixture of P proposals, ``log (1/P) sum_p q_p(a_k)``: ``[P, ..., K] -> [..., K]``.
+
+    With these weights every candidate counts as drawn from the mixture (the balance heuristic), which stays accurate
+    where a sharp policy never samples its own tail. Source: Veach and Guibas 1995.
+    """
+    return torch.logsumexp(log_densities, 0) - math.log(log_densities.shape[0])
+
+
+def multiplier_loss(log_multiplier: Tensor, gap: Tensor, target: float) -> Tensor:
+    """Dual ascent on the multiplier: ``-log m * (mean_j gap_j - target)``; the gap is a constant here.
+
+    The multiplier rises while the CQL gap exceeds the target. The logarithm is the dual variable (an exponentiated
+    gradient), so that a small multiplier climbs back as fast as a large one falls. Source: CQL, Appendix F.
+    """
+    return -log_multiplier * (gap.detach().mean() - target)
+
+
+# ---------------------------------------------------------------- temporal differences and SAC
+def td_target(rewards: Tensor, terminations: Tensor, next_values: Tensor, discount: float) -> Tensor:
+    """The Bellman target ``r + discount * (1 - termination) * V(s')``, all ``[B]``; a truncation does not cut it."""
+    return rewards + discount * (1.0 - terminations) * next_values
+
+
+def td_loss(q_values: Tensor, target: Tensor) -> Tensor:
+    """Mean squared Bellman error of each critic: ``[E, B], [B] -> [E]``; the target is a constant."""
+    return (q_values - target.detach()).square().mean(-1)
+
+
+def actor_loss(log_prob: Tensor, q_min: Tensor, temperature: Tensor | float) -> Tensor:
+    """The policy's loss ``E [temperature * log pi(a|s) - min_j Q_j(s, a)]`` with a reparameterised; SAC, Eq. 7."""
+    return (temperature * log_prob - q_min).mean()
+
+
+def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
+    """``-log T * E [log pi + target_entropy]``: T rises while the entropy is below its target; SAC, Eq. 18."""
+    return -log_temperature * (log_prob.detach().mean() + target_entropy)
+
+
+def behaviour_cloning_loss(log_prob: Tensor) -> Tensor:
+    """Negative mean log-likelihood of the logged actions, nats: ``[B] -> []``."""
+    return -log_prob.mean()
+
+
+# ---------------------------------------------------------------- the tanh-Gaussian policy
+def tanh_gaussian_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Log-density of ``a = tanh(u)``, ``u ~ Normal(mean, std)``, summed over the A dimensions: ``[..., A] -> [...]``.
+
+    ``log N(u) - log (1 - tanh(u)^2)``, the second term in the form ``2 (log 2 - u - softplus(-2u))``, which stays
+    finite where 1 - tanh(u)^2 rounds to 0. It needs the kept ``u``, not ``atanh`` of a rounded action.
+    """
+    normal = -0.5 * ((pre_tanh - mean) * torch.exp(-log_std)).square() - log_std - 0.5 * math.log(2.0 * math.pi)
+    log_jacobian = 2.0 * (LOG_2 - pre_tanh - F.softplus(-2.0 * pre_tanh))
+    return (normal - log_jacobian).sum(-1)

@@ -1,0 +1,204 @@
+"""`fit`: exact resume after a kill at any moment, history, evaluation, checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cql_tutorial import History, OfflineDataset, fit, make_agent
+from cql_tutorial.agents.base import read_tensors
+from cql_tutorial.errors import CheckpointError, ConfigError, DataError, DivergedError
+
+torch.set_num_threads(1)
+SMALL = {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 2, "device": "cpu"}
+
+
+def make_dataset(rows: int = 300, seed: int = 0, scale: float = 1.0) -> OfflineDataset:
+    g = torch.Generator().manual_seed(seed)
+    observations, next_observations = torch.randn(2, rows, 3, generator=g)
+    actions = scale * (2 * torch.rand(rows, 2, generator=g) - 1)
+    rewards, terminations = torch.randn(rows, generator=g), torch.rand(rows, generator=g) < 0.05
+    return OfflineDataset.from_arrays(
+        observations, actions, rewards, next_observations, terminations, action_low=-scale, action_high=scale
+    )
+
+
+RUN = """
+    import os, signal, sys
+    import torch
+    torch.set_num_threads(1)
+    sys.path.insert(0, {tests!r})
+    from test_training import SMALL, make_dataset
+    from cql_tutorial import fit, make_agent
+    import cql_tutorial.agents.base as base
+
+    if {die_in_save}:
+        real_replace, count = os.replace, 0
+        def replace(source, target):
+            global count
+            count += 1
+            if count == {die_in_save}:          # the temporary file is written, the rename never happens
+                with open(source, "r+b") as file:
+                    file.truncate(os.path.getsize(source) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            real_replace(source, target)
+        base.os.replace = replace
+    agent = make_agent("cql-lagrange", {{**SMALL, "cql_target_action_gap": 0.0}})
+    evaluate = lambda agent: {{"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}}
+    print("ready", flush=True)
+    fit(agent, make_dataset(), 600, batch_size=16, seed=3, log_every=37, evaluate=evaluate, eval_every=50,
+        checkpoint={path!r}, checkpoint_every=25, progress=False)
+    print("done", flush=True)
+"""
+
+
+def start(path: Path, die_in_save: int = 0) -> subprocess.Popen[str]:
+    code = textwrap.dedent(RUN).format(tests=str(Path(__file__).parent), path=str(path), die_in_save=die_in_save)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[Any]]:
+    tensors, header = read_tensors(path)
+    training = json.loads(header.pop("training"))
+    return tensors, header, [training["rows"], training["step"], training["run"]]
+
+
+def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.safetensors"
+    process = start(whole)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    training_began = time.perf_counter()
+    assert process.wait() == 0
+    training_seconds = time.perf_counter() - training_began
+
+    broken = tmp_path / "broken.safetensors"
+    rng = random.Random(0)
+    for kill in range(5):
+        process = start(broken, die_in_save=3 if kill == 2 else 0)  # the third dies while a checkpoint is written
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        if kill != 2:
+            time.sleep(rng.uniform(0.02, 0.12) * training_seconds)
+            process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        if kill == 2:
+            assert os.path.exists(f"{broken}.tmp")
+        if broken.exists():
+            assert outcome(broken)[2][1] < 600
+    process = start(broken)
+    assert process.wait() == 0
+
+    tensors, header, rest = outcome(whole)
+    again, header_again, rest_again = outcome(broken)
+    assert header == header_again and rest == rest_again and rest[1] == 600
+    assert tensors.keys() == again.keys()
+    assert all(torch.equal(tensors[key], again[key]) for key in tensors)
+
+
+def test_history_holds_the_mean_of_each_metric(tmp_path: Path) -> None:
+    dataset, agent, twin = make_dataset(), make_agent("sac", SMALL_SAC), make_agent("sac", SMALL_SAC)
+    history = fit(agent, dataset, 25, batch_size=16, seed=1, log_every=10, progress=False)
+    rows = [{k: float(v) for k, v in twin.update(batch).items()} for batch in dataset.batches(25, 16, 1)]
+    assert history["step"] == [10, 20, 25] and len(history) == 3
+    for first, last, row in ((0, 10, 0), (10, 20, 1), (20, 25, 2)):
+        expected = sum(r["td_loss"] for r in rows[first:last]) / (last - first)
+        assert history["td_loss"][row] == pytest.approx(expected, rel=1e-5)
+    history.to_csv(tmp_path / "history.csv")
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    assert lines[0].startswith("step,q_value") and len(lines) == 4
+    with pytest.raises(KeyError, match="td_loss"):
+        history["loss"]
+    assert history.last("q_value") == history["q_value"][-1] and "3 rows" in repr(history)
+    assert History().rows == []
+
+
+SMALL_SAC = {key: value for key, value in SMALL.items() if key != "cql_n_actions"}
+
+
+def test_evaluation_does_not_disturb_training() -> None:
+    def run(**settings: Any) -> torch.Tensor:
+        agent = make_agent("cql", SMALL)
+        fit(agent, make_dataset(), 20, batch_size=16, log_every=5, progress=False, **settings)
+        return torch.cat([p.detach().flatten() for p in agent.critic.parameters()])
+
+    def evaluate(agent: Any) -> dict[str, float]:
+        agent.policy(deterministic=False)(torch.zeros(5, 3), torch.Generator().manual_seed(0))
+        return {"probe": 1.0}
+
+    assert torch.equal(run(), run(evaluate=evaluate, eval_every=3))
+
+
+def test_a_checkpoint_can_be_extended_and_is_an_agent(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    long, short = make_agent("cql", SMALL), make_agent("cql", SMALL)
+    options: dict[str, Any] = {"batch_size": 16, "log_every": 10, "progress": False}
+    fit(long, make_dataset(), 40, **options)
+    fit(short, make_dataset(), 20, checkpoint=path, **options)
+    other = make_agent("cql", SMALL)
+    history = fit(other, make_dataset(), 40, checkpoint=path, **options)
+    assert history["step"] == [10, 20, 30, 40]
+    assert all(torch.equal(value, other.state()[key]) for key, value in long.state().items())
+    loaded = type(long).load(path, device="cpu")
+    assert all(torch.equal(value, loaded.state()[key]) for key, value in long.state().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"seed": 9}, "seed"), ({"batch_size": 8}, "batch_size"), ({"rows": 299}, "data"), ({"tau": 0.1}, "tau")],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    path = tmp_path / "run.safetensors"
+    fit(make_agent("cql", SMALL), make_dataset(), 5, batch_size=16, checkpoint=path, progress=False)
+    content = path.read_bytes()
+    agent = make_agent("cql", {**SMALL, **({"tau": change["tau"]} if "tau" in change else {})})
+    options = {"batch_size": 16, **{k: v for k, v in change.items() if k in ("seed", "batch_size")}}
+    with pytest.raises(CheckpointError, match=says):
+        fit(agent, make_dataset(change.get("rows", 300)), 10, checkpoint=path, progress=False, **options)
+    assert path.read_bytes() == content
+    fit(agent, make_dataset(change.get("rows", 300)), 6, checkpoint=path, resume=False, progress=False, **options)
+    make_agent("cql", SMALL).save(path)
+    with pytest.raises(CheckpointError, match="without its training run"):
+        fit(make_agent("cql", SMALL), make_dataset(), 5, checkpoint=path, progress=False)
+
+
+def test_clear_errors_before_training() -> None:
+    with pytest.raises(ConfigError, match="action_high"):
+        fit(make_agent("cql", SMALL), make_dataset(scale=2.0), 5, progress=False)
+    with pytest.raises(DataError, match="state_dim"):
+        fit(make_agent("cql", {**SMALL, "state_dim": 4}), make_dataset(), 5, progress=False)
+    with pytest.raises(ConfigError, match="steps"):
+        fit(make_agent("cql", SMALL), make_dataset(), 0, progress=False)
+    with pytest.raises(DataError, match="integers"):
+        fit(make_agent("dqn", SMALL_SAC), make_dataset(), 5, progress=False)
+
+
+def test_divergence_is_named() -> None:
+    agent = make_agent("sac", SMALL_SAC)
+    with torch.no_grad():
+        agent.critic.biases[-1].fill_(float("nan"))
+    with pytest.raises(DivergedError, match="update 5"):
+        fit(agent, make_dataset(), 10, batch_size=16, log_every=5, progress=False)
+
+
+def test_percent_bc_trains_on_the_best_episodes_alone() -> None:
+    g = torch.Generator().manual_seed(0)
+    observations = torch.randn(400, 3, generator=g)
+    good = torch.arange(400) >= 300  # the last 25 % of the episodes of 10 rows
+    actions = torch.where(good[:, None], 0.6, -0.6).expand(400, 2).contiguous()
+    ends = torch.arange(400) % 10 == 9
+    dataset = OfflineDataset.from_arrays(observations, actions, good.float(), observations, ends)
+    for fraction, expected in ((0.25, 0.6), (1.0, -0.3)):
+        agent = make_agent("bc", {**SMALL_SAC, "top_fraction": fraction, "actor_lr": 1e-2})
+        fit(agent, dataset, 300, batch_size=64, progress=False)
+        assert float(torch.as_tensor(agent.act(torch.zeros(3))).mean()) == pytest.approx(expected, abs=0.35)
+        assert (float(agent.act(torch.zeros(3)).mean()) > 0.5) is (fraction == 0.25)
