@@ -116,9 +116,9 @@ def record(
     return dataset_of(world, {key: value[:steps] for key, value in columns.items()}, id=id)
 
 
-def dataset_of(world: World, columns: Mapping[str, Tensor], *, id: str) -> OfflineDataset:
+def dataset_of(world: World, recorded: Mapping[str, Tensor], *, id: str) -> OfflineDataset:
     """A data set of recorded columns with the world's action bounds; the last row, if unfinished, is truncated."""
-    columns = {key: value.clone() for key, value in columns.items() if key != "episode_starts"}
+    columns: dict[str, Any] = {key: value.clone() for key, value in recorded.items() if key != "episode_starts"}
     if not columns["terminations"][-1]:
         columns["truncations"][-1] = True
     bounds = {"n_actions": world.action_dim} if world.discrete else {

@@ -73,6 +73,7 @@ class ActorCriticConfig(AgentConfig):
     ``alpha`` is SAC's temperature (its first value when ``auto_alpha``); ``target_entropy`` None means -A, the usual
     choice. ``backup_entropy`` subtracts temperature * log pi in the Bellman target. ``initial_value`` is the critics'
     last bias: mean reward / (1 - discount) saves the time that bootstrapping takes to get there.
+    ``critic_weight_decay`` is L2 on the critics' parameters: shrinkage alone, the control of "CQL helps".
     """
 
     n_critics: int = 2
@@ -85,6 +86,7 @@ class ActorCriticConfig(AgentConfig):
     tau: float = 0.005
     backup_entropy: bool = False
     initial_value: float = 0.0
+    critic_weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,6 +95,7 @@ class ActorCriticConfig(AgentConfig):
         self.require_positive("critic_lr", "actor_lr", "temperature_lr")
         if self.auto_alpha:
             self.require_positive("alpha")
+        self.require("critic_weight_decay", _in_range(self.critic_weight_decay, 0, math.inf), "a number >= 0")
         self.require("alpha", _in_range(self.alpha, 0, math.inf), "a number >= 0")
 
 
@@ -109,7 +112,7 @@ class ActorCritic(GaussianAgent):
         self.target_critic = Critic(sizes, c.n_critics).to(self.device, self.dtype).requires_grad_(False)
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.modules |= {"critic": self.critic, "target_critic": self.target_critic}
-        self.add_optimizer("critic", list(self.critic.parameters()), c.critic_lr)
+        self.add_optimizer("critic", list(self.critic.parameters()), c.critic_lr, c.critic_weight_decay)
         self._build_actor(c.actor_lr)
         self.target_entropy = -float(c.action_dim) if c.target_entropy is None else c.target_entropy
         if c.auto_alpha:

@@ -157,9 +157,9 @@ class Agent:
         """Standard normal numbers from the agent's own generator, on its device."""
         return torch.randn(shape, generator=self.generator, dtype=self.dtype, device=self.device)
 
-    def add_optimizer(self, name: str, parameters: list[Tensor], lr: float) -> None:
+    def add_optimizer(self, name: str, parameters: list[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         """An Adam whose state exists from the start, so that loading copies in place and no step reads the host."""
-        optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
+        optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         for parameter in parameters:
             optimizer.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=self.device),

@@ -1,0 +1,77 @@
+# Two commands matter: `make lab` opens the course, `make test` runs everything CI runs. `make` alone lists all.
+# Every target makes .venv itself when it is missing or when the lock changed.
+#
+#   PYTHON        the Python to build .venv with (default: the first of python3.11, python3, python that runs)
+#   TORCH_ARGS    further arguments of `pip install torch==...`, for example the index of PyTorch's CPU builds
+#   JUPYTER_ARGS  further arguments of JupyterLab, for example JUPYTER_ARGS="--port 9999"
+#   PYTEST_ARGS   further arguments of pytest
+
+PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+TORCH := $(shell grep '^torch==' requirements.txt)
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export JUPYTER_ARGS
+
+# The stamp holds the folder .venv was made for: it does not work after the checkout has been moved or renamed.
+ifneq ($(wildcard $(STAMP)),)
+ifneq ($(shell cat $(STAMP)),$(CURDIR))
+MOVED := moved
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test data results reset setup lint doctor clean $(MOVED)
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+lab: $(STAMP) ## open the course: copies of the notebooks in my_work/, in JupyterLab
+	@$(BIN)/python notebooks/workspace.py lab
+
+# One pytest run for units and notebooks, so that its last line counts everything. One thread per worker: two workers
+# share the cores. loadfile keeps the cells of a notebook on one worker and in order.
+test: lint ## run all that CI runs: style, types, unit tests, every notebook
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
+	    --nbval-cell-timeout=120 tests notebooks $(PYTEST_ARGS)
+
+data: $(STAMP) ## make the data sets again from scratch
+	@$(BIN)/python data/make_data.py
+
+results: $(STAMP) ## measure the result tables again (hours)
+	@$(BIN)/python data/make_results.py
+
+reset: $(STAMP) ## renew one chapter in my_work/, keeping yours as a backup: make reset CHAPTER=04
+	@$(BIN)/python notebooks/workspace.py reset "$(CHAPTER)"
+
+setup: $(STAMP) ## make .venv and stop
+
+lint: $(STAMP) ## style and types only
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+
+doctor: $(STAMP) ## say whether this machine is ready, and how to mend what is not
+	@$(BIN)/python -m cql_tutorial.doctor
+
+clean: ## remove .venv and caches; my_work/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './my_work/*' -prune -exec rm -rf {} +
+
+# A .venv that was moved, or whose Python is gone, is made anew. torch goes first and alone: see requirements.txt.
+$(STAMP): requirements.txt pyproject.toml $(MOVED)
+	@test -n "$(PYTHON)" || { echo "No Python found. Install 3.11, or name one: make lab PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) notebooks/workspace.py check-python
+	@echo "Setting up $(VENV); the first time this takes some minutes and some gigabytes, most of it for torch"
+	@test -z "$(MOVED)" && $(BIN)/python -c "" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "  1/3 $(TORCH)"
+	@$(BIN)/python -m pip install --quiet $(TORCH) $(TORCH_ARGS)
+	@echo "  2/3 everything else, as locked in requirements.txt"
+	@$(BIN)/python -m pip install --quiet -r requirements.txt
+	@echo "  3/3 this project"
+	@rm -rf cql_tutorial.egg-info # an old one here would hide what is installed
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check --quiet || { echo "The packages do not fit together (above): make clean, then again"; exit 1; }
+	@$(BIN)/python -m jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" \
+	    >$(VENV)/labextension.log 2>&1 || echo "  (JupyterLab may ask once whether to fetch its news: see $(VENV)/labextension.log)"
+	@echo "$(CURDIR)" > $@

@@ -1,0 +1,124 @@
+"""Worlds with finitely many states, whose values are one linear solve away; and the cliff grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .base import World, require, uniform
+
+
+@dataclass(eq=False, kw_only=True)
+class TabularWorld(World):
+    """S states, given by tables in float64 on the CPU; states and observations are one-hot rows ``[n, S]``.
+
+    ``transitions [S, A, S]`` holds probabilities, ``transition_rewards [S, A, S]`` the reward of each transition,
+    ``expected_rewards [S, A]`` its mean, ``terminal_states [S]`` bool; a terminal state keeps to itself at reward 0.
+    Subclasses call ``set_tables``; ``TabularWorld.from_tables`` makes one from your own tables.
+    """
+
+    name: ClassVar[str] = "tabular"
+    discrete: ClassVar[bool] = True
+    terminates: ClassVar[bool] = True
+
+    def set_tables(
+        self, transitions: Tensor, rewards: Tensor, terminal_states: Tensor | Sequence[bool], start_state: int = 0
+    ) -> None:
+        """Set the tables; rewards are ``[S, A]`` or ``[S, A, S]``. ``ConfigError`` names the first bad row."""
+        n_states, n_actions = transitions.shape[:2]
+        terminal = torch.as_tensor(terminal_states, dtype=torch.bool)
+        table = torch.as_tensor(transitions, dtype=torch.float64).clone()
+        table[terminal] = torch.eye(n_states, dtype=torch.float64)[terminal][:, None]
+        bad = ((table.sum(-1) - 1).abs() > 1e-6) | (table < 0).any(-1)
+        if bad.any():
+            row = tuple(bad.nonzero()[0].tolist())
+            expected = "non-negative probabilities that sum to 1"
+            raise ConfigError(f"transitions{list(row)}", f"a row that sums to {float(table[row].sum()):.6g}", expected)
+        payoff = torch.as_tensor(rewards, dtype=torch.float64)
+        payoff = (payoff[..., None] if payoff.dim() == 2 else payoff).expand_as(table).clone()
+        payoff[terminal] = 0.0
+        self.transitions, self.transition_rewards, self.terminal_states = table, payoff, terminal
+        self.expected_rewards = (table * payoff).sum(-1)
+        self.start_state = start_state
+        possible = payoff[(table > 0) & ~terminal[:, None, None]]
+        self.reward_low, self.reward_high = float(possible.min()), float(possible.max())
+        self.observation_dim, self.action_dim = n_states, n_actions
+        self.observation_high = [1.0] * n_states
+
+    @classmethod
+    def from_tables(
+        cls,
+        transitions: Tensor,
+        rewards: Tensor,
+        terminal_states: Tensor | Sequence[bool],
+        start_state: int = 0,
+        **settings: Any,
+    ) -> TabularWorld:
+        """A world from tables ``[S, A, S]``, ``[S, A]`` or ``[S, A, S]``, and ``[S]``."""
+        world = cls(**settings)
+        world.set_tables(transitions, rewards, terminal_states, start_state)
+        return world
+
+    def one_hot(self, indices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """State numbers ``[n]`` to one-hot rows ``[n, S]``."""
+        return torch.nn.functional.one_hot(indices, self.observation_dim).to(dtype)
+
+    def reset(self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        device = "cpu" if generator is None else generator.device
+        return self.one_hot(torch.full((n,), self.start_state, device=device), dtype)
+
+    def step(
+        self, states: Tensor, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        actions, here = self.check_actions(states, actions).to(states.device), states.argmax(-1)
+        cdf = self.transitions.to(states.device)[here, actions].cumsum(-1)
+        u = uniform(0.0, 1.0, len(here), 1, generator=generator, dtype=torch.float64, device=states.device)
+        # scaled by the last entry: rounding must not leave a sliver above the cumulative sum
+        there = torch.searchsorted(cdf, u * cdf[:, -1:], right=True)[:, 0].clamp(max=self.observation_dim - 1)
+        rewards = self.transition_rewards.to(states.device)[here, actions, there]
+        ended = self.terminal_states.to(states.device)[there]
+        return self.one_hot(there, states.dtype), rewards.to(states.dtype), ended
+
+
+@dataclass(eq=False, kw_only=True)
+class Gridworld(TabularWorld):
+    """The cliff: walk from the lower left to the lower right corner along an edge that ends the episode.
+
+    Actions 0-3 are up, right, down, left; with probability ``slip`` the move is replaced by one of the four drawn
+    uniformly (so the chosen one keeps ``1 - slip + slip / 4``); a move off the grid stays. Entering the goal pays
+    ``goal_reward`` and entering a cliff cell ``cliff_reward``, both end the episode; any other step pays
+    ``step_reward``. State number = row * ``size`` + column. Optimum from the start 4.240, uniform actions -7.708.
+    """
+
+    discount: float = 0.95
+    horizon: int = 200
+    size: int = 8
+    slip: float = 0.1
+    goal_reward: float = 10.0
+    cliff_reward: float = -10.0
+    step_reward: float = -0.1
+    name: ClassVar[str] = "gridworld"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.size >= 3, "gridworld.size", self.size, "a whole number >= 3")
+        require(0.0 <= self.slip <= 1.0, "gridworld.slip", self.slip, "a probability in [0, 1]")
+        n = self.size
+        self.cliff, self.goal = list(range(n * (n - 1) + 1, n * n - 1)), n * n - 1
+        rows, columns = torch.arange(n * n) // n, torch.arange(n * n) % n
+        transitions = torch.full((n * n, 4, n * n), 0.0, dtype=torch.float64)
+        for move, (down, right) in enumerate([(-1, 0), (0, 1), (1, 0), (0, -1)]):
+            target = (rows + down).clamp(0, n - 1) * n + (columns + right).clamp(0, n - 1)
+            for action in range(4):
+                chance = self.slip / 4 + (1 - self.slip) * (move == action)
+                transitions[torch.arange(n * n), action, target] += chance
+        rewards = torch.full_like(transitions, self.step_reward)
+        rewards[:, :, self.cliff], rewards[:, :, self.goal] = self.cliff_reward, self.goal_reward
+        terminal = torch.zeros(n * n, dtype=torch.bool)
+        terminal[[*self.cliff, self.goal]] = True
+        self.set_tables(transitions, rewards, terminal, start_state=n * (n - 1))

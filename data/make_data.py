@@ -1,0 +1,209 @@
+"""Make every data set of the course again from scratch: `make data` (about two minutes on one core).
+
+The same seeds on the same machine and versions give the same files bit for bit; another processor or torch version
+may round differently, and online training then ends elsewhere. The data sheet records what made the committed files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cql_tutorial import OfflineDataset, __version__, load_agent, load_dataset
+from cql_tutorial.collect import dataset_of, record, train_online
+from cql_tutorial.evaluation import evaluate_policy
+from cql_tutorial.truth import optimal_q
+from cql_tutorial.worlds import Gridworld, Maze, Pendulum
+from cql_tutorial.worlds.base import UniformPolicy, World
+from cql_tutorial.worlds.maze import stitching_episodes
+
+HERE = Path(__file__).resolve().parent
+POLICIES = HERE / "policies"
+ONLINE_SEED, ONLINE_STEPS, SNAPSHOT_EVERY = 1, 8000, 250
+ONLINE = {"hidden_dim": 64, "discount": 0.95, "critic_lr": 1e-3, "actor_lr": 1e-3, "temperature_lr": 1e-3, "tau": 0.02}
+
+
+def train_behaviour() -> None:
+    """Online SAC on Pendulum; keeps the expert (its end), the medium policy and what was seen until the latter.
+
+    Medium is the snapshot whose stochastic return comes nearest to half-way between random and expert.
+    """
+    world = Pendulum()
+    print(f"online SAC on Pendulum, {ONLINE_STEPS} steps, seed {ONLINE_SEED}")
+    run = train_online(
+        world, ONLINE, ONLINE_STEPS, seed=ONLINE_SEED, snapshots=range(500, ONLINE_STEPS + 1, SNAPSHOT_EVERY)
+    )
+    returns = {step: float(evaluate_policy(world, agent.policy(), 500).mean()) for step, agent in run.snapshots.items()}
+    random = float(evaluate_policy(world, UniformPolicy(world), 500).mean())
+    half_way = (random + returns[ONLINE_STEPS]) / 2
+    medium = min(returns, key=lambda step: abs(returns[step] - half_way))
+    POLICIES.mkdir(exist_ok=True)
+    run.snapshots[medium].save(POLICIES / "pendulum-medium.safetensors")
+    run.agent.save(POLICIES / "pendulum-expert.safetensors")
+    replay = dataset_of(world, {key: value[:medium] for key, value in run.replay.items()}, id="replay")
+    facts = {
+        "medium_step": medium,
+        "returns": {"random": random, "medium": returns[medium], "expert": returns[ONLINE_STEPS]},
+    }
+    (POLICIES / "pendulum.json").write_text(
+        json.dumps({"online": ONLINE, "seed": ONLINE_SEED, **facts}, indent=1) + "\n"
+    )
+    write(SHEETS["pendulum/replay-v0"], replay)
+
+
+def pendulum(policy: str, steps: int, seed: int) -> OfflineDataset:
+    """Whole episodes of a stored behaviour policy ("medium", "expert") or of uniform actions ("random")."""
+    world = Pendulum()
+    if policy == "random":
+        return record(world, UniformPolicy(world), steps, seed=seed)
+    return record(world, load_agent(POLICIES / f"pendulum-{policy}.safetensors", "cpu").policy(), steps, seed=seed)
+
+
+def maze(seed: int) -> OfflineDataset:
+    """The stitching maze: 120 left-arm episodes that turn down, 40 right-arm episodes that turn up to the goal."""
+    world = Maze()
+    return dataset_of(world, stitching_episodes(world, generator=torch.Generator().manual_seed(seed)), id="maze")
+
+
+class EpsilonGreedy:
+    """The optimal gridworld action, or with probability epsilon any of the four."""
+
+    def __init__(self, world: Gridworld, epsilon: float) -> None:
+        best = optimal_q(world).argmax(-1)
+        self.table = torch.full((len(best), world.action_dim), epsilon / world.action_dim)
+        self.table[torch.arange(len(best)), best] += 1 - epsilon
+
+    def probabilities(self, observations: torch.Tensor) -> torch.Tensor:
+        return self.table.to(observations.dtype)[observations.argmax(-1)]
+
+    def __call__(self, observations: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return torch.multinomial(self.probabilities(observations), 1, generator=generator).squeeze(-1)
+
+
+def gridworld(epsilon: float, steps: int, seed: int) -> OfflineDataset:
+    """Episodes of the epsilon-greedy optimal policy in the cliff gridworld."""
+    world = Gridworld()
+    return record(world, EpsilonGreedy(world, epsilon), steps, seed=seed)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is said of a data set: id, how it was made, and the function that makes it (None: by online training)."""
+
+    id: str
+    how: str
+    world: Callable[[], World]
+    make: Callable[[], OfflineDataset] | None
+
+
+SHEETS = {
+    sheet.id: sheet
+    for sheet in (
+        Sheet("pendulum/replay-v0", "all that online SAC saw until the medium snapshot, in order", Pendulum, None),
+        Sheet("pendulum/random-10k-v0", "uniform torques, seed 100", Pendulum, lambda: pendulum("random", 10_000, 100)),
+        Sheet("pendulum/medium-10k-v0", "the stochastic medium policy, seed 200", Pendulum,
+              lambda: pendulum("medium", 10_000, 200)),
+        *(Sheet(f"pendulum/medium-10k-draw{k}-v0", f"the same policy, a further draw, seed {200 + k}", Pendulum,
+                lambda k=k: pendulum("medium", 10_000, 200 + k)) for k in (1, 2, 3)),
+        Sheet("pendulum/expert-1k-v0", "the stochastic expert policy, seed 300", Pendulum,
+              lambda: pendulum("expert", 1_000, 300)),
+        Sheet("maze/stitch-8k-v0", "scripts: left arm then down (120 episodes), right arm then up (40), seed 400", Maze,
+              lambda: maze(400)),
+        Sheet("gridworld/epsilon30-2k-v0", "optimal actions, 30 % uniform ones, seed 500", Gridworld,
+              lambda: gridworld(0.3, 2_000, 500)),
+    )
+}  # fmt: skip
+
+
+def write(sheet: Sheet, dataset: OfflineDataset) -> None:
+    """Store a data set in Minari's format under its id."""
+    print(f"  {sheet.id}: {len(dataset)} transitions")
+    dataset.to_minari(
+        sheet.id, HERE, description=sheet.how, author="The cql-tutorial authors", overwrite=True,
+        extra={"world": sheet.world().name, "made_by": f"cql-tutorial {__version__}, make data"},
+    )  # fmt: skip
+
+
+def files() -> list[Path]:
+    """Every file that `make data` writes, apart from the sheet and the checksums."""
+    return sorted(p for p in HERE.rglob("*") if p.suffix in (".hdf5", ".safetensors") or p.name == "pendulum.json")
+
+
+def write_sheets() -> None:
+    """Measure each stored set and write DATASHEET.md and SHA256SUMS."""
+    import gymnasium
+    import minari
+
+    machine = f"Python {platform.python_version()}, torch {torch.__version__.split('+')[0]}, "
+    machine += (
+        f"gymnasium {gymnasium.__version__}, minari {minari.__version__}, {platform.system()} {platform.machine()}"
+    )
+    facts = json.loads((POLICIES / "pendulum.json").read_text())
+    lines = [
+        "# Data sheet",
+        "",
+        "Made by `make data` (`data/make_data.py`); read with `cql_tutorial.load_dataset(id)` or with Minari after",
+        "`MINARI_DATASETS_PATH=data`. Checksums: `cd data && sha256sum -c SHA256SUMS`. Licence: MIT, like the code.",
+        f"Versions: {machine}.",
+        "",
+        f"Behaviour on Pendulum: one online SAC run of this package (seed {ONLINE_SEED}, {ONLINE_STEPS} steps,",
+        f"`{json.dumps(ONLINE)}`).",
+        f"*Expert* is its end. *Medium* is its snapshot at step {facts['medium_step']}: of those taken every",
+        f"{SNAPSHOT_EVERY} steps, the one whose stochastic return is nearest to half-way between random and expert.",
+        "Both policies are in `policies/`, so that the behaviour's true values can be computed.",
+        "",
+        "| id | how | transitions | episodes | length | return: mean (min to max) | terminations | truncations |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for sheet in SHEETS.values():
+        data = load_dataset(HERE / sheet.id)
+        returns, lengths = data.episode_returns(), data.episode_lengths()
+        length = (
+            f"{int(lengths.min())}"
+            if lengths.min() == lengths.max()
+            else f"{int(lengths.min())} to {int(lengths.max())}"
+        )
+        spread = f"{float(returns.mean()):.1f} ({float(returns.min()):.1f} to {float(returns.max()):.1f})"
+        lines.append(
+            f"| `{sheet.id}` | {sheet.how} | {len(data)} | {len(returns)} | {length} | {spread} | "
+            f"{int(data.terminations.sum())} | {int(data.truncations.sum())} |"
+        )
+    lines += [
+        "",
+        "Returns are undiscounted sums of an episode; one cut short by the end of the recording is counted as it is.",
+        "",
+    ]
+    (HERE / "DATASHEET.md").write_text("\n".join(lines))
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(HERE).as_posix()}" for path in files()]
+    (HERE / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+    print(f"{len(sums)} files, {sum(path.stat().st_size for path in files()) / 1e6:.2f} MB")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see --help."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", metavar="ID", choices=[*SHEETS, "policies"], help="make this one alone (policies: the online run)"
+    )
+    only: Any = parser.parse_args(arguments).only
+    torch.set_num_threads(1)  # so that the order of sums, and with it every bit, does not depend on the machine's cores
+    if only in (None, "policies", "pendulum/replay-v0"):
+        train_behaviour()
+    for sheet in SHEETS.values():
+        if sheet.make is not None and only in (None, sheet.id):
+            write(sheet, sheet.make())
+    write_sheets()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

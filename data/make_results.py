@@ -1,0 +1,390 @@
+"""Measure the headline tables: `make results` (about an hour on two cores; resumes where it stopped).
+
+Every run is one row of `data/results/<table>.csv`, written as soon as it is measured; a run whose row is there is not
+run again. `cql_alpha` is chosen on the rows with split "tune" (their own data draws and seeds) and reported on the
+rows with split "report". `--minutes` stops after a while, `--table` limits to one table, `--show` only prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cql_tutorial import History, OfflineDataset, __version__, fit, load_agent, load_dataset, make_agent
+from cql_tutorial.collect import dataset_of, record
+from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score, t_interval
+from cql_tutorial.worlds import Maze, Pendulum
+from cql_tutorial.worlds.base import UniformPolicy, World
+from cql_tutorial.worlds.maze import stitching_behaviour, stitching_episodes
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+COLUMNS = [
+    "task", "algorithm", "cql_alpha", "split", "draw", "seed", "return", "normalised", "success", "predicted", "true",
+    "true_half_width", "estimation_error", "share_over", "share_impossible", "cql_gap", "multiplier", "seconds",
+    "settings",
+]  # fmt: skip
+MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+SIGNATURE_ALPHA = 10.0  # the one that the tuning draws choose
+
+# Common to both tasks; from the traps of the field: a last bias of mean reward / (1 - discount) and tau 0.02, without
+# which an under-trained critic looks like an over-estimating one; no entropy in the backup, so that Q estimates Q^pi.
+NETWORK = {"hidden_dim": 64, "discount": 0.95, "device": "cpu"}
+CRITIC = {"critic_lr": 1e-3, "tau": 0.02, "alpha": 0.1, "temperature_lr": 3e-3, "backup_entropy": False}
+CQL = {**CRITIC, "cql_n_actions": 5}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a row of a table."""
+
+    task: str
+    algorithm: str
+    draw: int
+    seed: int
+    split: str
+    steps: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells two rows apart."""
+        alpha = self.settings.get("cql_alpha", "")
+        return (self.task, self.algorithm, str(alpha), self.split, str(self.draw), str(self.seed))
+
+
+# ---------------------------------------------------------------- tasks
+def maze_data(draw: int) -> OfflineDataset:
+    """The stitching maze's log, drawn anew for each seed."""
+    world = Maze()
+    return dataset_of(
+        world, stitching_episodes(world, generator=torch.Generator().manual_seed(draw)), id=f"draw {draw}"
+    )
+
+
+def pendulum_data(draw: int) -> OfflineDataset:
+    """Draws 0 to 3 are the shipped medium sets; others are recorded from the same policy."""
+    if draw < 4:
+        return load_dataset("pendulum/medium-10k-v0" if draw == 0 else f"pendulum/medium-10k-draw{draw}-v0")
+    policy = load_agent(HERE / "policies" / "pendulum-medium.safetensors", "cpu").policy()
+    return record(Pendulum(), policy, 10_000, seed=draw, id=f"draw {draw}")
+
+
+def maze_references() -> tuple[float, float]:
+    """Return of uniform actions, and of the script that walks from the left arm straight to the goal at full speed."""
+    world = Maze()
+    straight = stitching_behaviour("left", "up", speed=1.0, noise=0.0, half_width=world.half_width)
+    return tuple(float(evaluate_policy(world, p, 300).mean()) for p in (UniformPolicy(world), straight))  # type: ignore[return-value]
+
+
+def pendulum_references() -> tuple[float, float]:
+    """Return of uniform torques and of the online expert's mean action."""
+    world = Pendulum()
+    expert = load_agent(HERE / "policies" / "pendulum-expert.safetensors", "cpu").policy(deterministic=True)
+    return tuple(float(evaluate_policy(world, p, 500).mean()) for p in (UniformPolicy(world), expert))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A table of results: the world, its data by draw, its references for the normalised score, its runs."""
+
+    world: Callable[[], World]
+    data: Callable[[int], OfflineDataset]
+    references: Callable[[], tuple[float, float]]
+    starts: int
+    jobs: Callable[[], Iterator[Job]]
+
+
+def maze_jobs() -> Iterator[Job]:
+    """BC, %BC, SAC, SAC with weight decay (control) and CQL at four alphas; a data draw a seed."""
+    lr = {"actor_lr": 1e-3}
+    for split, draws in (("tune", (2000, 2001, 2002)), ("report", (1000, 1001, 1002, 1003, 1004))):
+        for draw in draws:
+            run = {"task": "maze", "draw": draw, "seed": draw, "split": split, "steps": 2000}
+            for alpha in MAZE_ALPHAS:
+                yield Job(algorithm="cql", settings={**CQL, **lr, "cql_alpha": alpha}, **run)
+            if split == "report":
+                yield Job(algorithm="bc", settings=lr, **run)
+                yield Job(algorithm="bc-25%", settings={**lr, "top_fraction": 0.25}, **run)
+                yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
+                yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
+
+
+def pendulum_jobs() -> Iterator[Job]:
+    """SAC, SAC with weight decay (control), CQL at six alphas and BC on medium data: four draws, three seeds each."""
+    lr = {"actor_lr": 5e-4}
+    for split, draws, seeds in (("tune", (900, 901), (10, 11)), ("report", (0, 1, 2, 3), (0, 1, 2))):
+        for seed in seeds:
+            for draw in draws:
+                run = {"task": "pendulum-medium", "draw": draw, "seed": seed, "split": split, "steps": 4000}
+                for alpha in PENDULUM_ALPHAS:
+                    yield Job(algorithm="cql", settings={**CQL, **lr, "cql_alpha": alpha}, **run)
+                if split == "report":
+                    yield Job(algorithm="bc", settings={"actor_lr": 1e-3}, **run)
+                    yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
+                    yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
+
+
+def lagrange_jobs() -> Iterator[Job]:
+    """The multiplier holds the CQL gap at -0.5 on Pendulum medium: five seeds, 8,000 updates."""
+    settings = {**CQL, "actor_lr": 5e-4, "cql_alpha": 1.0, "cql_target_action_gap": -0.5}
+    for seed in range(5):
+        yield Job("lagrange", "cql-lagrange", draw=0, seed=seed, split="report", steps=8000, settings=settings)
+
+
+TASKS = {
+    "maze": Task(Maze, maze_data, maze_references, 300, maze_jobs),
+    "pendulum-medium": Task(Pendulum, pendulum_data, pendulum_references, 500, pendulum_jobs),
+    "lagrange": Task(Pendulum, pendulum_data, pendulum_references, 500, lagrange_jobs),
+}
+
+
+# ---------------------------------------------------------------- one run
+def measure(job: Job, references: tuple[float, float]) -> dict[str, Any]:
+    """Train one agent and measure it on states common to all runs of its task."""
+    torch.set_num_threads(1)
+    task = TASKS[job.task]
+    world, data = task.world(), task.data(job.draw)
+    name = job.algorithm.split("-")[0] if job.algorithm != "cql-lagrange" else job.algorithm
+    settings = {**NETWORK, **job.settings}
+    if name != "bc":
+        settings["initial_value"] = float(data.rewards.mean()) / (1 - settings["discount"])
+    bounds = {"action_low": data.action_low, "action_high": data.action_high}
+    dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim, "seed": job.seed}
+    agent = make_agent(name, {**dims, **bounds, **settings})
+    history = fit(agent, data, job.steps, batch_size=64, seed=job.seed, log_every=1000, progress=False)
+    row = Evaluator(world, data, n_starts=task.starts)(agent)
+    if job.task == "maze":
+        returns = evaluate_policy(world, agent.policy(deterministic=True), task.starts)
+        row["success"] = float((returns > 0).double().mean())
+    if name == "cql-lagrange":
+        row |= {"cql_gap": history.last("cql_gap"), "multiplier": history.last("cql_alpha")}
+    return {
+        "task": job.task, "algorithm": job.algorithm, "cql_alpha": job.settings.get("cql_alpha", ""),
+        "split": job.split, "draw": job.draw, "seed": job.seed, **{k: v for k, v in row.items() if k in COLUMNS},
+        "normalised": normalised_score(row["return"], *references), "seconds": round(history.seconds, 2),
+        "settings": json.dumps({"steps": job.steps, "batch_size": 64, **settings}),
+    }  # fmt: skip
+
+
+SIGNATURE_COLUMNS = ["algorithm", "seed", "step", "return", "predicted", "predicted_p90", "true", "true_half_width",
+                     "estimation_error", "share_over", "share_impossible"]  # fmt: skip
+
+
+def measure_signature(algorithm: str, seed: int) -> list[dict[str, Any]]:
+    """Prediction and truth along one run on the first Pendulum medium set: a row every 250 updates."""
+    torch.set_num_threads(1)
+    world, data = Pendulum(), pendulum_data(0)
+    settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": SIGNATURE_ALPHA} if algorithm == "cql" else {})
+    dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0, "seed": seed}
+    initial = float(data.rewards.mean()) / (1 - NETWORK["discount"])
+    agent = make_agent(algorithm, {**dims, **NETWORK, **settings, "initial_value": initial})
+    history = fit(agent, data, 4000, batch_size=64, seed=seed, log_every=4000, evaluate=Evaluator(world, data),
+                  eval_every=250, progress=False)  # fmt: skip
+    rows = [row for row in history.rows if "predicted" in row]
+    return [{"algorithm": algorithm, "seed": seed, **{k: row[k] for k in SIGNATURE_COLUMNS[2:]}} for row in rows]
+
+
+def signature(processes: int) -> None:
+    """The README's picture: three seeds of offline SAC and of CQL, prediction beside truth."""
+    from cql_tutorial.figures import prediction_and_truth
+
+    path = RESULTS / "signature.csv"
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    wanted = [(algorithm, seed) for algorithm in ("sac", "cql") for seed in range(3)]
+    missing = [key for key in wanted if key not in {(row["algorithm"], int(row["seed"])) for row in rows}]
+    if missing:
+        print(f"signature: {len(missing)} runs", flush=True)
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for new in pool.map(measure_signature, *zip(*missing, strict=True)):
+                rows += [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in new]
+        temporary = path.with_suffix(".csv.tmp")
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, SIGNATURE_COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(path)
+    numbers = [{k: float(v) for k, v in row.items() if k != "algorithm"} | {"name": row["algorithm"]} for row in rows]
+    labels = {"sac": "offline SAC (no penalty)", "cql": f"CQL, cql_alpha = {SIGNATURE_ALPHA:g}"}
+    runs = {
+        label: [History([r for r in numbers if (r["name"], r["seed"]) == (name, seed)]) for seed in range(3)]  # type: ignore[misc]
+        for name, label in labels.items()
+    }
+    figure = prediction_and_truth(runs)
+    figure.savefig(RESULTS / "signature.png", dpi=110)
+    print(figure)
+
+
+def read(table: str) -> list[dict[str, str]]:
+    """Rows of a table as they were written."""
+    path = RESULTS / f"{table}.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write(table: str, rows: list[dict[str, Any]]) -> None:
+    """Write a whole table to a temporary file and rename it, in the order of the jobs."""
+    order = {job.key: i for i, job in enumerate(TASKS[table].jobs())}
+    rows = sorted(rows, key=lambda row: order.get(key_of(row), len(order)))
+    path = RESULTS / f"{table}.csv"
+    temporary = path.with_suffix(".csv.tmp")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    temporary.replace(path)
+
+
+def key_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """The key of a row, equal to that of its job."""
+    return tuple(str(row[name]) for name in COLUMNS[:6])
+
+
+def run(table: str, processes: int, deadline: float) -> bool:
+    """Measure the missing rows of a table; False if time ran out first."""
+    done = {key_of(row): row for row in read(table)}
+    missing = [job for job in TASKS[table].jobs() if job.key not in done]
+    print(f"{table}: {len(done)} rows are there, {len(missing)} to measure", flush=True)
+    if not missing:
+        return True
+    references, waiting, running = TASKS[table].references(), iter(missing), set()
+    # "spawn": a forked child of a process that has run torch can hang in its thread pool.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        left = len(missing)
+        while left:
+            while len(running) < processes and time.monotonic() < deadline and (job := next(waiting, None)) is not None:
+                running.add(pool.submit(measure, job, references))
+            if not running:
+                print("time is up; run again to go on", flush=True)
+                return False
+            finished: set[Future[dict[str, Any]]]
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                row = future.result()
+                done[key_of(row)] = row
+                write(table, list(done.values()))
+                left -= 1
+                error = f", estimation error {row['estimation_error']:+.1f}" if "estimation_error" in row else ""
+                print(f"  {' '.join(key_of(row))}: return {row['return']:.1f}{error} ({row['seconds']} s)", flush=True)
+    return True
+
+
+# ---------------------------------------------------------------- tables
+def chosen_alpha(table: str) -> str:
+    """The alpha with the best mean return over the tuning rows."""
+    rows = [row for row in read(table) if row["split"] == "tune"]
+    alphas = sorted({row["cql_alpha"] for row in rows}, key=float)
+    return max(alphas, key=lambda a: t_interval([float(r["return"]) for r in rows if r["cql_alpha"] == a])[0])
+
+
+def by_draw(rows: list[dict[str, str]], column: str) -> list[list[float]]:
+    """The values of a column, a list for each data draw."""
+    return [
+        [float(row[column]) for row in rows if row["draw"] == draw]
+        for draw in sorted({r["draw"] for r in rows}, key=int)
+    ]
+
+
+def interval(draws: list[list[float]], form: str) -> str:
+    """Mean and t-interval over the draws' means: the draw, not the training seed, is the unit that varies most."""
+    mean, half = t_interval([sum(values) / len(values) for values in draws])
+    return f"{mean:{form}} ± {half:{form.lstrip('+')}}"
+
+
+def markdown(table: str) -> list[str]:
+    """The table of one task: every run, and the interval over draws."""
+    rows = [row for row in read(table) if row["split"] == "report"]
+    tuned = chosen_alpha(table) if table != "lagrange" else ""
+    groups = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
+    rank = {"bc": 0, "bc-25%": 1, "sac": 2, "sac-decay": 3}
+    groups.sort(key=lambda g: (rank.get(g[0], 4), float(g[1] or 0)))
+    columns = [("return", ".1f")] + ([("success", ".2f")] if table == "maze" else []) + [("estimation_error", "+.1f")]
+    columns += [("cql_gap", "+.3f"), ("multiplier", ".2f")] if table == "lagrange" else [("share_impossible", ".2f")]
+    listed = ("return", "cql_gap")  # these columns are followed by every run
+    heads = [
+        f"{c} | each {'run' if table == 'lagrange' else 'draw: its seeds'}" if c in listed else c for c, _ in columns
+    ]
+    lines = [f"| algorithm | {' | '.join(heads)} |"]
+    lines.append("|" + "---|" * (lines[0].count("|") - 1))
+    for algorithm, alpha in groups:
+        mine = [row for row in rows if (row["algorithm"], row["cql_alpha"]) == (algorithm, alpha)]
+        label = (
+            algorithm + (f" {alpha}" if algorithm == "cql" else "") + (" (tuned)" if alpha and alpha == tuned else "")
+        )
+        cells = [label]
+        for column, form in columns:
+            if not mine[0][column]:
+                cells.append("")
+                continue
+            values = by_draw(mine, column) if table != "lagrange" else [[float(row[column])] for row in mine]
+            cells.append(interval(values, form))
+            if column in listed:
+                cells.append("; ".join(" ".join(f"{v:{form}}" for v in draw) for draw in values))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def write_sheet() -> None:
+    """The data sheet of the results: how they were made, the tables, and what each column means."""
+    versions = (
+        f"cql-tutorial {__version__}, torch {torch.__version__.split('+')[0]}, {platform.system()} {platform.machine()}"
+    )
+    lines = [
+        "# Results",
+        "",
+        "Made by `make results` (`data/make_results.py`), a row a run in the CSV files.",
+        f"{versions}, {date.today()}.",
+        "",
+        "- *Return*: deterministic policy on start states common to all runs.",
+        "- *Estimation error*: min over the critics minus Q^pi (Monte-Carlo, 4 rollouts) of the stochastic policy at",
+        "  its own actions in 200 common states.",
+        "- *Share impossible*: predictions above the first reward plus the best reward for ever after.",
+        "- ±: 95 % t-interval over data draws (each draw the mean of its seeds); every run is listed beside it.",
+        "- *Tuned*: the alpha with the best return on other draws and seeds.",
+    ]
+    for table in TASKS:
+        if read(table):
+            lines += ["", f"## {table}", "", *markdown(table)]
+    text = "\n".join(lines) + "\n"
+    (RESULTS / "README.md").write_text(text)
+    print(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; see --help."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", choices=[*TASKS, "signature"], help="this table alone")
+    parser.add_argument("--minutes", type=float, default=55, help="start no run after this many minutes (default 55)")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default 2)")
+    parser.add_argument("--show", action="store_true", help="print the tables from the rows that are there")
+    options = parser.parse_args(arguments)
+    RESULTS.mkdir(exist_ok=True)
+    deadline = time.monotonic() + 60 * options.minutes
+    tables = [] if options.show else [options.table] if options.table else list(TASKS)
+    complete = all(run(table, options.processes, deadline) for table in tables if table != "signature")
+    if options.table in (None, "signature") and not options.show and time.monotonic() < deadline:
+        signature(options.processes)
+    write_sheet()
+    return 0 if complete else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

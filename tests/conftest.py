@@ -1,0 +1,21 @@
+"""What every test shares: one thread (workers run side by side), no data sets of the user's, reproducible examples."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+import hypothesis
+import pytest
+import torch
+
+torch.set_num_threads(1)
+hypothesis.settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("course")
+
+
+@pytest.fixture(autouse=True)
+def _only_our_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the checkout's data sets and those they make, never the ones this user happens to have."""
+    monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
