@@ -73,12 +73,15 @@ class Maze(World):
         return states, rewards, torch.zeros_like(rewards, dtype=torch.bool)
 
 
-def stitching_behaviour(arm: str, turn: str, speed: float = 0.6, noise: float = 0.2, half_width: float = 0.2) -> Policy:
+def stitching_behaviour(
+    arm: str, turn: str, speed: float = 0.6, noise: float = 0.2, half_width: float = 0.2, turn_before: float = 0.5
+) -> Policy:
     """A script that walks from the ``left`` or ``right`` arm to the centre, turns ``up`` or ``down``, and goes on.
 
     ``a = speed * direction - 2 * (distance from the middle of the corridor) + noise * standard normal``, clipped to
-    [-1, 1]. It turns half a half-width before the centre: both scripts then pass through the same narrow place in
-    two directions, and their mean, which is what cloning learns, leads down. ``ConfigError`` for other words.
+    [-1, 1]. It turns ``turn_before`` half-widths before the centre. That choice decides how cloning fares: where it is
+    0.5 the two scripts keep to their own side of the centre and a clone goes down, where it is 0 they mix and some
+    clones go up (the results table has both). ``ConfigError`` for other words.
     """
     require(arm in ("left", "right"), "stitching_behaviour: arm", arm, "left or right")
     require(turn in ("up", "down"), "stitching_behaviour: turn", turn, "up or down")
@@ -87,7 +90,7 @@ def stitching_behaviour(arm: str, turn: str, speed: float = 0.6, noise: float = 
     def behaviour(observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
         x, y = (0.5 * observations).unbind(-1)
         # Not yet in the new arm, and short of the turning point or (noise!) adrift in the arm beyond it.
-        arriving = (away * y <= half_width) & ((inward * x < -half_width / 2) | (x.abs() > half_width))
+        arriving = (away * y <= half_width) & ((inward * x < -turn_before * half_width) | (x.abs() > half_width))
         across = torch.where(arriving, -speed * x.sign(), -2.0 * x)
         along = torch.where(arriving, -2.0 * y, speed * away)
         mean = torch.stack([across, along], -1)
@@ -103,10 +106,11 @@ def stitching_episodes(
     steps: int = 50,
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
+    turn_before: float = 0.5,
 ) -> dict[str, Tensor]:
     """The maze's data: ``n_left`` episodes from the left arm that turn down (return 0), ``n_right`` from the right arm
     that turn up to the goal. The flat tensors of ``record_episodes``; the left-arm episodes come first."""
-    left = stitching_behaviour("left", "down", half_width=world.half_width)
-    right = stitching_behaviour("right", "up", half_width=world.half_width)
+    how = {"half_width": world.half_width, "turn_before": turn_before}
+    left, right = stitching_behaviour("left", "down", **how), stitching_behaviour("right", "up", **how)
     starts = [world.reset(n, generator, dtype, arm) for n, arm in ((n_left, "left"), (n_right, "right"))]
     return record_episodes(world, [(left, starts[0]), (right, starts[1])], steps, generator)

@@ -1,0 +1,107 @@
+"""The committed data sets and result tables are what their sheets say."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cql_tutorial import load_agent, load_dataset
+from cql_tutorial.evaluation import evaluate_policy, t_interval
+from cql_tutorial.worlds import WORLDS, Gridworld, Maze, Pendulum
+
+torch.set_num_threads(1)
+DATA = Path(__file__).resolve().parent.parent / "data"
+sys.path.insert(0, str(DATA))
+import make_data  # noqa: E402
+import make_results  # noqa: E402
+
+
+@pytest.mark.parametrize("id", list(make_data.SHEETS))
+def test_transitions_obey_the_world(id: str) -> None:
+    data, world = load_dataset(DATA / id), make_data.SHEETS[id].world()
+    states = world.states_of(data.observations)
+    following, rewards, ended = world.step(states, data.actions, torch.Generator().manual_seed(0))
+    if isinstance(world, Gridworld):  # it slips: what happened must have had a chance
+        here, there = data.observations.argmax(-1), data.next_observations.argmax(-1)
+        assert bool((world.transitions[here, data.actions, there] > 0).all())
+        assert torch.equal(data.terminations, world.terminal_states[there])
+    else:
+        assert torch.allclose(world.observe(following), data.next_observations, atol=1e-4)
+        assert torch.allclose(rewards, data.rewards, atol=1e-4) and torch.equal(ended, data.terminations)
+
+
+def test_the_sheet_tells_the_returns() -> None:
+    sheet = (DATA / "DATASHEET.md").read_text()
+    for id in make_data.SHEETS:
+        data = load_dataset(DATA / id)
+        row = next(line for line in sheet.splitlines() if line.startswith(f"| `{id}`"))
+        assert f"| {len(data)} | {len(data.episode_starts)} |" in row
+        assert f"| {float(data.episode_returns().mean()):.1f} (" in row
+
+
+def test_scripted_and_uniform_sets_are_remade_bit_for_bit() -> None:
+    for id in ("maze/stitch-8k-v0", "pendulum/random-10k-v0", "gridworld/epsilon30-2k-v0"):
+        make = make_data.SHEETS[id].make
+        assert make is not None
+        assert make().fingerprint() == load_dataset(DATA / id).fingerprint(), id
+
+
+def test_stored_policies_made_the_data() -> None:
+    for kind, id in (("medium", "pendulum/medium-10k-v0"), ("expert", "pendulum/expert-1k-v0")):
+        agent, data = load_agent(DATA / "policies" / f"pendulum-{kind}.safetensors", "cpu"), load_dataset(DATA / id)
+        log_prob = agent.log_prob(data.observations, data.actions)
+        uniform = 4 * torch.rand(data.actions.shape, generator=torch.Generator().manual_seed(0)) - 2
+        assert float(log_prob.mean()) > float(agent.log_prob(data.observations, uniform).mean()) + 1
+    medium = float(
+        evaluate_policy(Pendulum(), load_agent(DATA / "policies/pendulum-medium.safetensors").policy()).mean()
+    )
+    assert medium == pytest.approx(float(load_dataset("pendulum/medium-10k-v0").episode_returns().mean()), abs=100)
+
+
+def test_data_are_small() -> None:
+    assert sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) < 10e6
+    assert {sheet.world().name for sheet in make_data.SHEETS.values()} <= set(WORLDS)
+    assert Maze().name == "maze"
+
+
+# ---------------------------------------------------------------- result tables
+def test_tables_are_complete_and_tuning_is_apart_from_reporting() -> None:
+    for table, task in make_results.TASKS.items():
+        rows = make_results.read(table)
+        assert [make_results.key_of(row) for row in rows] == [job.key for job in task.jobs()]
+        tune, report = ({(row["draw"]) for row in rows if row["split"] == split} for split in ("tune", "report"))
+        assert not tune & report and len(report) >= (1 if table == "lagrange" else 4)
+        for row in rows:
+            if row["predicted"]:
+                assert float(row["estimation_error"]) == pytest.approx(
+                    float(row["predicted"]) - float(row["true"]), abs=2e-3
+                )
+
+
+def test_the_readmes_are_made_from_the_rows() -> None:
+    readme, sheet = (DATA.parent / "README.md").read_text(), (DATA / "results/README.md").read_text()
+    for table in make_results.TASKS:
+        assert "\n".join(make_results.markdown(table)) in sheet, f"make results --show: {table}"
+    for table in make_results.HEADLINES:
+        assert "\n".join(make_results.markdown(table, every_run=False)) in readme, f"make results --show: {table}"
+
+
+def test_the_table_says_what_the_rows_say() -> None:
+    rows = [
+        row for row in make_results.read("pendulum-medium") if row["split"] == "report" and row["algorithm"] == "sac"
+    ]
+    draws = [[float(row["return"]) for row in rows if row["draw"] == draw] for draw in ("0", "1", "2", "3")]
+    mean, half = t_interval([sum(draw) / 3 for draw in draws])
+    line = next(line for line in make_results.markdown("pendulum-medium", False) if line.startswith("| sac |"))
+    assert re.match(rf"\| sac \| {mean:.1f} ± {half:.1f} \|", line) and all(len(draw) == 3 for draw in draws)
+
+
+def test_the_multiplier_holds_the_gap() -> None:
+    rows = make_results.read("lagrange")
+    assert len(rows) == 5
+    for row in rows:  # mean over the last 1,000 of 8,000 updates
+        assert abs(float(row["cql_gap"]) + 0.5) < 0.1
