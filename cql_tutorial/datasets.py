@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from . import data_checks as check
 from . import minari_io
-from .batch import Batch
-from .errors import ConfigError, DataError
+from .batch import REQUIRED, Batch
+from .errors import DataError, require, require_data, whole
 
-_STORED = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
+_STORED = minari_io.ARRAYS
 _ROW_FIELDS = (*_STORED, "clipped", "batch_returns")
 _BLOCK_ROWS, _GATHER_ROWS = 2**18, 2**14  # rows drawn from one seed (1,024 batches of 256); rows gathered at once
 
@@ -76,34 +76,30 @@ class OfflineDataset:
         after a termination it repeats the observation (no bootstrap reads it); for the last row of any other
         episode it is missing, which is an error. Raises ``DataError``.
         """
-        obs = check.floats("observations", observations, dtype, "[N, S]")
-        n = len(obs)
+        obs = check.floats("observations", observations, dtype, "N", "S")
+        n, width = obs.shape
         if n_actions is None:
-            act = check.continuous_actions(actions, dtype, n)
+            act = check.actions(actions, None, n, dtype)
             low, high = check.bounds(action_low, action_high, act.shape[1])
             act, clipped = check.within_bounds(act, low, high, out_of_bounds)
         else:
+            given = action_low is not None or action_high is not None
+            require_data(
+                not given, "action_low, action_high", "bounds beside n_actions", "n_actions alone", "drop them."
+            )
+            n_actions = whole("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
+            act, clipped = check.actions(actions, n_actions, n, dtype), torch.zeros(n, dtype=torch.bool)
             low = high = None
-            if action_low is not None or action_high is not None:
-                raise DataError(
-                    "action_low/action_high", "bounds beside n_actions", "one of the two", "drop the bounds."
-                )
-            n_actions = check.whole("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
-            act = check.discrete_actions(actions, n_actions, n)
-            clipped = torch.zeros(n, dtype=torch.bool)
-        rew = check.floats("rewards", rewards, dtype, "[N]", n)
-        if terminations is None:
-            raise DataError(
-                "terminations", "none", "a flag a row: did the task end there?",
-                "for a task that never ends pass np.zeros(len(rewards), bool); time limits belong in truncations=.",
-            )  # fmt: skip
+        rew = check.floats("rewards", rewards, dtype, n)
+        mend = "for a task that never ends pass np.zeros(len(rewards), bool); time limits belong in truncations=."
+        require_data(terminations is not None, "terminations", "none", "a flag a row: did the task end there?", mend)
         term = check.flags("terminations", terminations, n)
-        trunc = check.flags("truncations", [False] * n if truncations is None else truncations, n)
+        trunc = check.flags("truncations", torch.zeros(n, dtype=torch.bool) if truncations is None else truncations, n)
         starts = check.starts(episode_starts, term | trunc)
         if next_observations is None:
             nxt = check.following(obs, starts, term)
         else:
-            nxt = check.floats("next_observations", next_observations, dtype, "[N, S]", n, obs.shape[1])
+            nxt = check.floats("next_observations", next_observations, dtype, n, width)
         made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, dict(metadata or {}))
         return made.to(obs.device)  # columns may have come from several devices
 
@@ -113,27 +109,25 @@ class OfflineDataset:
 
         Raises ``DataError`` that names a missing key.
         """
-        return cls.from_arrays(**(check.columns(source) | options))
+        found, expected = f"no such key among {sorted(map(str, source))}", f"the keys {list(REQUIRED)}"
+        mend = "rename your arrays to these terms (D4RL's terminals are terminations, its timeouts truncations)."
+        for key in REQUIRED:
+            require_data(key in source, f"data[{key!r}]", found, expected, mend)
+        columns = {key: source[key] for key in (*REQUIRED, "truncations", "episode_starts") if key in source}
+        return cls.from_arrays(**(columns | options))
 
     @classmethod
-    def from_minari(
-        cls, source: Any, *, action_low: Any = None, action_high: Any = None, out_of_bounds: str = "error",
-        dtype: torch.dtype = torch.float32,
-    ) -> OfflineDataset:  # fmt: skip
+    def from_minari(cls, source: Any, **options: Any) -> OfflineDataset:
         """Read a ``MinariDataset`` object, an id or a path (local only; see `load_dataset`).
 
-        Action bounds are those of the data set's action space unless given. Raises ``DataError`` for a damaged
-        file or unusable spaces, ``DatasetNotFoundError``.
+        ``options`` are those of `from_arrays`; action bounds are the action space's unless given. Raises ``DataError``
+        for a damaged file or unusable spaces, ``DatasetNotFoundError``.
         """
-        found = minari_io.read(minari_io.find(source) if isinstance(source, (str, os.PathLike)) else source)
-        given = {"action_low": action_low, "action_high": action_high}
-        found |= {name: bound for name, bound in given.items() if bound is not None}
-        return cls.from_arrays(**found, out_of_bounds=out_of_bounds, dtype=dtype)
+        return cls.from_arrays(**(minari_io.read(source) | options))
 
     def to_minari(
         self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str, environment: Any = None,
-        episode_seeds: Sequence[int | None] | None = None, extra: Mapping[str, Any] | None = None,
-        overwrite: bool = False, **about: Any,
+        extra: Mapping[str, Any] | None = None, overwrite: bool = False, **about: Any,
     ) -> Path:  # fmt: skip
         """Write Minari data set ``id`` below ``root_path`` and return its folder; reading it gives the same numbers.
 
@@ -144,78 +138,57 @@ class OfflineDataset:
         """
         jumps = self._jumps().nonzero()
         if len(jumps):
-            raise DataError(
-                "next_observations", f"{len(jumps)} rows (first: {int(jumps[0])}) unlike the next row's observation",
-                "next_observations[t] == observations[t + 1] within an episode, as Minari stores each only once",
-                "pass episode_starts= to from_arrays with a start after each such row.",
-            )  # fmt: skip
-        seeds = self.metadata.get("episode_seeds") if episode_seeds is None else episode_seeds
-        if seeds is not None and len(seeds) != len(self.episode_starts):
-            raise DataError(
-                "episode_seeds", f"{len(seeds)}", f"{len(self.episode_starts)}, one an episode", "drop some."
-            )
-        arrays = {name: getattr(self, name).cpu().numpy() for name in _STORED}
-        return minari_io.write(
-            arrays, self.episode_starts.tolist(), id, root_path, action_low=self.action_low,
-            action_high=self.action_high, n_actions=self.n_actions, environment=environment, seeds=seeds,
-            extra=extra or {}, overwrite=overwrite, description=description, author=author, **about,
-        )  # fmt: skip
+            found = f"{len(jumps)} rows (first: {int(jumps[0])}) unlike the next row's observation"
+            expected = "next_observations[t] == observations[t + 1] within an episode, as Minari stores each only once"
+            mend = "pass episode_starts= to from_arrays with a start after each such row."
+            raise DataError("next_observations", found, expected, mend)
+        about |= {"description": description, "author": author}
+        return minari_io.write(self, id, root_path, environment, dict(extra or {}), overwrite, about)
 
     # ---- parts and copies -----------------------------------------------------------------------------------------
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> OfflineDataset:
         """The same data on another device, or with its floating-point columns in another dtype."""
-        moved: dict[str, Any] = {
-            name: column.to(device, dtype if column.is_floating_point() else None)
-            for name, column in self._columns(*_ROW_FIELDS).items()
-        }
-        return replace(self, **moved, episode_starts=self.episode_starts.to(device))
+        columns = self._columns(*_ROW_FIELDS, "episode_starts").items()
+        moved: Any = {name: x.to(device, dtype if x.is_floating_point() else None) for name, x in columns}
+        return replace(self, **moved)
 
     def with_batch_size(self, batch_size: int) -> OfflineDataset:
         """The same data, iterated in mini-batches of ``batch_size`` rows."""
-        return replace(self, batch_size=check.whole("batch_size", batch_size, 1))
+        return replace(self, batch_size=whole("batch_size", batch_size, 1))
 
     def with_seed(self, seed: int) -> OfflineDataset:
         """The same data, shuffled by another seed, from epoch 0."""
-        return replace(self, seed=check.whole("seed", seed, 0), epoch=0)
+        return replace(self, seed=whole("seed", seed, 0), epoch=0)
 
     def with_returns_to_go(
-        self, discount: float, reward_scale: float = 1.0, truncation_value: float | Tensor | Callable | None = None
+        self, discount: float, reward_scale: float = 1.0, truncation_value: float | Tensor | None = None
     ) -> OfflineDataset:
         """The same data, whose batches carry ``returns_to_go`` (which Cal-QL reads)."""
         return replace(self, batch_returns=self.returns_to_go(discount, reward_scale, truncation_value))
 
     def subset(self, rows: Any) -> OfflineDataset:
         """The given rows (indices or a bool mask) in that order; a gap within an episode cuts it in two."""
-        index = torch.as_tensor(rows, device=self.device)
-        if index.dtype == torch.bool and index.shape == self.rewards.shape:
-            index = index.nonzero().flatten()
-        if index.ndim != 1 or not len(index) or index.is_floating_point() or index.dtype == torch.bool:
-            raise DataError(
-                "rows", f"{index.dtype} of shape {tuple(index.shape)}", f"row numbers, or a mask of {len(self)} bools",
-                "choose at least one row.",
-            )  # fmt: skip
-        if int(index.min()) < 0 or int(index.max()) >= len(self):
-            raise DataError(
-                "rows", f"{int(index.min())}..{int(index.max())}", f"0..{len(self) - 1}", "drop the others."
-            )
+        expected, mend = f"row numbers below {len(self)}, or a mask of {len(self)} bools", "choose at least one row."
+        try:
+            index = torch.arange(len(self))[torch.as_tensor(rows).cpu()].to(self.device)
+        except IndexError as error:
+            raise DataError("rows", str(error), expected, mend) from error
+        require_data(index.ndim == 1 and len(index), "rows", f"shape {tuple(index.shape)}", expected, mend)
         episode = self._episode_of_row()[index]
         new = torch.ones(len(index), dtype=torch.bool, device=self.device)
         new[1:] = (index[1:] != index[:-1] + 1) | (episode[1:] != episode[:-1])
-        chosen: dict[str, Any] = {name: tensor[index] for name, tensor in self._columns(*_ROW_FIELDS).items()}
-        metadata = {key: value for key, value in self.metadata.items() if key != "episode_seeds"}
-        return replace(self, **chosen, episode_starts=new.nonzero().flatten(), metadata=metadata, epoch=0)
+        chosen: dict[str, Any] = {name: column[index] for name, column in self._columns(*_ROW_FIELDS).items()}
+        return replace(self, **chosen, episode_starts=new.nonzero().flatten(), epoch=0)
 
     def split(self, fraction: float, seed: int = 0) -> tuple[OfflineDataset, OfflineDataset]:
         """(training part, held-out part): ``fraction`` of the whole episodes, at least one, is held out at random."""
         episodes = len(self.episode_starts)
-        if not 0 < fraction < 1 or episodes < 2:
-            raise DataError(
-                "split", f"fraction {fraction} of {episodes} episodes", "0 < fraction < 1 and two or more episodes",
-                "record more episodes, or hold out rows with subset(rows).",
-            )  # fmt: skip
+        found, expected = f"fraction {fraction} of {episodes} episodes", "0 < fraction < 1 and two or more episodes"
+        mend = "record more episodes, or hold out rows with subset(rows)."
+        require_data(0 < fraction < 1 and episodes >= 2, "split", found, expected, mend)
         held = min(max(1, round(fraction * episodes)), episodes - 1)
-        order = torch.randperm(episodes, generator=_generator(check.whole("seed", seed, 0), 2, 0)).to(self.device)
+        order = torch.randperm(episodes, generator=_generator(whole("seed", seed, 0), 2, 0)).to(self.device)
         mask = torch.zeros(episodes, dtype=torch.bool, device=self.device)
         mask[order[:held]] = True
         mask = mask[self._episode_of_row()]
@@ -223,8 +196,7 @@ class OfflineDataset:
 
     def top_episodes(self, fraction: float) -> OfflineDataset:
         """The best ``fraction`` of the whole episodes by undiscounted return, at least one (the data of %BC)."""
-        if not 0 < fraction <= 1:
-            raise ConfigError("fraction", f"{fraction}", "0 < fraction <= 1", "0.1 keeps the best tenth.")
+        require(0 < fraction <= 1, "fraction", fraction, "0 < fraction <= 1", "0.1 keeps the best tenth.")
         kept = max(1, math.floor(fraction * len(self.episode_starts) + 0.5))
         best = self.episode_returns().argsort(descending=True, stable=True)[:kept]
         return self.subset(torch.isin(self._episode_of_row(), best))
@@ -235,16 +207,13 @@ class OfflineDataset:
         return len(self.rewards)
 
     def __iter__(self) -> Iterator[Batch]:
-        if len(self) < self.batch_size:
-            raise DataError(
-                "dataset", f"{len(self)} transitions", f"at least one mini-batch of {self.batch_size}",
-                "use dataset.with_batch_size(n) with a smaller n, or batches(steps, batch_size, seed), which draws "
-                "with replacement.",
-            )  # fmt: skip
+        found, expected = f"{len(self)} transitions", f"at least one mini-batch of {self.batch_size}"
+        mend = "use with_batch_size(n) with a smaller n, or batches(steps, batch_size, seed): drawn with replacement."
+        require_data(len(self) >= self.batch_size, "dataset", found, expected, mend)
         order = torch.randperm(len(self), generator=_generator(self.seed, 0, self.epoch))
         object.__setattr__(self, "epoch", self.epoch + 1)  # the one thing that moves in a frozen data set
-        whole = len(self) - len(self) % self.batch_size
-        return self._gather(self._place(order[:whole].view(-1, self.batch_size)))
+        used = len(self) - len(self) % self.batch_size
+        return self._gather(order[:used].view(-1, self.batch_size))
 
     def batches(
         self, steps: int, batch_size: int | None = None, seed: int | None = None, start: int = 0
@@ -254,9 +223,9 @@ class OfflineDataset:
         Batch t depends on (seed, t, batch_size) and the data alone, so a resumed run with ``start=k`` sees what the
         whole run would have seen; skipping costs nothing. Raises ``ConfigError``.
         """
-        size = check.whole("batch_size", self.batch_size if batch_size is None else batch_size, 1)
-        seed = check.whole("seed", self.seed if seed is None else seed, 0)
-        start, steps = check.whole("start", start, 0), check.whole("steps", steps, 0)
+        size = whole("batch_size", self.batch_size if batch_size is None else batch_size, 1)
+        seed = whole("seed", self.seed if seed is None else seed, 0)
+        start, steps = whole("start", start, 0), whole("steps", steps, 0)
         return self._sample(steps, size, seed, start)
 
     def _sample(self, steps: int, size: int, seed: int, start: int) -> Iterator[Batch]:
@@ -265,16 +234,14 @@ class OfflineDataset:
             block, first = divmod(start, length)
             index = torch.randint(len(self), (length, size), generator=_generator(seed, 1, block))
             last = min(length, steps - block * length)
-            yield from self._gather(self._place(index[first:last]))
+            yield from self._gather(index[first:last])
             start = block * length + last
-
-    def _place(self, index: Tensor) -> Tensor:
-        if self.device.type == "cuda":  # pinned, so that the host need not wait for the copy
-            return index.pin_memory().to(self.device, non_blocking=True)
-        return index.to(self.device)
 
     def _gather(self, index: Tensor) -> Iterator[Batch]:
         """The batches of rows ``index [batches, B]``; several are gathered at once, as starting a gather costs most."""
+        if self.device.type == "cuda":
+            index = index.pin_memory()  # so that the host need not wait for the copy
+        index = index.to(self.device, non_blocking=True)
         columns = self._columns(*_STORED[:5], "batch_returns")
         for part in index.split(max(1, _GATHER_ROWS // index.shape[1])):
             flat = part.reshape(-1)
@@ -285,39 +252,26 @@ class OfflineDataset:
     # ---- returns and facts ----------------------------------------------------------------------------------------
 
     def returns_to_go(
-        self, discount: float, reward_scale: float = 1.0, truncation_value: float | Tensor | Callable | None = None
+        self, discount: float, reward_scale: float = 1.0, truncation_value: float | Tensor | None = None
     ) -> Tensor:
         """``G_t = reward_scale r_t + discount G_{t+1}`` to the end of each episode, ``[N]`` (summed in float64).
 
-        After a termination G is 0; after a truncation or an unfinished end it is ``truncation_value`` (a number, a
-        tensor [N] read at those rows, or a function of their next_observations; in scaled reward units), or 0 if None.
-        Without it G is a lower bound of the behaviour's return only if rewards are >= 0. Raises ``ConfigError``.
+        After a termination G is 0; after a truncation or an unfinished end it is ``truncation_value`` (a number, or a
+        tensor [N], such as the values of next_observations; in scaled reward units), or 0 if None.
+        Without it G is a lower bound of the behaviour's return only if rewards are >= 0. Raises ``ConfigError``, and
+        ``DataError`` for a tensor of another shape.
         """
-        if not 0 <= discount <= 1:
-            raise ConfigError("discount", f"{discount}", "0 <= discount <= 1", "0.99 is usual.")
-        cut = self._last_rows()
-        cut = cut[~self.terminations[cut]]
-        after = torch.zeros(len(self), dtype=torch.float64)
-        if callable(truncation_value):
-            with torch.no_grad():
-                value = truncation_value(self.next_observations[cut])
-            after[cut.cpu()] = value.reshape(len(cut)).double().cpu()
-        elif isinstance(truncation_value, Tensor) and truncation_value.ndim:
-            if truncation_value.shape != self.rewards.shape:
-                raise DataError(
-                    "truncation_value", f"shape {tuple(truncation_value.shape)}", f"shape ({len(self)},), one a row",
-                    "pass a number, a value for each row, or a function of next_observations.",
-                )  # fmt: skip
-            after[cut.cpu()] = truncation_value.detach()[cut.to(truncation_value.device)].double().cpu()
-        elif truncation_value is not None:
-            after[cut.cpu()] = float(truncation_value)
-        ends = torch.zeros(len(self), dtype=torch.bool)
-        ends[self._last_rows().cpu()] = True
+        require(0 <= discount <= 1, "discount", discount, "0 <= discount <= 1", "0.99 is usual.")
+        after = torch.as_tensor(0.0 if truncation_value is None else truncation_value).detach().double().cpu()
+        found, expected = f"shape {tuple(after.shape)}", f"a number, or shape ({len(self)},), one a row"
+        require_data(after.shape in ((), self.rewards.shape), "truncation_value", found, expected)
+        beyond = torch.where(self.terminations.cpu(), 0.0, after).tolist()
+        ends = set(self._last_rows().tolist())
         rewards = (self.rewards.double().cpu() * reward_scale).tolist()
         # Plain floats: a division by discount**t (the usual vector form) overflows on long episodes.
-        result, value, backward = [0.0] * len(self), 0.0, range(len(self) - 1, -1, -1)
-        for t, end, beyond in zip(backward, reversed(ends.tolist()), reversed(after.tolist()), strict=True):
-            result[t] = value = rewards[t] + discount * (beyond if end else value)
+        result, value = [0.0] * len(self), 0.0
+        for t in reversed(range(len(self))):
+            result[t] = value = rewards[t] + discount * (beyond[t] if t in ends else value)
         return torch.tensor(result, dtype=torch.float64).to(self.rewards)
 
     def episode_lengths(self) -> Tensor:

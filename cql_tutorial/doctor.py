@@ -13,9 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 COURSE = ("jupyterlab", "ipywidgets", "matplotlib")  # what the notebooks need beyond the package
 SLOW_UPDATE = 0.3  # seconds: some ten times what two ordinary cores need
 REINSTALL = "install the packages again: make clean, then make setup"
@@ -43,12 +41,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing found stands in the way."""
         return all(finding.status != "problem" for finding in self.findings)
 
     def __str__(self) -> str:
-        counts = [sum(finding.status == status for finding in self.findings) for status in ("problem", "warning")]
-        verdict = f"This machine is {'' if self.ok else 'not '}ready: {counts[0]} problem(s), {counts[1]} warning(s)."
+        problems, warnings = ([f.status for f in self.findings].count(status) for status in ("problem", "warning"))
+        verdict = f"This machine is {'' if self.ok else 'not '}ready: {problems} problem(s), {warnings} warning(s)."
         return "\n".join([*map(str, self.findings), verdict])
 
 
@@ -74,9 +71,8 @@ def _packages() -> Iterator[Finding]:
     try:
         lines = metadata.requires("cql-tutorial") or []
     except metadata.PackageNotFoundError:
-        mend = "in the checkout: pip install -e . --no-deps"
+        mend, lines = "in the checkout: pip install -e . --no-deps", []
         yield Finding("warning", "cql-tutorial", "not installed: no ranges to hold the packages against", mend)
-        return
     for line in lines:
         match = re.match(r"([\w.-]+)(?:\[.*?\])?\s*([^;]*)", line)
         name, wanted = (match[1], match[2].strip()) if match else (line, "")
@@ -84,9 +80,10 @@ def _packages() -> Iterator[Finding]:
             continue
         try:
             found = metadata.version(name)
+            good = _satisfies(found, wanted)
         except metadata.PackageNotFoundError:
-            found = "not installed"
-        if found != "not installed" and _satisfies(found, wanted):
+            found, good = "not installed", False
+        if good:
             yield Finding("ok", name, found)
         else:
             status, purpose = ("warning", " (for the notebooks)") if name in COURSE else ("problem", "")
@@ -117,17 +114,13 @@ def _devices() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    """Data sets in Minari's layout, in the places `load_dataset` looks at."""
-    places = {"data/": CHECKOUT / "data", "Minari's folder": Path.home() / ".minari" / "datasets"}
-    if os.environ.get("MINARI_DATASETS_PATH"):
-        places = {"MINARI_DATASETS_PATH": Path(os.environ["MINARI_DATASETS_PATH"]), **places}
-    total = 0
-    for label, folder in places.items():
-        ids = sorted(path.parent.parent.relative_to(folder).as_posix() for path in folder.glob("**/data/metadata.json"))
-        total += len(ids)
-        if ids:
-            yield Finding("ok", "data sets", f"{len(ids)} in {label}: {', '.join(ids)}")
-    if not total:
+    """Data sets in the places that `load_dataset` looks at."""
+    from .minari_io import ids, search_places
+
+    found = sorted({name for place in search_places() for name in ids(place)})
+    if found:
+        yield Finding("ok", "data sets", f"{len(found)}: {', '.join(found)}")
+    else:
         mend = "in a checkout: make data; elsewhere: set MINARI_DATASETS_PATH to the folder that holds them"
         yield Finding("warning", "data sets", "none found", mend)
 
@@ -154,25 +147,18 @@ def _ten_updates(device: str) -> tuple[float, bool]:
 
     generator = torch.Generator().manual_seed(0)
     agent = CQLAgent({"state_dim": 3, "action_dim": 1, "device": device})
-    batch = {
-        "observations": torch.randn(256, 3, generator=generator),
-        "actions": torch.rand(256, 1, generator=generator) * 2 - 1,
-        "rewards": torch.randn(256, generator=generator),
-        "next_observations": torch.randn(256, 3, generator=generator),
-        "terminations": torch.zeros(256, dtype=torch.bool),
-    }
-    batch = {key: value.to(device) for key, value in batch.items()}
-
-    def updated() -> bool:  # reading the metrics also waits for a GPU, where updates are only queued
-        return all(bool(torch.isfinite(torch.as_tensor(value))) for value in metrics.values())
-
-    metrics = agent.update(batch)
-    finite = updated()
-    start = time.perf_counter()
-    for _ in range(10):
-        metrics = agent.update(batch)
-    finite = updated() and finite
-    return (time.perf_counter() - start) / 10, finite
+    shapes = {"observations": (256, 3), "actions": (256, 1), "rewards": (256,), "next_observations": (256, 3)}
+    batch = {name: 2 * torch.rand(shape, generator=generator).to(device) - 1 for name, shape in shapes.items()}
+    batch["terminations"] = torch.zeros(256, dtype=torch.bool, device=device)
+    seconds, finite = 0.0, True
+    for updates in (1, 10):
+        start = time.perf_counter()
+        for _ in range(updates):
+            metrics = agent.update(batch)
+        # Reading the metrics also waits for a GPU, where updates are only queued.
+        finite = finite and all(bool(torch.isfinite(value)) for value in metrics.values())
+        seconds = (time.perf_counter() - start) / updates
+    return seconds, finite
 
 
 def main() -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 
 class CQLTutorialError(Exception):
     """Base of every error raised on purpose by this package.
@@ -40,6 +43,28 @@ class CheckpointError(CQLTutorialError, ValueError):
 
 class DivergedError(CQLTutorialError, ArithmeticError):
     """A loss stopped being a finite number during training."""
+
+
+def require(holds: Any, field: str, found: Any, expected: str, mend: str = "") -> None:
+    """Raise ``ConfigError`` unless it holds that the setting ``field`` is as expected; ``found`` is its value."""
+    if not holds:
+        raise ConfigError(field, repr(found), expected, mend)
+
+
+def require_data(holds: Any, field: str, found: str, expected: str, mend: str = "") -> None:
+    """Raise ``DataError`` unless it holds that the data are as expected; ``found`` describes them."""
+    if not holds:
+        raise DataError(field, found, expected, mend)
+
+
+def whole(field: str, value: Any, least: int) -> int:
+    """The setting as a plain int >= ``least``, or ``ConfigError``; NumPy's integers will do, 2.0 will not."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    require(number >= least, field, value, f"a whole number >= {least}", f"pass {field}={max(least, 1)} or more.")
+    return number
 
 
 class CQLWarning(UserWarning):

@@ -10,16 +10,17 @@ import difflib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from .errors import CQLTutorialError, DataError, DatasetNotFoundError
+from .errors import DataError, DatasetNotFoundError, require_data
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
+ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
 _REMAKE = (
     "make the file again (`make data` for the course's own), or delete its folder and download it again with "
     "load_dataset(id, remote=True)."
@@ -29,13 +30,10 @@ _REMAKE = (
 def search_places() -> list[Path]:
     """The folders `find` looks in, in order: MINARI_DATASETS_PATH, the checkout's data/, data/ in and above the
     current folder (3 levels up), Minari's own folder."""
-    configured = os.environ.get("MINARI_DATASETS_PATH")
-    here = Path.cwd()
+    here, checkout, configured = Path.cwd(), Path(__file__).resolve().parents[1], os.environ.get("MINARI_DATASETS_PATH")
     places = [Path(configured)] if configured else []
-    places += [Path(__file__).resolve().parent.parent / "data"]
-    places += [folder / "data" for folder in (here, *list(here.parents)[:3])]
-    places += [Path.home() / ".minari" / "datasets"]
-    return list(dict.fromkeys(places))
+    places += [folder / "data" for folder in (checkout, here, *list(here.parents)[:3])]
+    return list(dict.fromkeys([*places, Path.home() / ".minari" / "datasets"]))
 
 
 def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
@@ -48,7 +46,9 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
         for folder in (path / "data", path, path.parent if path.name == _FILE else path):
             if (folder / _METADATA).is_file() or (folder / _FILE).is_file():
                 return folder
-    failure = ""
+    found = f"nothing at that path nor below {', '.join(map(str, places))}"
+    if Path(name).expanduser().exists():
+        found = "a path that is no Minari data set (read such a file yourself and use from_arrays)"
     if remote:
         import minari
 
@@ -56,21 +56,16 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
             minari.download_dataset(name)
             return find(name)
         except (ValueError, TypeError, ImportError, OSError) as error:
-            failure = f" Minari's remote answered: {error}"
-    elif Path(name).expanduser().exists():
-        failure = " The path exists, but is no Minari data set: read such a file yourself and use from_arrays(...)."
-    known = sorted({key for place in places for key in _ids(place)})
+            found += f"; Minari's remote answered: {error}"
+    known = sorted({key for place in places for key in ids(place)})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]
-    raise DatasetNotFoundError(
-        f"data set {name!r}",
-        f"nothing at that path nor below {', '.join(map(str, places))}",
-        f"an id that exists there ({'nearest: ' + ', '.join(near) if near else 'none does yet'}) or a folder's path",
-        f"run `make data` for the course's own data sets, or load_dataset({name!r}, remote=True) to download it from "
-        f"Minari.{failure}",
-    )
+    expected = f"an id ({'nearest: ' + ', '.join(near) if near else 'none exists yet'}) or a folder's path"
+    mend = f"run `make data` for the course's own, or load_dataset({name!r}, remote=True) to download it from Minari."
+    raise DatasetNotFoundError(f"data set {name!r}", found, expected, mend)
 
 
-def _ids(place: Path) -> Iterator[str]:
+def ids(place: Path) -> Iterator[str]:
+    """The ids of the data sets in a folder, namespaces up to three deep."""
     for depth in range(1, 5):
         for file in place.glob("*/" * depth + f"data/{_FILE}"):
             name = file.parent.parent.relative_to(place).as_posix()
@@ -79,7 +74,7 @@ def _ids(place: Path) -> Iterator[str]:
 
 
 def read(source: Any) -> dict[str, Any]:
-    """Read a ``MinariDataset``, or the folder that `find` returned, into the arguments of ``from_arrays``.
+    """Read a ``MinariDataset``, an id or a path into the arguments of ``from_arrays``.
 
     Minari keeps T + 1 observations of an episode of T steps: rows 0..T-1 are the observations and rows 1..T the
     next_observations. Raises ``DataError`` for a damaged file and for spaces other than a flat Box and Box/Discrete.
@@ -87,66 +82,45 @@ def read(source: Any) -> dict[str, Any]:
     import minari
     from gymnasium.spaces import Box, Discrete
 
+    if isinstance(source, (str, os.PathLike)):
+        source = find(source)
     try:
-        data = minari.MinariDataset(source) if isinstance(source, (str, os.PathLike)) else source
-        where, metadata = str(data.storage.data_path), dict(data.storage.metadata)
-        spaces = metadata.pop("observation_space"), metadata.pop("action_space")
-        flat = isinstance(spaces[0], Box) and len(spaces[0].shape) == 1
-        if not flat or not (
-            isinstance(spaces[1], Discrete) or (isinstance(spaces[1], Box) and len(spaces[1].shape) == 1)
-        ):
-            raise DataError(
-                f"spaces of {metadata['dataset_id']}", f"observations {spaces[0]}, actions {spaces[1]}",
-                "observations Box(S,) and actions Box(A,) or Discrete(n)",
-                "flatten them yourself (gymnasium.spaces.flatten) and use OfflineDataset.from_arrays(...).",
-            )  # fmt: skip
+        data = minari.MinariDataset(source) if isinstance(source, Path) else source
+        metadata = dict(data.storage.metadata)
+        observation_space, action_space = metadata.pop("observation_space"), metadata.pop("action_space")
         # Minari's own reader: opening the five arrays of an episode is what costs (1 ms), not this loop.
         episodes = list(data.iterate_episodes())
-        seeds = [item.get("seed") for item in data.storage.get_episode_metadata(data.episode_indices)]
-        steps = sum(len(episode.rewards) for episode in episodes)
-        lengths_agree = all(
-            len(e.observations) - 1 == len(e.actions) == len(e.rewards) == len(e.terminations) == len(e.truncations)
-            for e in episodes
-        )
-        if not episodes or not lengths_agree or steps != data.total_steps:
-            raise DataError(
-                where,
-                f"{steps} steps in {len(episodes)} episodes, {'equal' if lengths_agree else 'unequal'} arrays",
-                f"the {data.total_steps} steps its metadata promise, T + 1 observations an episode",
-                _REMAKE,
-            )  # fmt: skip
-    except CQLTutorialError:
-        raise
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError) as error:
-        raise DataError(
-            f"file {source}", f"{type(error).__name__}: {error}", "a whole Minari data set", _REMAKE
-        ) from error
+    except Exception as error:  # a damaged file makes h5py and Minari fail in many ways
+        found = f"{type(error).__name__}: {error}"
+        raise DataError(f"file {source}", found, "a whole Minari data set", _REMAKE) from error
+    lengths, promised = [len(episode.rewards) for episode in episodes], data.total_steps
+    found = f"{sum(lengths)} steps in {len(episodes)} episodes"
+    require_data(sum(lengths) == promised > 0, f"file {source}", found, f"the promised {promised} steps", _REMAKE)
+    discrete = isinstance(action_space, Discrete)
+    boxes = [observation_space] if discrete else [observation_space, action_space]
+    fits = all(isinstance(box, Box) and len(box.shape) == 1 for box in boxes)
+    name, found = f"spaces of {metadata['dataset_id']}", f"observations {observation_space}, actions {action_space}"
+    mend = "flatten them yourself (gymnasium.spaces.flatten) and use OfflineDataset.from_arrays(...)."
+    require_data(fits, name, found, "observations Box(S,) and actions Box(A,) or Discrete(n)", mend)
     for name in ("total_episodes", "total_steps", "dataset_size", "data_format", "jpeg_encoding"):
         metadata.pop(name, None)  # facts about the file, not about the data
-    if any(seed is not None for seed in seeds):
-        metadata["episode_seeds"] = seeds
-    arrays = {
-        name: np.concatenate([getattr(episode, name) for episode in episodes])
-        for name in ("actions", "rewards", "terminations", "truncations")
-    }
-    return arrays | {
+    about = {"id": metadata["dataset_id"], "metadata": metadata, "episode_starts": np.cumsum([0, *lengths[:-1]])}
+    if discrete:
+        about["n_actions"] = int(action_space.n)
+    else:
+        about |= {"action_low": action_space.low, "action_high": action_space.high}
+    return about | {
         "observations": np.concatenate([episode.observations[:-1] for episode in episodes]),
         "next_observations": np.concatenate([episode.observations[1:] for episode in episodes]),
-        "episode_starts": np.cumsum([0] + [len(episode.rewards) for episode in episodes[:-1]]),
-        "id": metadata["dataset_id"],
-        "n_actions": int(spaces[1].n) if isinstance(spaces[1], Discrete) else None,
-        "action_low": None if isinstance(spaces[1], Discrete) else spaces[1].low,
-        "action_high": None if isinstance(spaces[1], Discrete) else spaces[1].high,
-        "metadata": metadata,
+        **{name: np.concatenate([getattr(e, name) for e in episodes]) for name in ARRAYS if "observ" not in name},
     }
 
 
 def write(
-    arrays: Mapping[str, np.ndarray], starts: Sequence[int], dataset_id: str, root_path: str | os.PathLike[str], *,
-    action_low: Any, action_high: Any, n_actions: int | None, environment: Any, seeds: Sequence[int | None] | None,
-    extra: Mapping[str, Any], overwrite: bool, **about: Any,
+    data: Any, dataset_id: str, root_path: str | os.PathLike[str], environment: Any, extra: dict[str, Any],
+    overwrite: bool, about: dict[str, Any],
 ) -> Path:  # fmt: skip
-    """Write the episodes that begin at rows `starts` as Minari data set `dataset_id` below `root_path`; its folder.
+    """Write an ``OfflineDataset`` as Minari data set `dataset_id` below `root_path` and return its folder.
 
     The data set is made in a hidden folder beside its place and renamed into it, so no half of one ever remains; the
     HDF5 arrays are stored contiguously (a third to a fifth of Minari's own size), and Minari's default folder and the
@@ -160,28 +134,27 @@ def write(
     try:
         parse_dataset_id(dataset_id)
     except (ValueError, TypeError) as error:
-        raise DataError(
-            "id", repr(dataset_id), "[namespace/]name-vN with letters, digits, - and _ (a namespace has 2 or more)",
-            "for example 'course/pendulum/medium-v0'.",
-        ) from error  # fmt: skip
+        expected = "[namespace/]name-vN with letters, digits, - and _ (a namespace has 2 or more)"
+        raise DataError("id", repr(dataset_id), expected, "for example 'course/pendulum/medium-v0'.") from error
     root = Path(root_path)
     destination = root / dataset_id
-    if destination.exists() and not overwrite:
-        raise DataError("id", f"{destination} exists already", "a new id", "raise its -vN, or pass overwrite=True.")
-    observations, actions = arrays["observations"], arrays["actions"]
-    if n_actions is None:
-        low, high = (np.full(actions.shape[1], bound, actions.dtype) for bound in (action_low, action_high))
-    action_space = Discrete(n_actions) if n_actions else Box(low, high, dtype=actions.dtype.type)
+    vacant, mend = overwrite or not destination.exists(), "raise its -vN, or pass overwrite=True."
+    require_data(vacant, "id", f"{destination} exists already", "a new id", mend)
+    arrays = {name: getattr(data, name).cpu().numpy() for name in ARRAYS}
+    observations, actions = arrays.pop("observations"), arrays["actions"]
+    if data.n_actions is None:
+        low, high = (np.full(actions.shape[1], bound, actions.dtype) for bound in (data.action_low, data.action_high))
+    action_space = Discrete(data.n_actions) if data.n_actions else Box(low, high, dtype=actions.dtype.type)
+    following, starts = arrays.pop("next_observations"), data.episode_starts.tolist()
     buffers = []
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(actions)], strict=True)):
-        buffers.append(EpisodeBuffer(
-            id=number, seed=None if seeds is None else seeds[number], actions=actions[start:end],
-            observations=np.concatenate([observations[start:end], arrays["next_observations"][end - 1 : end]]),
-            **{name: arrays[name][start:end] for name in ("rewards", "terminations", "truncations")},
-        ))  # fmt: skip
+        chain = np.concatenate([observations[start:end], following[end - 1 : end]])
+        steps = {name: array[start:end] for name, array in arrays.items()}
+        buffers.append(EpisodeBuffer(id=number, observations=chain, **steps))
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".writing-") as workplace:
-        with _minari_root(workplace), warnings.catch_warnings():
+        with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=workplace), warnings.catch_warnings():
+            # Minari reads its root from that variable and from nowhere else.
             warnings.filterwarnings("ignore", message=r".*is set to `?None|env_spec is None", category=UserWarning)
             made = minari.create_dataset_from_buffers(
                 dataset_id, buffers, env=environment, action_space=action_space,
@@ -203,19 +176,6 @@ def write(
                 os.replace(old, destination)
             raise
     return destination
-
-
-@contextmanager
-def _minari_root(folder: str) -> Iterator[None]:
-    """Let Minari write below `folder`: it reads its root from the environment and from nowhere else."""
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = folder
-    try:
-        yield
-    finally:
-        del os.environ["MINARI_DATASETS_PATH"]
-        if before is not None:
-            os.environ["MINARI_DATASETS_PATH"] = before
 
 
 def _store_contiguously(path: Path) -> None:

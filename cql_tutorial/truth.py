@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, DataError
-from .worlds.base import UniformPolicy, World, require
+from .errors import ConfigError, DataError, require, require_data, whole
+from .worlds.base import UniformPolicy, World
 from .worlds.gridworld import TabularWorld
 
 Function = Callable[[Tensor], Tensor]
@@ -34,25 +34,24 @@ def _discount(world: World, discount: float | None) -> float:
     return float(value)
 
 
+def _require_method(policy: Any, name: str, signature: str, mend: str) -> None:
+    if not hasattr(policy, name):
+        raise ConfigError("policy", f"a {type(policy).__name__}", f"a method {name}{signature}", mend)
+
+
 # ---------------------------------------------------------------- worlds with finitely many states
 def policy_probabilities(world: TabularWorld, policy: Any, dtype: torch.dtype = torch.float32) -> Tensor:
     """The table pi(a|s) ``[S, A]`` of a policy that offers ``probabilities(observations)``, or of a table itself.
 
     Raises ``ConfigError`` if it offers none, ``DataError`` if a row is no distribution.
     """
-    if isinstance(policy, Tensor):
-        table = policy.detach()
-    elif hasattr(policy, "probabilities"):
-        table = policy.probabilities(torch.eye(world.observation_dim, dtype=dtype)).detach()
-    else:
-        found, expected = f"a {type(policy).__name__}", "a method probabilities(observations) -> [n, n_actions]"
-        raise ConfigError("policy", found, expected, "or pass the table pi(a|s) [S, A] itself.")
-    table, shape = table.double().cpu(), (world.observation_dim, world.action_dim)
-    if tuple(table.shape) != shape:
-        raise DataError("policy probabilities", f"shape {tuple(table.shape)}", f"shape {shape}")
+    if not isinstance(policy, Tensor):
+        _require_method(policy, "probabilities", "(observations) -> [n, n_actions]", "or pass the table [S, A] itself.")
+        policy = policy.probabilities(torch.eye(world.observation_dim, dtype=dtype))
+    table, shape = policy.detach().double().cpu(), (world.observation_dim, world.action_dim)
+    require_data(table.shape == shape, "policy probabilities", f"shape {tuple(table.shape)}", f"shape {shape}")
     bad = ~((table >= 0).all(-1) & ((table.sum(-1) - 1).abs() < 1e-4))
-    if bad.any():
-        s = int(bad.nonzero()[0])
+    for s in bad.nonzero().flatten().tolist():
         raise DataError(f"policy probabilities[{s}]", str(table[s].tolist()), "non-negative numbers that sum to 1")
     return table / table.sum(-1, keepdim=True)  # float32 rows sum to 1 only to 1e-7
 
@@ -72,9 +71,8 @@ def solve_q(
         ends = world.terminal_states.clone()
         for _ in range(len(ends)):  # the states from which the end can be reached
             ends |= (chain[:, ends] > 0).any(-1)
-        stuck = (~ends).nonzero().flatten().tolist()
-        if stuck:
-            raise ConfigError("discount", "1.0", f"less than 1: from state {stuck[0]} this policy never terminates")
+        for s in (~ends).nonzero().flatten().tolist():
+            raise ConfigError("discount", "1.0", f"less than 1: from state {s} this policy never terminates")
     gain = (table * world.expected_rewards).sum(-1) + temperature * torch.special.entr(table).sum(-1)
     system = torch.eye(int(going.sum()), dtype=torch.float64) - gamma * chain[going][:, going]
     values = torch.zeros_like(gain)
@@ -100,13 +98,11 @@ def _monte_carlo(
     seed: int, temperature: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Discounted returns ``[n, rollouts]`` with the midpoint of the cut tail, and half the tail's range ``[n]``."""
-    never = "less than 1: Monte-Carlo returns are cut at the H with discount^H <= tolerance"
-    require(gamma < 1.0, "discount", gamma, never)
-    require(rollouts >= 2, "rollouts", rollouts, "at least 2 (one return has no interval)")
+    require(gamma < 1.0, "discount", gamma, "less than 1: Monte-Carlo returns are cut where discount^H <= tolerance")
+    whole("rollouts", rollouts, 2)  # one return has no interval
     require(0.0 < tolerance < 1.0, "tolerance", tolerance, "a number in (0, 1)")
-    if temperature and not hasattr(policy, "sample"):
-        found, mend = f"a {type(policy).__name__} without sample", "or leave the temperature at 0."
-        raise ConfigError("policy", found, "a method sample(observations, generator) -> (actions, log_prob)", mend)
+    if temperature:
+        _require_method(policy, "sample", "(observations, generator) -> (actions, log_prob)", "or set temperature=0.")
     steps = 1 if gamma <= tolerance else math.ceil(math.log(tolerance) / math.log(gamma))
     steps = max(steps, 2) if temperature else steps  # at least one entropy term must be seen
     generator = torch.Generator(states.device).manual_seed(seed)
@@ -114,7 +110,6 @@ def _monte_carlo(
     chosen = None if actions is None else actions.repeat_interleave(rollouts, 0)
     total = torch.zeros(len(states), dtype=torch.float64, device=states.device)
     alive, factor = torch.ones_like(total), 1.0
-    low, high = world.reward_low, world.reward_high
     bonus_low, bonus_high = (math.inf, -math.inf) if temperature else (0.0, 0.0)
     for _ in range(steps):
         if chosen is None and temperature:
@@ -129,7 +124,7 @@ def _monte_carlo(
         alive, factor, chosen = alive * ~ended, factor * gamma, None
     # A log-density has no bound, so the range of the bonuses seen stands for the tail's. A task that can end may stop
     # after one more step, one that cannot pays for ever.
-    low, high, longest = low + bonus_low, high + bonus_high, 1.0 / (1.0 - gamma)
+    low, high, longest = world.reward_low + bonus_low, world.reward_high + bonus_high, 1.0 / (1.0 - gamma)
     tail_low = low * (longest if low < 0 or not world.terminates else 1.0)
     tail_high = high * (longest if high > 0 or not world.terminates else 1.0)
     total += factor * alive * (tail_low + tail_high) / 2
@@ -144,12 +139,6 @@ def _interval(returns: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
     return returns.mean(-1), half
 
 
-def _exact_by(world: World) -> str:
-    if isinstance(world, TabularWorld):
-        return "linear solve"
-    return "reward function" if hasattr(world, "reward_function") else ""
-
-
 @torch.no_grad()
 def _returns(
     world: World, policy: Any, observations: Tensor, actions: Tensor, gamma: float, rollouts: int, tolerance: float,
@@ -158,8 +147,8 @@ def _returns(
     """As `_monte_carlo`, with one exact "return" where the world allows it."""
     require(temperature >= 0, "temperature", temperature, "a number >= 0 (0: no entropy in the value)")
     if isinstance(world, TabularWorld):
-        if not bool((observations.amax(-1) == 1).all() & (observations.count_nonzero(-1) == 1).all()):
-            raise DataError("observations", "rows that are not one-hot", "one-hot rows: world.one_hot(state numbers)")
+        one_hot = ((observations.amax(-1) == 1) & (observations.count_nonzero(-1) == 1)).all()
+        require_data(one_hot, "observations", "rows that are not one-hot", "one-hot rows: world.one_hot(state numbers)")
         table = solve_q(world, policy_probabilities(world, policy), gamma, temperature).to(observations.device)
         value = table[observations.argmax(-1), actions.long()]
     elif hasattr(world, "reward_function"):
@@ -172,13 +161,13 @@ def _returns(
 
 def _check_pairs(world: World, observations: Any, actions: Any) -> tuple[Tensor, Tensor]:
     observations, actions = torch.as_tensor(observations), torch.as_tensor(actions)
-    if observations.dim() != 2 or observations.shape[1] != world.observation_dim:
-        expected = f"shape [n, {world.observation_dim}], the observations of the world {world.name!r}"
-        raise DataError("observations", f"shape {list(observations.shape)}", expected)
+    expected = f"shape [n, {world.observation_dim}], the observations of the world {world.name!r}"
+    fits = observations.dim() == 2 and observations.shape[1] == world.observation_dim
+    require_data(fits, "observations", f"shape {list(observations.shape)}", expected)
     actions = actions.to(observations.device)
     world.check_actions(observations, actions)
-    if not bool(torch.isfinite(observations).all() & torch.isfinite(actions).all()):
-        raise DataError("observations and actions", "nan or inf", "finite numbers")
+    finite = observations.isfinite().all() & actions.isfinite().all()
+    require_data(finite, "observations and actions", "nan or inf", "finite numbers")
     return observations, actions
 
 
@@ -215,13 +204,6 @@ def monte_carlo_value(
 
 
 # ---------------------------------------------------------------- quadrature
-def _simpson(points: int, low: float, high: float) -> tuple[Tensor, Tensor]:
-    require(points >= 3 and points % 2 == 1, "points", points, "an odd number >= 3 (Simpson's rule)")
-    weights = torch.full((points,), 2.0, dtype=torch.float64)
-    weights[1::2], weights[0], weights[-1] = 4.0, 1.0, 1.0
-    return torch.linspace(low, high, points, dtype=torch.float64), weights * (high - low) / (points - 1) / 3
-
-
 def log_partition_quadrature(
     q: Function | Sequence[Function], action_dim: int = 1, points: int | None = None
 ) -> Tensor:
@@ -230,11 +212,14 @@ def log_partition_quadrature(
     ``q`` is a list of A functions of one variable whose sum is Q (any A: the integral factorises), or one function
     ``[m, A] -> [m]`` with ``action_dim`` 1 or 2 (``ConfigError`` beyond). ``points`` a dimension: 4,001; 801 if A = 2.
     """
-    if not callable(q):
-        x, weights = _simpson(points or 4001, -1.0, 1.0)
-        return sum((torch.logsumexp(f(x) + weights.log(), 0) for f in q), torch.zeros((), dtype=torch.float64))
     require(action_dim in (1, 2), "action_dim", action_dim, "1 or 2, or a list of 1-D parts (bandit.per_dimension)")
-    x, weights = _simpson(points or (4001 if action_dim == 1 else 801), -1.0, 1.0)
+    points = points or (4001 if action_dim == 1 else 801)
+    require(points >= 3 and points % 2 == 1, "points", points, "an odd number >= 3 (Simpson's rule)")
+    x, weights = torch.linspace(-1, 1, points, dtype=torch.float64), torch.full((points,), 2.0, dtype=torch.float64)
+    weights[1::2], weights[0], weights[-1] = 4.0, 1.0, 1.0
+    weights = weights * 2.0 / (points - 1) / 3
+    if not callable(q):
+        return sum((torch.logsumexp(f(x) + weights.log(), 0) for f in q), torch.zeros((), dtype=torch.float64))
     grid = torch.cartesian_prod(*[x] * action_dim).view(-1, action_dim)
     log_weights = torch.cartesian_prod(*[weights.log()] * action_dim).view(-1, action_dim).sum(-1)
     return torch.logsumexp(q(grid) + log_weights, 0)
@@ -248,9 +233,8 @@ def expected_value_quadrature(
     ``sum_j integral f_j(tanh(mean_j + std_j z)) N(z; 0, 1) dz`` by the trapezoidal rule on z in ±8.5, where it is
     spectrally accurate. ``mean, log_std [..., A] -> [...]``, float64.
     """
-    if not mean.shape[-1] == log_std.shape[-1] == len(per_dimension):
-        found = f"{mean.shape[-1]}, {log_std.shape[-1]} and {len(per_dimension)} dimensions"
-        raise DataError("mean, log_std, per_dimension", found, "the same number of action dimensions in all three")
+    sizes = (mean.shape[-1], log_std.shape[-1], len(per_dimension))
+    require_data(len(set(sizes)) == 1, "mean, log_std, per_dimension", f"{sizes} dimensions", "the same in all three")
     z = torch.linspace(-8.5, 8.5, points, dtype=torch.float64, device=mean.device)
     weights = torch.exp(-0.5 * z**2) * (17.0 / (points - 1)) / math.sqrt(2 * math.pi)
     actions = torch.tanh(mean.double()[..., None] + log_std.double().exp()[..., None] * z)  # [..., A, points]
@@ -261,7 +245,7 @@ def expected_value_quadrature(
 # ---------------------------------------------------------------- the estimation report
 @dataclass(frozen=True, eq=False)
 class EstimationReport:
-    """Q-hat beside Q^pi at data, policy and uniform actions; print it, or take ``at("policy")`` and ``to_rows()``.
+    """Q-hat beside Q^pi at data, policy and uniform actions; print it, or take ``at("policy")``.
 
     ``summary[kind]`` holds numbers, ``raw[kind]`` the tensors ``actions, predicted, true, half_width, bound`` that they
     come from, at the common ``observations``. No policy's value after (s, a) can exceed ``bound``: the optimal value
@@ -280,11 +264,6 @@ class EstimationReport:
         """The numbers at one kind of actions: data, policy or uniform."""
         require(kind in self.summary, "kind", kind, f"one of {', '.join(self.summary)}")
         return dict(self.summary[kind])
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """One row a kind of actions, for a table or a CSV file."""
-        settings = {"q": self.q, "discount": self.discount, "temperature": self.temperature, "truth": self.truth}
-        return [{"actions": kind, **numbers, **settings} for kind, numbers in self.summary.items()]
 
     def __str__(self) -> str:
         lines = [
@@ -336,7 +315,7 @@ def estimation_report(
     """
     require(hasattr(agent, "q_values"), "agent", type(agent).__name__, "an agent with q_values (critics)")
     require(q in ("min", "mean", "max"), "q", q, "min, mean or max (over the critics)")
-    require(n_states >= 2, "n_states", n_states, "at least 2")
+    whole("n_states", n_states, 2)
     config, policy = getattr(agent, "config", None), agent.policy()
     gamma = _discount(world, getattr(config, "discount", None) if discount is None else discount)
     if temperature is None:
@@ -353,12 +332,15 @@ def estimation_report(
     ensemble = agent.q_values(everywhere, chosen).double().to(true.device)
     predicted = {"min": ensemble.amin(0), "max": ensemble.amax(0), "mean": ensemble.mean(0)}[q]
     bound, summary, raw = _value_bound(world, everywhere, chosen, gamma, temperature, seed + 3), {}, {}
-    exact, runs = _exact_by(world), returns.shape[-1]
+    slack = 1e-6 * bound.abs().clamp(min=1)  # for rounding
+    runs = returns.shape[-1]  # 1 where the value is exact
     for i, kind in enumerate(actions):
         at = slice(i * n, (i + 1) * n)
         error = predicted[at] - true[at]
         spread = t_quantile(n - 1) * float(error.std()) / math.sqrt(n)
-        noise = 0.0 if exact else t_quantile(n * (runs - 1)) * float((returns[at].var(-1).mean() / (runs * n)).sqrt())
+        noise = 0.0  # of the mean true value: pooled over the states
+        if runs > 1:
+            noise = t_quantile(n * (runs - 1)) * float((returns[at].var(-1).mean() / (runs * n)).sqrt())
         summary[kind] = {
             "count": float(n),
             "predicted": float(predicted[at].mean()),
@@ -369,15 +351,14 @@ def estimation_report(
             "error_high": float(error.mean()) + spread,
             "median_error": float(error.median()),
             "share_over": float((error > 0).double().mean()),
-            "share_impossible": float(
-                (predicted[at] > bound[at] + 1e-6 * bound[at].abs().clamp(min=1)).double().mean()
-            ),
+            "share_impossible": float((predicted[at] > bound[at] + slack[at]).double().mean()),
             "predicted_p90": float(predicted[at].quantile(0.9)),
         }
-        columns = {"predicted": predicted, "true": true, "half_width": half, "bound": bound}
-        raw[kind] = {"actions": chosen[at], **{name: column[at] for name, column in columns.items()}}
+        columns = {"actions": chosen, "predicted": predicted, "true": true, "half_width": half, "bound": bound}
+        raw[kind] = {name: column[at] for name, column in columns.items()}
     label = f"soft Q^pi (temperature {temperature:g})" if temperature else "Q^pi"
     manner = "deterministic" if getattr(policy, "deterministic", False) else "stochastic"
-    how = f"exact ({exact}), {n} states" if exact else f"Monte-Carlo, {n} states x {runs} rollouts"
+    exact = "linear solve" if isinstance(world, TabularWorld) else "reward function"
+    how = f"exact ({exact}), {n} states" if runs == 1 else f"Monte-Carlo, {n} states x {runs} rollouts"
     truth = f"{label} of the learned {manner} policy, {how}"
     return EstimationReport(summary, raw, observations, truth, q, gamma, temperature)

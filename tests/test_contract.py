@@ -87,7 +87,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], type[CQLTutorialError], list[str]]
         ["actions", "int64", "discrete agent"],
     ),
     "discount outside [0, 1]": (lambda _: agent(discount=1.01), ConfigError, ["discount", "1.01", "[0, 1]"]),
-    "truncated HDF5 file": (truncated_file, DataError, ["main_data.hdf5"]),
+    "truncated HDF5 file": (truncated_file, DataError, ["cut-v0", "truncated"]),
     "unknown data set id": (lambda _: load_dataset("pendulum/medum-10k-v0"), DatasetNotFoundError, ["medium-10k-v0"]),
     "mismatched state_dim": (
         lambda _: fit(agent(state_dim=4), build(), 5, batch_size=4, progress=False),

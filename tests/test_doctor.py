@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cql_tutorial import doctor as room
+from cql_tutorial import minari_io
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,17 +105,18 @@ def test_a_project_that_is_not_installed_is_a_warning(monkeypatch: pytest.Monkey
 
 
 def test_data_sets_are_counted_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(minari_io, "__file__", str(tmp_path / "checkout" / "cql_tutorial" / "minari_io.py"))
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "nobody")
+    monkeypatch.chdir(tmp_path)
     (nothing,) = room._data()
     assert nothing.status == "warning" and "make data" in nothing.mend
     for name in ("cql/maze/stitch-v0", "cql/pendulum/medium-v0"):
         (tmp_path / "elsewhere" / name / "data").mkdir(parents=True)
-        (tmp_path / "elsewhere" / name / "data" / "metadata.json").write_text("{}")
+        (tmp_path / "elsewhere" / name / "data" / "main_data.hdf5").touch()
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "elsewhere"))
     (found,) = room._data()
     assert found.status == "ok"
-    assert found.found == "2 in MINARI_DATASETS_PATH: cql/maze/stitch-v0, cql/pendulum/medium-v0"
+    assert found.found == "2: cql/maze/stitch-v0, cql/pendulum/medium-v0"
 
 
 def test_a_loss_that_is_not_finite_and_a_crash_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:

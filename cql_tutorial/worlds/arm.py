@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from .base import Policy, UniformPolicy, World, normal, record_episodes, require, uniform
+from ..errors import require, whole
+from .base import Policy, Transition, UniformPolicy, World, normal, record_episodes, uniform
 
 
 @dataclass(eq=False, kw_only=True)
@@ -30,7 +31,7 @@ class Arm(World):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.joints >= 1, "arm.joints", self.joints, "a whole number >= 1")
+        whole("arm.joints", self.joints, 1)
         require(self.step_size > 0, "arm.step_size", self.step_size, "a positive angle in rad")
         require(0 <= self.start_angle <= math.pi, "arm.start_angle", self.start_angle, "an angle in [0, pi] rad")
         self.action_dim, self.observation_dim = self.joints, 2 * self.joints + 4
@@ -47,7 +48,7 @@ class Arm(World):
         """Position of the last link's end ``[n, 2]``."""
         return self.joint_positions(states)[:, -1]
 
-    def reset(self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def reset(self, n: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         start = self.start_angle
         angles = uniform(-start, start, n, self.joints, generator=generator, dtype=dtype)
         radius = uniform(0.2, 0.9, n, 1, generator=generator, dtype=dtype)
@@ -62,9 +63,7 @@ class Arm(World):
         cosines, sines, target, _ = observations.split([self.joints, self.joints, 2, 2], -1)
         return torch.cat([torch.atan2(sines, cosines), target], -1)  # turns of 2 pi do not matter
 
-    def step(
-        self, states: Tensor, actions: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, states: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
         actions = self.check_actions(states, actions)
         angles, target = states[:, : self.joints], states[:, self.joints :]
         states = torch.cat([angles + self.step_size * actions, target], -1)
@@ -80,7 +79,7 @@ def narrow_behaviour(
     J is the Jacobian of the tip; R turns the error by ``rotation`` rad, which makes the arm approach in a spiral.
     """
 
-    def behaviour(observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def behaviour(observations: Tensor, generator: Generator | None = None) -> Tensor:
         places = world.joint_positions(world.states_of(observations))
         error = observations[:, -2:]
         c, s = math.cos(rotation), math.sin(rotation)
@@ -93,12 +92,9 @@ def narrow_behaviour(
 
 
 def arm_episodes(
-    world: Arm,
-    behaviour: str = "narrow",
-    n_episodes: int = 500,
-    generator: torch.Generator | None = None,
+    world: Arm, behaviour: str = "narrow", n_episodes: int = 500, generator: Generator | None = None,
     dtype: torch.dtype = torch.float32,
-) -> dict[str, Tensor]:
+) -> dict[str, Tensor]:  # fmt: skip
     """The arm's data, flat as in ``record_episodes``: ``narrow`` (the controller), ``uniform`` actions, or ``mixed``
     (half of the episodes each)."""
     n_uniform = {"narrow": 0, "uniform": n_episodes, "mixed": n_episodes // 2}

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from .base import World, normal, require
+from ..errors import require, whole
+from .base import Transition, World, normal
 from .gridworld import TabularWorld
 
 
@@ -19,8 +20,8 @@ class Bandit(World):
     """Choose a in [-1, 1]^A once; the mean reward is separable, so every integral is A integrals in one dimension.
 
     ``Q(a) = sum_j f(a_j)`` with ``f(x) = sum_k height_k exp(-(x - centre_k)^2 / (2 width_k^2))``. The default has a
-    broad low bump at -0.5 and a narrow high one at 0.5. The observation is ``observation_size`` zeros. A reward has
-    Gaussian noise of standard deviation ``noise``; ``reward_low`` and ``reward_high`` bound its mean.
+    broad low bump at -0.5 and a narrow high one at 0.5. The observation is a zero. A reward has Gaussian noise of
+    standard deviation ``noise``; ``reward_low`` and ``reward_high`` bound its mean.
     """
 
     discount: float = 0.95
@@ -30,21 +31,18 @@ class Bandit(World):
     centres: Sequence[float] = (-0.5, 0.5)
     widths: Sequence[float] = (0.3, 0.1)
     noise: float = 0.0
-    observation_size: int = 1
     name: ClassVar[str] = "bandit"
     terminates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.actions >= 1, "bandit.actions", self.actions, "a whole number >= 1 (the dimension A)")
-        same = len(self.heights) == len(self.centres) == len(self.widths) > 0
+        whole("bandit.actions", self.actions, 1)
         sizes = (len(self.heights), len(self.centres), len(self.widths))
+        same = len(set(sizes)) == 1 and min(sizes) > 0
         require(same, "bandit.heights, centres, widths: lengths", sizes, "one number of each for every bump")
         require(min(self.widths) > 0, "bandit.widths", self.widths, "positive numbers")
         require(self.noise >= 0, "bandit.noise", self.noise, "a standard deviation >= 0")
-        require(self.observation_size >= 1, "bandit.observation_size", self.observation_size, "a whole number >= 1")
-        self.observation_dim, self.action_dim = self.observation_size, self.actions
-        self.observation_high = [1.0] * self.observation_size
+        self.action_dim, self.observation_high = self.actions, [1.0]
         grid = torch.linspace(-1.0, 1.0, 20001, dtype=torch.float64)
         slope = sum(abs(h) / w for h, w in zip(self.heights, self.widths, strict=True)) * math.exp(-0.5)
         slack = 0.5e-4 * slope  # half a grid cell times the steepest slope: makes the grid's extremes true bounds
@@ -65,13 +63,10 @@ class Bandit(World):
         """The exact mean reward Q(a): ``[..., A] -> [...]``."""
         return self.bumps(actions).sum(-1)
 
-    def reset(self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-        device = "cpu" if generator is None else generator.device
-        return torch.zeros(n, self.observation_size, dtype=dtype, device=device)
+    def reset(self, n: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(n, 1, dtype=dtype, device="cpu" if generator is None else generator.device)
 
-    def step(
-        self, states: Tensor, actions: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, states: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
         rewards = self.reward_function(self.check_actions(states, actions))
         if self.noise:
             rewards = rewards + self.noise * normal(rewards, generator)

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import require, require_data, whole
 
 if TYPE_CHECKING:
     import gymnasium
 
-Policy = Callable[[Tensor, torch.Generator | None], Tensor]  # (observations [n, S], generator) -> actions
+Policy = Callable[[Tensor, Generator | None], Tensor]  # (observations [n, S], generator) -> actions
+Transition = tuple[Tensor, Tensor, Tensor]  # next states [n, ...], rewards [n], terminations [n] bool
 
 
 def uniform(
-    low: float, high: float, *shape: int, generator: torch.Generator | None, dtype: torch.dtype, device: Any = None
+    low: float, high: float, *shape: int, generator: Generator | None, dtype: torch.dtype, device: Any = None
 ) -> Tensor:
     """Draw U(low, high) on the generator's own device, then move to ``device``."""
     source = "cpu" if generator is None else generator.device
@@ -27,16 +28,10 @@ def uniform(
     return (low + (high - low) * draw).to(device if device is not None else source)
 
 
-def normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def normal(like: Tensor, generator: Generator | None) -> Tensor:
     """Standard normal numbers of the shape, dtype and device of ``like``."""
     source = like.device if generator is None else generator.device
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=source).to(like.device)
-
-
-def require(condition: bool, name: str, found: Any, expected: str) -> None:
-    """Raise ``ConfigError`` unless the setting ``name`` is as expected."""
-    if not condition:
-        raise ConfigError(name, repr(found), expected)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -65,14 +60,14 @@ class World:
 
     def __post_init__(self) -> None:
         require(0.0 <= self.discount <= 1.0, f"{self.name}.discount", self.discount, "a number in [0, 1]")
-        require(int(self.horizon) == self.horizon >= 1, f"{self.name}.horizon", self.horizon, "a whole number >= 1")
+        whole(f"{self.name}.horizon", self.horizon, 1)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The keyword arguments that rebuild this world: ``make(world.name, **world.settings)``."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
-    def reset(self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def reset(self, n: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """Draw n start states ``[n, ...]``."""
         raise NotImplementedError
 
@@ -84,10 +79,8 @@ class World:
         """Inverse of ``observe``, up to what does not matter for the dynamics: ``[n, S] -> [n, ...]``."""
         return observations
 
-    def step(
-        self, states: Tensor, actions: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One step: (next states ``[n, ...]``, rewards ``[n]``, terminations ``[n]`` bool)."""
+    def step(self, states: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
+        """One step, with actions clipped to the bounds: (next states, rewards, terminations)."""
         raise NotImplementedError
 
     def env(self, render_mode: str | None = None) -> gymnasium.Env:
@@ -98,16 +91,14 @@ class World:
 
     def check_actions(self, states: Tensor, actions: Tensor) -> Tensor:
         """Actions in the states' dtype, clipped to the bounds; ``DataError`` if the shape (or an index) is wrong."""
-        n, wanted = states.shape[0], "[n]" if self.discrete else f"[n, {self.action_dim}]"
-        if tuple(actions.shape) != ((n,) if self.discrete else (n, self.action_dim)):
-            raise DataError(f"{self.name}: actions", f"shape {tuple(actions.shape)}", f"{wanted} with n = {n}")
+        name, shape = f"{self.name}: actions", (len(states),) if self.discrete else (len(states), self.action_dim)
+        require_data(tuple(actions.shape) == shape, name, f"shape {tuple(actions.shape)}", f"shape {shape}")
         if not self.discrete:
             return actions.to(states.dtype).clamp(self.action_low, self.action_high)
-        if actions.is_floating_point():
-            raise DataError(f"{self.name}: actions", f"dtype {actions.dtype}", "integers: the index of the action")
-        if n and not 0 <= int(actions.min()) <= int(actions.max()) < self.action_dim:
-            found = f"values {int(actions.min())} to {int(actions.max())}"
-            raise DataError(f"{self.name}: actions", found, f"whole numbers from 0 to {self.action_dim - 1}")
+        require_data(not actions.is_floating_point(), name, f"dtype {actions.dtype}", "integers: the action's index")
+        if len(actions):
+            low, high, last = int(actions.min()), int(actions.max()), self.action_dim - 1
+            require_data(low >= 0 and high <= last, name, f"values {low} to {high}", f"whole numbers from 0 to {last}")
         return actions.long()
 
 
@@ -117,10 +108,10 @@ class UniformPolicy:
 
     world: World
 
-    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, observations: Tensor, generator: Generator | None = None) -> Tensor:
         return self.sample(observations, generator)[0]
 
-    def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def sample(self, observations: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
         """Actions ``[n, A]`` (``[n]`` integers) and their log-density ``[n]`` on [-1, 1]^A (log-probability)."""
         world, n = self.world, observations.shape[0]
         place: dict[str, Any] = {"generator": generator, "dtype": observations.dtype, "device": observations.device}
@@ -136,10 +127,7 @@ class UniformPolicy:
 
 
 def record_episodes(
-    world: World,
-    parts: Sequence[tuple[Policy, Tensor]],
-    steps: int | None = None,
-    generator: torch.Generator | None = None,
+    world: World, parts: Sequence[tuple[Policy, Tensor]], steps: int | None = None, generator: Generator | None = None
 ) -> dict[str, Tensor]:
     """Record episodes of ``steps`` steps (the horizon by default) from several behaviours, one after the other.
 
@@ -149,7 +137,7 @@ def record_episodes(
     """
     keys = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
     pieces: dict[str, list[Tensor]] = {key: [] for key in keys}
-    lengths = []
+    lengths: list[Tensor] = []
     for policy, states in parts:
         n, rows = states.shape[0], []
         for _ in range(world.horizon if steps is None else steps):

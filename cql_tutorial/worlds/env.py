@@ -1,4 +1,7 @@
-"""The worlds as Gymnasium environments; importing this module registers ``cql_tutorial/Maze-v0`` and its siblings."""
+"""The worlds as Gymnasium environments; importing this module registers ``cql_tutorial/Maze-v0`` and its siblings.
+
+``gymnasium.make("cql_tutorial.worlds.env:cql_tutorial/Maze-v0")`` imports it by itself.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from ..errors import ConfigError
+from ..errors import require
 from . import WORLDS, World, make
 
 
@@ -28,8 +31,7 @@ class WorldEnv(gymnasium.Env):
     """
 
     def __init__(self, world: World | str, render_mode: str | None = None, **settings: Any) -> None:
-        if render_mode is not None:
-            raise ConfigError("render_mode", repr(render_mode), "None", "these worlds are drawn from their states.")
+        require(render_mode is None, "render_mode", render_mode, "None: these worlds are drawn from their states")
         self.metadata, self.render_mode = {"render_modes": []}, None
         self.world = world = make(world, **settings) if isinstance(world, str) else world
         high = np.asarray(world.observation_high, dtype=np.float32)
@@ -42,9 +44,7 @@ class WorldEnv(gymnasium.Env):
         if world.name in WORLDS:
             kwargs = {"world": world.name, **world.settings}
             self.spec = EnvSpec(env_id(world.name), entry_point=f"{__name__}:WorldEnv", kwargs=kwargs)
-        self.generator = torch.Generator()
-        self.state = torch.empty(0)
-        self.elapsed = 0
+        self.generator, self.state, self.elapsed = torch.Generator(), torch.empty(0), 0
 
     def _observation(self) -> np.ndarray:
         return self.world.observe(self.state)[0].numpy().astype(np.float32)
@@ -56,8 +56,7 @@ class WorldEnv(gymnasium.Env):
         # the torch generator hangs on Gymnasium's own, so that one seed decides everything
         self.generator.manual_seed(int(self.np_random.integers(2**62)))
         reset: Callable[..., torch.Tensor] = self.world.reset
-        self.state = reset(1, self.generator, torch.float64, **(options or {}))
-        self.elapsed = 0
+        self.state, self.elapsed = reset(1, self.generator, torch.float64, **(options or {})), 0
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -68,14 +67,5 @@ class WorldEnv(gymnasium.Env):
         return self._observation(), float(reward), bool(ended), truncated, {}
 
 
-def register() -> None:
-    """Make the worlds known to ``gymnasium.make``; calling it again changes nothing.
-
-    Without an import, ``gymnasium.make("cql_tutorial.worlds.env:cql_tutorial/Maze-v0")`` does both.
-    """
-    for name in WORLDS:
-        if env_id(name) not in gymnasium.registry:
-            gymnasium.register(env_id(name), entry_point=f"{__name__}:WorldEnv", kwargs={"world": name})
-
-
-register()
+for name in WORLDS:
+    gymnasium.register(env_id(name), entry_point=f"{__name__}:WorldEnv", kwargs={"world": name})

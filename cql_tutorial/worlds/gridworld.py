@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from ..errors import ConfigError
-from .base import World, require, uniform
+from ..errors import ConfigError, require, whole
+from .base import Transition, World, uniform
 
 
 @dataclass(eq=False, kw_only=True)
@@ -35,30 +35,23 @@ class TabularWorld(World):
         table = torch.as_tensor(transitions, dtype=torch.float64).clone()
         table[terminal] = torch.eye(n_states, dtype=torch.float64)[terminal][:, None]
         bad = ((table.sum(-1) - 1).abs() > 1e-6) | (table < 0).any(-1)
-        if bad.any():
-            row = tuple(bad.nonzero()[0].tolist())
-            expected = "non-negative probabilities that sum to 1"
-            raise ConfigError(f"transitions{list(row)}", f"a row that sums to {float(table[row].sum()):.6g}", expected)
+        for s, a in bad.nonzero().tolist():
+            found = f"a row that sums to {float(table[s, a].sum()):.6g}"
+            raise ConfigError(f"transitions[{s}, {a}]", found, "non-negative probabilities that sum to 1")
         payoff = torch.as_tensor(rewards, dtype=torch.float64)
         payoff = (payoff[..., None] if payoff.dim() == 2 else payoff).expand_as(table).clone()
         payoff[terminal] = 0.0
         self.transitions, self.transition_rewards, self.terminal_states = table, payoff, terminal
-        self.expected_rewards = (table * payoff).sum(-1)
-        self.start_state = start_state
+        self.expected_rewards, self.start_state = (table * payoff).sum(-1), start_state
         possible = payoff[(table > 0) & ~terminal[:, None, None]]
         self.reward_low, self.reward_high = float(possible.min()), float(possible.max())
-        self.observation_dim, self.action_dim = n_states, n_actions
-        self.observation_high = [1.0] * n_states
+        self.observation_dim, self.action_dim, self.observation_high = n_states, n_actions, [1.0] * n_states
 
     @classmethod
     def from_tables(
-        cls,
-        transitions: Tensor,
-        rewards: Tensor,
-        terminal_states: Tensor | Sequence[bool],
-        start_state: int = 0,
+        cls, transitions: Tensor, rewards: Tensor, terminal_states: Tensor | Sequence[bool], start_state: int = 0,
         **settings: Any,
-    ) -> TabularWorld:
+    ) -> TabularWorld:  # fmt: skip
         """A world from tables ``[S, A, S]``, ``[S, A]`` or ``[S, A, S]``, and ``[S]``."""
         world = cls(**settings)
         world.set_tables(transitions, rewards, terminal_states, start_state)
@@ -68,13 +61,11 @@ class TabularWorld(World):
         """State numbers ``[n]`` to one-hot rows ``[n, S]``."""
         return torch.nn.functional.one_hot(indices, self.observation_dim).to(dtype)
 
-    def reset(self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+    def reset(self, n: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         device = "cpu" if generator is None else generator.device
         return self.one_hot(torch.full((n,), self.start_state, device=device), dtype)
 
-    def step(
-        self, states: Tensor, actions: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, states: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
         actions, here = self.check_actions(states, actions).to(states.device), states.argmax(-1)
         cdf = self.transitions.to(states.device)[here, actions].cumsum(-1)
         u = uniform(0.0, 1.0, len(here), 1, generator=generator, dtype=torch.float64, device=states.device)
@@ -106,7 +97,7 @@ class Gridworld(TabularWorld):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.size >= 3, "gridworld.size", self.size, "a whole number >= 3")
+        whole("gridworld.size", self.size, 3)
         require(0.0 <= self.slip <= 1.0, "gridworld.slip", self.slip, "a probability in [0, 1]")
         n = self.size
         self.cliff, self.goal = list(range(n * (n - 1) + 1, n * n - 1)), n * n - 1

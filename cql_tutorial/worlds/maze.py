@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from .base import Policy, World, normal, record_episodes, require, uniform
+from ..errors import require
+from .base import Policy, Transition, World, normal, record_episodes, uniform
 
-DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, 1.0), "down": (0.0, -1.0)}
-ARMS = {"left": "left", "right": "right", "top": "up", "bottom": "down"}
+ARMS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, 1.0), "bottom": (0.0, -1.0)}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -40,17 +40,13 @@ class Maze(World):
         self.reward_high, self.observation_high = 1.0, [2.0, 2.0]
 
     def reset(
-        self,
-        n: int,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype = torch.float32,
-        arm: str = "left",
+        self, n: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32, arm: str = "left"
     ) -> Tensor:
         """Positions ``[n, 2]`` near the end of an arm: left, right, top or bottom (``ConfigError`` otherwise)."""
         require(arm in ARMS, "maze.reset: arm", arm, f"one of {sorted(ARMS)}")
         draw = uniform(-1.0, 1.0, n, 2, generator=generator, dtype=dtype)
         along, across = 0.85 + 0.1 * draw[:, :1], 0.75 * self.half_width * draw[:, 1:]
-        x, y = DIRECTIONS[ARMS[arm]]
+        x, y = ARMS[arm]
         return along * draw.new_tensor([x, y]) + across * draw.new_tensor([-y, x])
 
     def observe(self, states: Tensor) -> Tensor:
@@ -59,9 +55,7 @@ class Maze(World):
     def states_of(self, observations: Tensor) -> Tensor:
         return 0.5 * observations
 
-    def step(
-        self, states: Tensor, actions: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, states: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
         moved = (states + self.step_size * self.check_actions(states, actions)).clamp(-1.0, 1.0)
         (x, y), w = moved.unbind(-1), self.half_width
         # A point outside both corridors goes back into the one it came from; comparing |x| with |y| rather than with w
@@ -85,9 +79,9 @@ def stitching_behaviour(
     """
     require(arm in ("left", "right"), "stitching_behaviour: arm", arm, "left or right")
     require(turn in ("up", "down"), "stitching_behaviour: turn", turn, "up or down")
-    inward, away = (1.0 if arm == "left" else -1.0), DIRECTIONS[turn][1]
+    inward, away = (1.0 if arm == "left" else -1.0), (1.0 if turn == "up" else -1.0)
 
-    def behaviour(observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def behaviour(observations: Tensor, generator: Generator | None = None) -> Tensor:
         x, y = (0.5 * observations).unbind(-1)
         # Not yet in the new arm, and short of the turning point or (noise!) adrift in the arm beyond it.
         arriving = (away * y <= half_width) & ((inward * x < -turn_before * half_width) | (x.abs() > half_width))
@@ -100,14 +94,9 @@ def stitching_behaviour(
 
 
 def stitching_episodes(
-    world: Maze,
-    n_left: int = 120,
-    n_right: int = 40,
-    steps: int = 50,
-    generator: torch.Generator | None = None,
-    dtype: torch.dtype = torch.float32,
-    turn_before: float = 0.5,
-) -> dict[str, Tensor]:
+    world: Maze, n_left: int = 120, n_right: int = 40, steps: int = 50, generator: Generator | None = None,
+    dtype: torch.dtype = torch.float32, turn_before: float = 0.5,
+) -> dict[str, Tensor]:  # fmt: skip
     """The maze's data: ``n_left`` episodes from the left arm that turn down (return 0), ``n_right`` from the right arm
     that turn up to the goal. The flat tensors of ``record_episodes``; the left-arm episodes come first."""
     how = {"half_width": world.half_width, "turn_before": turn_before}
