@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +15,23 @@ from .errors import DataError
 REQUIRED = ("observations", "actions", "rewards", "next_observations", "terminations")
 
 
-def as_tensor(value: Any) -> Tensor:
-    """A tensor as it is, anything else as a CPU tensor (even where another default device is set)."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+def as_tensor(value: Any, field: str = "array") -> Tensor:
+    """A tensor as it is, anything else as a CPU tensor (even where another default device is set).
+
+    Raises `DataError` that names the ``field`` if it is no array of numbers.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+        # A copy where torch could not share the memory: negative strides, or a read-only array.
+        return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
+    except (TypeError, ValueError) as error:
+        found = f"a {type(value).__name__} that is no array of numbers ({error})"
+        raise DataError(field, found, "an array or tensor of numbers", "convert it with numpy.asarray.") from error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch(Mapping[str, Tensor]):
     """B transitions, in the environment's own units.
 
@@ -42,8 +54,9 @@ class Batch(Mapping[str, Tensor]):
 
         Raises ``DataError`` that names a missing key.
         """
-        if isinstance(source, Batch):
-            return source
+        if not isinstance(source, Mapping):
+            found = f"a {type(source).__name__}"
+            raise DataError("batch", found, f"a mapping with the keys {list(REQUIRED)}", "pass a dict of arrays.")
         missing = [key for key in REQUIRED if key not in source]
         if missing:
             raise DataError(
@@ -51,7 +64,7 @@ class Batch(Mapping[str, Tensor]):
                 "rename your arrays to the Gymnasium/Minari terms above.",
             )  # fmt: skip
         keys = [*REQUIRED, *(["returns_to_go"] if source.get("returns_to_go") is not None else [])]
-        return cls(**{key: as_tensor(source[key]) for key in keys})
+        return cls(**{key: as_tensor(source[key], f"batch[{key!r}]") for key in keys})
 
     def __getitem__(self, key: str) -> Tensor:
         value = getattr(self, key, None) if key in _FIELDS else None
@@ -68,7 +81,7 @@ class Batch(Mapping[str, Tensor]):
     @property
     def size(self) -> int:
         """Number of transitions B."""
-        return self.rewards.shape[0]
+        return self.rewards.numel()
 
 
 _FIELDS = tuple(field.name for field in fields(Batch))

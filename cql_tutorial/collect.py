@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ def train_online(
         if step > start_steps:
             agent.update(store.sample(batch_size, generator))
         if step in wanted:
-            run.snapshots[step] = _copy(agent)
+            run.snapshots[step] = copy.deepcopy(agent)
     run.replay = store.columns
     return run
 
@@ -90,12 +91,6 @@ class _Replay:
     def sample(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
         rows = torch.randint(self.size, (batch_size,), generator=generator)
         return {key: column.index_select(0, rows) for key, column in self.columns.items()}
-
-
-def _copy(agent: SACAgent) -> SACAgent:
-    twin = SACAgent(agent.config)
-    twin.copy_state(agent.state(), agent.header(), "a copy")
-    return twin
 
 
 def record(

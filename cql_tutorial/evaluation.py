@@ -58,13 +58,11 @@ def rollout_returns(
     return returns
 
 
-def common_starts(world: Any, n: int, seed: int) -> Tensor:
-    """Start states that depend on the seed alone, so that every run is judged on the same ones."""
-    return world.reset(n, torch.Generator().manual_seed(seed))
-
-
 def evaluate_policy(world: Any, policy: Policy, n: int = 500, seed: int = 2_000_003, **reset: Any) -> Tensor:
-    """Returns ``[n]`` from `common_starts` (extra arguments go to ``world.reset``)."""
+    """Returns ``[n]`` from start states that depend on the seed alone: every run is judged on the same ones.
+
+    Extra arguments go to ``world.reset``.
+    """
     generator = torch.Generator().manual_seed(seed)
     starts = world.reset(n, generator, **reset)
     return rollout_returns(world, policy, starts, generator)

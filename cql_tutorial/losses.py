@@ -51,7 +51,8 @@ def cql_penalty(q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Te
 def normalised_gap(penalty: Tensor, action_dim: int) -> Tensor:
     """The CQL gap: the penalty minus A log 2, so that a flat Q gives 0.
 
-    It cannot be pushed below -KL(behaviour || uniform) on average: that floor is what a Lagrange target must respect.
+    With the exact integral it cannot be pushed below -KL(behaviour || uniform) on average: the floor that a Lagrange
+    target must respect (an estimate of the integral that is low moves the floor down with it).
     """
     return penalty - action_dim * LOG_2
 
@@ -90,21 +91,27 @@ def multiplier_loss(log_multiplier: Tensor, gap: Tensor, target: float) -> Tenso
 # ---------------------------------------------------------------- temporal differences and SAC
 def td_target(rewards: Tensor, terminations: Tensor, next_values: Tensor, discount: float) -> Tensor:
     """The Bellman target ``r + discount * (1 - termination) * V(s')``, all ``[B]``; a truncation does not cut it."""
-    return rewards + discount * (1.0 - terminations) * next_values
+    assert rewards.shape == terminations.shape == next_values.shape, "rewards, terminations and values are all [B]"
+    return rewards + discount * (1.0 - terminations.to(rewards.dtype)) * next_values
 
 
 def td_loss(q_values: Tensor, target: Tensor) -> Tensor:
     """Mean squared Bellman error of each critic: ``[E, B], [B] -> [E]``; the target is a constant."""
+    assert q_values.shape[1:] == target.shape, "q_values [E, B] and target [B] must agree in B"
     return (q_values - target.detach()).square().mean(-1)
 
 
 def actor_loss(log_prob: Tensor, q_min: Tensor, temperature: Tensor | float) -> Tensor:
-    """The policy's loss ``E [temperature * log pi(a|s) - min_j Q_j(s, a)]`` with a reparameterised; SAC, Eq. 7."""
+    """The policy's loss ``E [temperature * log pi(a|s) - min_j Q_j(s, a)]``, a reparameterised; SAC, Eq. 7 and 9."""
+    assert log_prob.shape == q_min.shape, "log_prob and q_min are both [B]"
     return (temperature * log_prob - q_min).mean()
 
 
 def temperature_loss(log_temperature: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:
-    """``-log T * E [log pi + target_entropy]``: T rises while the entropy is below its target; SAC, Eq. 18."""
+    """``-log T * E [log pi + target_entropy]``: T rises while the entropy is below its target.
+
+    SAC, Eq. 18, with log T in the place of T: the sign of every step is the same.
+    """
     return -log_temperature * (log_prob.detach().mean() + target_entropy)
 
 

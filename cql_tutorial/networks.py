@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,8 @@ class EnsembleMLP(nn.Module):
         for fan_in, fan_out in itertools.pairwise(sizes):
             bound = 1.0 / math.sqrt(fan_in)
             # On the CPU whatever the default device is: a seed then means the same start everywhere.
-            weight, bias = (torch.empty(ensemble, rows, fan_out, device="cpu") for rows in (fan_in, 1))
+            place: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+            weight, bias = (torch.empty(ensemble, rows, fan_out, **place) for rows in (fan_in, 1))
             self.weights.append(weight.uniform_(-bound, bound, generator=generator))
             self.biases.append(bias.uniform_(-bound, bound, generator=generator))
         if initial_value is not None:

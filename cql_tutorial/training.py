@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .agents.base import read_tensors, write_tensors
-from .errors import CheckpointError, ConfigError, DivergedError
+from .agents.checkpoint import check_path, read_tensors, write_tensors
+from .errors import CheckpointError, ConfigError, DivergedError, whole
 
 
 class History:
@@ -43,7 +43,7 @@ class History:
 
     def last(self, name: str) -> float:
         """The newest entry of a column."""
-        return next(row[name] for row in reversed(self.rows) if name in row)
+        return [row[name] for row in self.rows if name in row][-1] if name in self.columns else self[name][-1]
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as CSV, by a temporary file that is renamed into place."""
@@ -79,109 +79,132 @@ def fit(
     ``evaluate(agent)`` returns a row of numbers, called every ``eval_every`` updates and at the end (see
     `evaluation.Evaluator`). With ``checkpoint`` the whole run (networks, optimisers, random generators, history) goes
     to that file every ``checkpoint_every`` updates; if it exists and ``resume`` is true, the run continues from it and
-    ends bit for bit where an unbroken one would. Raises `CheckpointError` if the file belongs to another run,
-    `ConfigError` if the agent's action bounds do not hold the data's, `DivergedError` if a loss stops being finite.
+    ends bit for bit where an unbroken one would, on the same kind of device. Batches depend on ``seed`` and the number
+    of the update: a second `fit` of the same agent wants another seed. Raises `CheckpointError` if the file belongs to
+    another run or cannot be written, `ConfigError` if the agent's actions do not fit the data's, `DivergedError` if a
+    loss stops being finite (the last checkpoint is then from before).
     """
-    for name, value in {"steps": steps, "batch_size": batch_size, "log_every": log_every, "eval_every": eval_every,
-                        "checkpoint_every": checkpoint_every}.items():  # fmt: skip
-        if not isinstance(value, int) or value < 1:
-            raise ConfigError(name, repr(value), "a whole number of at least 1", f"pass another {name}.")
-    _check_bounds(agent, dataset)
+    steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
+    log_every, eval_every = whole("log_every", log_every, 1), whole("eval_every", eval_every, 1)
+    checkpoint_every = whole("checkpoint_every", checkpoint_every, 1)
+    _check_actions(agent, dataset)
     if hasattr(agent, "prepare_dataset"):
         dataset = agent.prepare_dataset(dataset)
+    state = _Run(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every})
+    if checkpoint is not None:
+        checkpoint = check_path(checkpoint)
+        state.settings["data"] = dataset.fingerprint()
+        if resume and checkpoint.is_file():
+            state.resume(checkpoint)
+            if state.step > steps:
+                found = f"{steps}, and a checkpoint at update {state.step}"
+                raise ConfigError("steps", found, f"at least {state.step}", "ask for more, or pass resume=False.")
     if dataset.observations.device != agent.device:
         dataset = dataset.to(device=agent.device)
-    run = {"batch_size": batch_size, "seed": seed, "log_every": log_every, "data": dataset.fingerprint()}
-    history, start = History(), 0
-    sums: dict[str, Tensor] = {}
-    if checkpoint is not None and resume and Path(checkpoint).is_file():
-        history, sums, start = _resume(agent, checkpoint, run)
 
-    bar = _progress_bar(start, steps, progress)
-    began = time.perf_counter() - history.seconds
-    for step, batch in enumerate(dataset.batches(steps, batch_size, seed, start=start), start + 1):
-        for name, value in agent.update(batch).items():
-            sums[name] = sums[name] + value if name in sums else value
-        last = step == steps
-        if step % log_every == 0 or last:
-            row = _log(sums, step, (step - 1) % log_every + 1)
-            history.rows.append(row)
-            sums = {}
-            if hasattr(agent, "check_multiplier"):
-                agent.check_multiplier()
-            bar.set_postfix({key: f"{row[key]:.3g}" for key in ("q_value", "cql_gap", "policy_loss") if key in row})
-        bar.update()
-        history.seconds = time.perf_counter() - began
-        if evaluate is not None and (step % eval_every == 0 or last):
-            history.rows.append({"step": step, **evaluate(agent)})
-            began = time.perf_counter() - history.seconds  # the evaluation's time is not training time
-        if checkpoint is not None and (step % checkpoint_every == 0 or last):
-            _save(agent, checkpoint, run, history, sums, step)
-    bar.close()
+    history = state.history
+    with _progress_bar(state.step, steps, progress) as bar:
+        began = time.perf_counter() - history.seconds
+        for batch in dataset.batches(steps, batch_size, seed, start=state.step):
+            state.add(agent.update(batch))
+            last = state.step == steps
+            if state.step % log_every == 0 or last:
+                row = state.log()
+                if hasattr(agent, "check_multiplier"):
+                    agent.check_multiplier()
+                bar.set_postfix({key: f"{row[key]:.3g}" for key in ("q_value", "cql_gap", "policy_loss") if key in row})
+            bar.update()
+            history.seconds = time.perf_counter() - began
+            if evaluate is not None and (state.step % eval_every == 0 or last):
+                measured = {name: float(value) for name, value in evaluate(agent).items()}
+                history.rows.append({**measured, "step": state.step})
+            if checkpoint is not None and (state.step % checkpoint_every == 0 or last):
+                state.save(checkpoint)
+            began = time.perf_counter() - history.seconds  # what measuring and saving took is not training time
     return history
 
 
-def _log(sums: dict[str, Tensor], step: int, count: int) -> dict[str, float]:
-    values = torch.stack([value.double() for value in sums.values()]).div(count).tolist()  # the one host sync
-    row = {"step": step, **dict(zip(sums, values, strict=True))}
-    for name, value in row.items():
-        if not math.isfinite(value):
-            mend = "lower the step sizes, check the rewards' scale, or restart from the last checkpoint."
-            raise DivergedError(f"metrics[{name!r}]", f"{value} at update {step}", "finite numbers", mend)
-    return row
+class _Run:
+    """Where a training run stands: its step, the metrics since the last row, its history."""
+
+    def __init__(self, agent: Any, settings: dict[str, Any]) -> None:
+        self.agent, self.settings = agent, settings
+        self.history, self.step, self.count = History(), 0, 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        """Add the metrics of one update, on the device."""
+        self.step, self.count = self.step + 1, self.count + 1
+        for name, value in metrics.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
+
+    def means(self) -> dict[str, float]:
+        """The mean of each metric since the last row, the one host sync; `DivergedError` if one is not finite."""
+        values = torch.stack([value.double() for value in self.sums.values()]).div(self.count).tolist()
+        row = {"step": self.step, **dict(zip(self.sums, values, strict=True))}
+        for name, value in row.items():
+            if not math.isfinite(value):
+                mend = "lower the step sizes, check the rewards' scale, or restart from the last checkpoint."
+                raise DivergedError(f"metrics[{name!r}]", f"{value} by update {self.step}", "finite numbers", mend)
+        return row
+
+    def log(self) -> dict[str, float]:
+        """Write a row of the history and begin the next."""
+        row = self.means()
+        self.history.rows.append(row)
+        self.sums, self.count = {}, 0
+        return row
+
+    def save(self, path: Path) -> None:
+        """Write agent and run to one file, unless the run has diverged."""
+        if self.count:
+            self.means()
+        training = {
+            "run": self.settings, "step": self.step, "count": self.count, "sums": list(self.sums),
+            "rows": self.history.rows, "seconds": self.history.seconds,
+        }  # fmt: skip
+        tensors = {**self.agent.state(), **{f"sum.{name}": value for name, value in self.sums.items()}}
+        write_tensors(path, tensors, {**self.agent.header(), "training": json.dumps(training)})
+
+    def resume(self, path: Path) -> None:
+        """Take agent and run from a file of `save`, if it is one of the same run."""
+        tensors, header = read_tensors(path)
+        if "training" not in header:
+            mend = "pass another checkpoint path, or load the agent and fit without resume."
+            raise CheckpointError(str(path), "an agent without its training run", "a checkpoint of fit", mend)
+        training = json.loads(header["training"])
+        ours = {"agent": self.agent.name, **_comparable(self.agent.config.to_dict()), **self.settings}
+        theirs = {"agent": header["agent"], **_comparable(json.loads(header["config"])), **training["run"]}
+        for key in [key for key, value in ours.items() if theirs.get(key) != value][:1]:
+            mend = "resume=False starts anew and overwrites it; or pass another checkpoint path."
+            raise CheckpointError(f"{path}: {key}", repr(theirs.get(key)), repr(ours[key]), mend)
+        self.agent.copy_state(tensors, header, path)
+        self.step, self.count = training["step"], training["count"]
+        self.sums = {name: tensors[f"sum.{name}"].to(self.agent.device) for name in training["sums"]}
+        self.history.rows, self.history.seconds = training["rows"], training["seconds"]
 
 
-def _check_bounds(agent: Any, dataset: Any) -> None:
+def _comparable(config: dict[str, Any]) -> dict[str, Any]:
+    return {f"config[{key!r}]": value for key, value in json.loads(json.dumps(config)).items() if key != "device"}
+
+
+def _check_actions(agent: Any, dataset: Any) -> None:
+    """The agent must be able to take every action of the data; the kinds are told apart by `update`."""
+    mend = "set them to the data's."
+    if agent.discrete and dataset.n_actions not in (None, agent.config.action_dim):
+        found, expected = str(agent.config.action_dim), f"{dataset.n_actions} actions, as in the data"
+        raise ConfigError("config['action_dim']", found, expected, mend)
     if agent.discrete or dataset.n_actions is not None:
-        return  # the shapes and dtypes of the first batch tell the two kinds apart
+        return
     low, high = torch.as_tensor(dataset.action_low), torch.as_tensor(dataset.action_high)
     own_low, own_high = torch.as_tensor(agent.config.action_low), torch.as_tensor(agent.config.action_high)
     if bool((low < own_low - 1e-6).any() or (high > own_high + 1e-6).any()):
         found = f"bounds [{own_low.tolist()}, {own_high.tolist()}]"
         expected = f"bounds that hold the data's [{low.tolist()}, {high.tolist()}]"
-        raise ConfigError(
-            "config['action_low'], config['action_high']", found, expected, "set them to the data's bounds."
-        )
+        raise ConfigError("config['action_low'], config['action_high']", found, expected, mend)
 
 
 def _progress_bar(start: int, steps: int, shown: bool) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=steps, initial=start, disable=not shown, unit="update", mininterval=0.5)
-
-
-def _save(
-    agent: Any, path: str | Path, run: dict[str, Any], history: History, sums: dict[str, Tensor], step: int
-) -> None:
-    tensors = {**agent.state(), **{f"sum.{name}": value for name, value in sums.items()}}
-    training = {"run": run, "step": step, "rows": history.rows, "seconds": history.seconds, "sums": list(sums)}
-    write_tensors(path, tensors, {**agent.header(), "training": json.dumps(training)})
-
-
-def _resume(agent: Any, path: str | Path, run: dict[str, Any]) -> tuple[History, dict[str, Tensor], int]:
-    tensors, header = read_tensors(path)
-    if "training" not in header:
-        mend = "pass another checkpoint path, or load the agent and fit without resume."
-        raise CheckpointError(str(path), "an agent without its training run", "a checkpoint of fit", mend)
-    training = json.loads(header["training"])
-    ours = {**run, "config": _comparable(agent.config.to_dict())}
-    theirs = {**training["run"], "config": _comparable(json.loads(header["config"]))}
-    for key, value in ours.items():
-        if theirs.get(key) != value:
-            found, expected = _difference(theirs.get(key), value)
-            mend = "resume=False starts anew and overwrites it; or pass another checkpoint path."
-            raise CheckpointError(f"{path}: {key}", found, expected, mend)
-    agent.copy_state(tensors, header, path)
-    sums = {name: tensors[f"sum.{name}"].to(agent.device) for name in training["sums"]}
-    return History(training["rows"], training["seconds"]), sums, training["step"]
-
-
-def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps({key: value for key, value in config.items() if key != "device"}))
-
-
-def _difference(found: Any, expected: Any) -> tuple[str, str]:
-    if isinstance(found, dict) and isinstance(expected, dict):
-        keys = [key for key in expected if found.get(key) != expected[key]]
-        return str({key: found.get(key) for key in keys}), str({key: expected[key] for key in keys})
-    return repr(found), repr(expected)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from cql_tutorial import History, OfflineDataset, fit, make_agent
-from cql_tutorial.agents.base import read_tensors
+from cql_tutorial.agents.checkpoint import read_tensors
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError, DivergedError
 
 torch.set_num_threads(1)
@@ -41,7 +41,7 @@ RUN = """
     sys.path.insert(0, {tests!r})
     from test_training import SMALL, make_dataset
     from cql_tutorial import fit, make_agent
-    import cql_tutorial.agents.base as base
+    import cql_tutorial.agents.checkpoint as files
 
     if {die_in_save}:
         real_replace, count = os.replace, 0
@@ -53,7 +53,7 @@ RUN = """
                     file.truncate(os.path.getsize(source) // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
             real_replace(source, target)
-        base.os.replace = replace
+        files.os.replace = replace
     agent = make_agent("cql-lagrange", {{**SMALL, "cql_target_action_gap": 0.0}})
     evaluate = lambda agent: {{"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}}
     print("ready", flush=True)

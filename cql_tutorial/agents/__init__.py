@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
-from .base import Agent, AgentConfig, AgentProtocol, read_tensors
+from ..errors import CheckpointError, ConfigError
+from .base import Agent, AgentProtocol
 from .bc import BCAgent, BCConfig
+from .checkpoint import read_tensors
+from .config import AgentConfig, parse_config
 from .cql import CQLAgent, CQLConfig
 from .discrete import (
     DiscreteBCAgent,
@@ -53,18 +54,22 @@ __all__ = [
 ]
 
 
-def make_agent(name: str, config: Mapping[str, Any]) -> Any:
+def make_agent(name: str, config: Mapping[str, Any] | AgentConfig) -> Any:
     """Build the agent called ``name``; raises `ConfigError` that lists the known names."""
     if name not in AGENTS:
         raise ConfigError("agent name", repr(name), f"one of {list(AGENTS)}", "choose one of these.")
     kind, settings = AGENTS[name]
-    return kind({**settings, **config})
+    config = parse_config(kind.config_class, config if isinstance(config, AgentConfig) else {**settings, **config})
+    for key, value in settings.items():  # "cql-lagrange" with cql_lagrange False would quietly be "cql"
+        config.require(key, getattr(config, key) == value, f"{value!r}, which the name {name!r} means")
+    return kind(config)
 
 
 def load_agent(path: str | Path, device: str = "auto") -> Any:
     """Load a checkpoint of any agent of this package; raises `CheckpointError` if the file is not one."""
-    tensors, header = read_tensors(path)
-    kind = next(kind for kind, _ in AGENTS.values() if kind.name == header["agent"])
-    agent = kind({**json.loads(header["config"]), "device": device})
-    agent.copy_state(tensors, header, path)
-    return agent
+    name = read_tensors(path)[1]["agent"]
+    kinds = {kind.name: kind for kind, _ in AGENTS.values()}
+    if name not in kinds:
+        mend = "load it with the version of this package that wrote it."
+        raise CheckpointError(str(path), f"agent {name!r}", f"one of {sorted(kinds)}", mend)
+    return kinds[name].load(path, device)

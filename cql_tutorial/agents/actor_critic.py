@@ -14,7 +14,8 @@ from .. import losses
 from ..batch import Batch, as_tensor
 from ..errors import DataError
 from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
-from .base import Agent, AgentConfig, _in_range, _is_int
+from .base import Agent
+from .config import AgentConfig
 
 
 class GaussianAgentPolicy:
@@ -35,14 +36,11 @@ class GaussianAgentPolicy:
         """Actions ``[n, A]`` in environment units and their log-density ``[n]`` on [-1, 1]^A, as the agent's own."""
         agent = self.agent
         distribution = agent.actor(agent.as_observations(observations))
-        noise = torch.randn(distribution.mean.shape, generator=generator, dtype=agent.dtype, device=agent.device)
-        drawn = distribution.sample(noise)
+        # Where the generator lives: an evaluation's is on the CPU even when the agent is on a GPU.
+        where = agent.device if generator is None else generator.device
+        noise = torch.randn(distribution.mean.shape, generator=generator, dtype=agent.dtype, device=where)
+        drawn = distribution.sample(noise.to(agent.device))
         return agent.to_environment(drawn.actions), drawn.log_prob
-
-    @torch.no_grad()
-    def distribution(self, observations: Tensor) -> TanhGaussian:
-        """Mean and log-standard deviation before the tanh, on [-1, 1]^A."""
-        return self.agent.actor(self.agent.as_observations(observations))
 
 
 class GaussianAgent(Agent):
@@ -90,13 +88,14 @@ class ActorCriticConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("n_critics", _is_int(self.n_critics) and self.n_critics >= 1, "a whole number of at least 1")
-        self.require("tau", _in_range(self.tau, 0, 1) and self.tau > 0, "a number in (0, 1]")
-        self.require_positive("critic_lr", "actor_lr", "temperature_lr")
-        if self.auto_alpha:
-            self.require_positive("alpha")
-        self.require("critic_weight_decay", _in_range(self.critic_weight_decay, 0, math.inf), "a number >= 0")
-        self.require("alpha", _in_range(self.alpha, 0, math.inf), "a number >= 0")
+        self.whole("n_critics", 1)
+        self.number("tau", 0, 1)
+        self.positive("tau", "critic_lr", "actor_lr", "temperature_lr", *(["alpha"] if self.auto_alpha else []))
+        self.number("alpha", 0)
+        self.number("critic_weight_decay", 0)
+        self.number("initial_value")
+        if self.target_entropy is not None:
+            self.number("target_entropy")
 
 
 class ActorCritic(GaussianAgent):

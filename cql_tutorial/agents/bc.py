@@ -12,7 +12,7 @@ from .. import losses
 from ..batch import Noise
 from ..networks import pre_tanh_of
 from .actor_critic import GaussianAgent
-from .base import AgentConfig, _in_range
+from .config import AgentConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class BCConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_positive("actor_lr")
-        self.require("top_fraction", _in_range(self.top_fraction, 0, 1) and self.top_fraction > 0, "a share in (0, 1]")
+        self.positive("actor_lr", "top_fraction")
+        self.number("top_fraction", 0, 1)
 
 
 class BCAgent(GaussianAgent):

@@ -17,7 +17,7 @@ from ..errors import TargetAboveNaturalGapWarning, TargetBelowFloorWarning
 from ..networks import MAX_ACTION, TanhGaussian
 from ..pitfalls import PITFALLS
 from .actor_critic import ActorCritic, ActorCriticConfig
-from .base import AgentConfig, _in_range, _is_int
+from .config import AgentConfig
 
 MULTIPLIER_RANGE = (1e-3, 1e4)
 
@@ -45,14 +45,17 @@ class CQLConfig(ActorCriticConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("cql_alpha", _in_range(self.cql_alpha, 0, math.inf), "a number >= 0")
-        self.require("cql_n_actions", _is_int(self.cql_n_actions) and self.cql_n_actions >= 1, "a whole number >= 1")
-        self.require("proposal_weights", self.proposal_weights in ("own", "mixture"), "'own' or 'mixture'")
-        self.require("pitfall", self.pitfall is None or self.pitfall in PITFALLS, f"None or one of {list(PITFALLS)}")
-        self.require_positive("multiplier_lr")
+        self.number("cql_alpha", 0)
+        self.whole("cql_n_actions", 1)
+        self.number("cql_target_action_gap")
+        self.one_of("proposal_weights", "own", "mixture")
+        self.one_of("pitfall", None, *PITFALLS)
+        if self.pitfall is not None:  # a part of the candidates with the weights of all is a second mistake
+            self.require("pitfall", self.proposal_weights == "own", "None with proposal_weights 'mixture'")
+        self.positive("multiplier_lr")
         if self.cql_lagrange:
             low, high = MULTIPLIER_RANGE
-            self.require("cql_alpha", low <= self.cql_alpha <= high, f"the multiplier's start, in [{low:g}, {high:g}]")
+            self.require("cql_alpha", low < self.cql_alpha < high, f"the multiplier's start, in ({low:g}, {high:g})")
 
 
 class CQLAgent(ActorCritic):
@@ -70,7 +73,6 @@ class CQLAgent(ActorCritic):
         if self.config.cql_lagrange:
             self.log_multiplier = self.learned_number("log_multiplier", math.log(self.config.cql_alpha))
             self.add_optimizer("multiplier", [self.log_multiplier], self.config.multiplier_lr)
-            # As the float32 logarithms themselves: a multiplier clamped to a bound must compare equal to it.
             self._log_bounds = tuple(math.log(bound) for bound in MULTIPLIER_RANGE)
         self._warned = False
 
@@ -109,7 +111,7 @@ class CQLAgent(ActorCritic):
         cql_alpha = self.cql_alpha
         self.step("critic", (td_loss + cql_alpha * penalty).sum())
 
-        # Actor and temperature, against the new critics.
+        # Actor: E [temperature log pi - min_j Q_j] with the new critics. Temperature: towards the target entropy.
         actor_metrics = self.update_actor(batch, noise.actor)
 
         # Multiplier: up while the CQL gap exceeds its target. It sends nothing into the critics.
@@ -169,16 +171,11 @@ class CQLAgent(ActorCritic):
         low, high = MULTIPLIER_RANGE
         advice = "A raw target of other code converts with losses.normalised_target."
         if value >= 0.999 * high:
-            self._warned = True
-            message = (
-                f"the CQL gap stays above its target {target:g} although the multiplier is at its cap {high:g}: the"
-            )
-            message += f" target lies below the floor that the data allow. Raise cql_target_action_gap. {advice}"
-            warnings.warn(message, TargetBelowFloorWarning, stacklevel=2)
+            text = f"the CQL gap stays above its target {target:g} with the multiplier at its cap {high:g}: the target"
+            text += f" lies below the floor that the data allow. Raise cql_target_action_gap. {advice}"
+            warnings.warn(text, TargetBelowFloorWarning, stacklevel=2)
         elif value <= 1.001 * low:
-            self._warned = True
-            message = (
-                f"the CQL gap stays below its target {target:g} without a penalty (multiplier at {low:g}): this run"
-            )
-            message += f" is plain SAC. Lower cql_target_action_gap. {advice}"
-            warnings.warn(message, TargetAboveNaturalGapWarning, stacklevel=2)
+            text = f"the CQL gap stays below its target {target:g} without a penalty (multiplier at {low:g}): this run"
+            text += f" is plain SAC. Lower cql_target_action_gap. {advice}"
+            warnings.warn(text, TargetAboveNaturalGapWarning, stacklevel=2)
+        self._warned = value >= 0.999 * high or value <= 1.001 * low

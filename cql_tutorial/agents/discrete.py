@@ -13,8 +13,10 @@ from torch import Tensor
 
 from .. import losses
 from ..batch import Noise, as_tensor
+from ..errors import DataError
 from ..networks import EnsembleMLP
-from .base import Agent, AgentConfig, _in_range, _is_int
+from .base import Agent
+from .config import AgentConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,11 @@ class DiscreteCQLConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("cql_alpha", _in_range(self.cql_alpha, 0, math.inf), "a number >= 0")
-        self.require("n_critics", _is_int(self.n_critics) and self.n_critics >= 1, "a whole number of at least 1")
-        self.require("tau", _in_range(self.tau, 0, 1) and self.tau > 0, "a number in (0, 1]")
-        self.require_positive("critic_lr")
+        self.number("cql_alpha", 0)
+        self.whole("n_critics", 1)
+        self.number("tau", 0, 1)
+        self.positive("tau", "critic_lr")
+        self.number("initial_value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class DiscreteBCConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require_positive("actor_lr")
+        self.positive("actor_lr")
 
 
 class DiscretePolicy:
@@ -77,15 +80,14 @@ class DiscretePolicy:
         return torch.softmax(scores, -1)
 
     def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        probabilities = self.probabilities(observations)
-        if self.deterministic:
-            return probabilities.argmax(-1)
-        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+        return self.sample(observations, generator)[0]
 
     def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Actions ``[n]`` and their log-probability ``[n]``."""
         probabilities = self.probabilities(observations)
-        actions = torch.multinomial(probabilities, 1, generator=generator)
+        # Where the generator lives: an evaluation's is on the CPU even when the agent is on a GPU.
+        where = probabilities.device if generator is None else generator.device
+        actions = torch.multinomial(probabilities.to(where), 1, generator=generator).to(probabilities.device)
         return actions.squeeze(-1), probabilities.gather(1, actions).squeeze(-1).log()
 
 
@@ -172,7 +174,11 @@ class DiscreteCQLAgent(DiscreteAgent):
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of the given actions: ``[n, S], [n] -> [E, n]``."""
-        index = as_tensor(actions).to(self.device).long()
+        index = as_tensor(actions).to(self.device)
+        if index.is_floating_point() or index.dim() != 1:
+            found = f"dtype {index.dtype}, shape {list(index.shape)}"
+            raise DataError("actions", found, "integers, shape [n]", "pass the index of each action.")
+        index = index.long()
         q_all = self.critic(self.as_observations(observations))
         return q_all.gather(-1, index[:, None].expand(self.config.n_critics, -1, -1)).squeeze(-1)
 
