@@ -39,7 +39,6 @@ COLUMNS = [
 ]  # fmt: skip
 MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 START, END = "<!-- results: written by make results -->", "<!-- /results -->"
-SIGNATURE_ALPHA = 10.0  # the one that the tuning draws choose
 
 # Common to both tasks; from the traps of the field: a last bias of mean reward / (1 - discount) and tau 0.02, without
 # which an under-trained critic looks like an over-estimating one; no entropy in the backup, so that Q estimates Q^pi.
@@ -81,6 +80,12 @@ def pendulum_data(draw: int) -> OfflineDataset:
     if draw < 4:
         return load_dataset("pendulum/medium-10k-v0" if draw == 0 else f"pendulum/medium-10k-draw{draw}-v0")
     policy = load_agent(HERE / "policies" / "pendulum-medium.safetensors", "cpu").policy()
+    return record(Pendulum(), policy, 10_000, seed=draw, id=f"draw {draw}")
+
+
+def swinging_data(draw: int) -> OfflineDataset:
+    """10,000 steps of the policy that earns as much as a medium one and never gets the pendulum up."""
+    policy = load_agent(HERE / "policies" / "pendulum-swinging.safetensors", "cpu").policy()
     return record(Pendulum(), policy, 10_000, seed=draw, id=f"draw {draw}")
 
 
@@ -143,6 +148,17 @@ def pendulum_jobs() -> Iterator[Job]:
                     yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
 
 
+def swinging_jobs() -> Iterator[Job]:
+    """BC, SAC and CQL on a log of the same kind of quality and another coverage: four draws, a seed each."""
+    lr = {"actor_lr": 5e-4}
+    for draw in (700, 701, 702, 703):
+        run = {"task": "pendulum-swinging", "draw": draw, "seed": draw, "split": "report", "steps": 4000}
+        for alpha in (1.0, 10.0):
+            yield Job(algorithm="cql", settings={**CQL, **lr, "cql_alpha": alpha}, **run)
+        yield Job(algorithm="bc", settings={"actor_lr": 1e-3}, **run)
+        yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
+
+
 def lagrange_jobs() -> Iterator[Job]:
     """The multiplier holds the CQL gap at -0.5 on Pendulum medium: five seeds, 8,000 updates."""
     settings = {**CQL, "actor_lr": 5e-4, "cql_alpha": 1.0, "cql_target_action_gap": -0.5}
@@ -153,6 +169,7 @@ def lagrange_jobs() -> Iterator[Job]:
 TASKS = {
     "maze": Task(Maze, maze_data, maze_references, 300, maze_jobs),
     "pendulum-medium": Task(Pendulum, pendulum_data, pendulum_references, 500, pendulum_jobs),
+    "pendulum-swinging": Task(Pendulum, swinging_data, pendulum_references, 500, swinging_jobs),
     "lagrange": Task(Pendulum, pendulum_data, pendulum_references, 500, lagrange_jobs),
 }
 
@@ -189,11 +206,11 @@ SIGNATURE_COLUMNS = ["algorithm", "seed", "step", "return", "predicted", "predic
                      "estimation_error", "share_over", "share_impossible"]  # fmt: skip
 
 
-def measure_signature(algorithm: str, seed: int) -> list[dict[str, Any]]:
+def measure_signature(algorithm: str, seed: int, cql_alpha: float) -> list[dict[str, Any]]:
     """Prediction and truth along one run on the first Pendulum medium set: a row every 250 updates."""
     torch.set_num_threads(1)
     world, data = Pendulum(), pendulum_data(0)
-    settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": SIGNATURE_ALPHA} if algorithm == "cql" else {})
+    settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": cql_alpha} if algorithm == "cql" else {})
     dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0, "seed": seed}
     initial = float(data.rewards.mean()) / (1 - NETWORK["discount"])
     agent = make_agent(algorithm, {**dims, **NETWORK, **settings, "initial_value": initial})
@@ -212,12 +229,13 @@ def signature(processes: int) -> None:
     if path.exists():
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
+    alpha = float(chosen_alpha("pendulum-medium"))
     wanted = [(algorithm, seed) for algorithm in ("sac", "cql") for seed in range(3)]
     missing = [key for key in wanted if key not in {(row["algorithm"], int(row["seed"])) for row in rows}]
     if missing:
         print(f"signature: {len(missing)} runs", flush=True)
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for new in pool.map(measure_signature, *zip(*missing, strict=True)):
+            for new in pool.map(measure_signature, *zip(*missing, strict=True), [alpha] * len(missing)):
                 rows += [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in new]
         temporary = path.with_suffix(".csv.tmp")
         with open(temporary, "w", newline="") as file:
@@ -226,7 +244,7 @@ def signature(processes: int) -> None:
             writer.writerows(rows)
         temporary.replace(path)
     numbers = [{k: float(v) for k, v in row.items() if k != "algorithm"} | {"name": row["algorithm"]} for row in rows]
-    labels = {"sac": "offline SAC (no penalty)", "cql": f"CQL, cql_alpha = {SIGNATURE_ALPHA:g}"}
+    labels = {"sac": "offline SAC (no penalty)", "cql": f"CQL, cql_alpha = {alpha:g}"}
     runs = {
         label: [History([r for r in numbers if (r["name"], r["seed"]) == (name, seed)]) for seed in range(3)]  # type: ignore[misc]
         for name, label in labels.items()
@@ -317,7 +335,7 @@ def interval(draws: list[list[float]], form: str) -> str:
 def markdown(table: str, every_run: bool = True) -> list[str]:
     """The table of one task: the interval over draws, and every run unless told otherwise."""
     rows = [row for row in read(table) if row["split"] == "report"]
-    tuned = chosen_alpha(table) if table != "lagrange" else ""
+    tuned = chosen_alpha(table) if any(row["split"] == "tune" for row in read(table)) else ""
     groups = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
     rank = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4}
     groups.sort(key=lambda g: (rank.get(g[0], 5), float(g[1] or 0)))
@@ -374,9 +392,10 @@ def write_sheet() -> None:
     write_readme()
 
 
-HEADLINES = {
+HEADLINES = {  # table -> what is said above it; {data} is the return of the log itself
     "maze": "**Stitching maze** (5 seeds, each on its own data draw; 300 starts in the arm that never reached it)",
     "pendulum-medium": "**Pendulum medium** (4 data draws x 3 seeds; 500 starts; the log's own return is {data})",
+    "pendulum-swinging": "**Pendulum swinging**: a log whose policy never gets up (4 draws; its own return is {data})",
 }
 
 
@@ -385,7 +404,8 @@ def write_readme() -> None:
     parts = []
     for table, headline in HEADLINES.items():
         if any(row["split"] == "report" for row in read(table)):
-            returns = [float(pendulum_data(draw).episode_returns().mean()) for draw in range(4)]
+            draws = sorted({int(row["draw"]) for row in read(table) if row["split"] == "report"})
+            returns = [float(TASKS[table].data(draw).episode_returns().mean()) for draw in draws]
             parts += [headline.format(data=interval([[r] for r in returns], ".1f")), "", *markdown(table, False), ""]
     path = HERE.parent / "README.md"
     before, rest = path.read_text().split(START)

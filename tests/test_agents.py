@@ -66,9 +66,12 @@ class PlainCQL:
         self.c = agent.config
         self.q = [linear_stack(agent.critic, j) for j in range(self.c.n_critics)]
         self.q_target = [[t.detach().clone() for t in q] for q in self.q]
+        self.metrics: dict[str, float] = {}
         self.pi = linear_stack(agent.actor, 0)
         self.log_t = torch.tensor(math.log(self.c.alpha), dtype=torch.float64, requires_grad=True)
-        self.opt_q = torch.optim.Adam([t for q in self.q for t in q], self.c.critic_lr)
+        self.opt_q = torch.optim.Adam(
+            [t for q in self.q for t in q], self.c.critic_lr, weight_decay=self.c.critic_weight_decay
+        )
         self.opt_pi = torch.optim.Adam(self.pi, self.c.actor_lr)
         self.opt_t = torch.optim.Adam([self.log_t], self.c.temperature_lr)
 
@@ -103,16 +106,35 @@ class PlainCQL:
             if self.c.backup_entropy:
                 v = v - self.log_t.exp() * log_prob2
             y = batch["rewards"] + self.c.discount * (1 - done) * v
-        loss = sum(F.mse_loss(self.value(q, s, batch["actions"]), y) for q in self.q)
-        if getattr(self.c, "cql_alpha", 0):
-            loss = loss + self.c.cql_alpha * sum(self.penalty(q, batch, noise) for q in self.q)
-        self.opt_q.zero_grad(); loss.backward(); self.opt_q.step()  # fmt: skip  # noqa: E702
+        errors = [F.mse_loss(self.value(q, s, batch["actions"]), y) for q in self.q]
+        loss = sum(errors)
+        count = len(self.q)
+        self.metrics = {
+            "td_loss": sum(float(error.detach()) for error in errors) / count,
+            "q_value": sum(float(self.value(q, s, batch["actions"]).detach().mean()) for q in self.q) / count,
+            "temperature": float(self.log_t.detach().exp()),
+        }
+        if hasattr(self.c, "cql_alpha"):
+            penalties = [self.penalty(q, batch, noise) for q in self.q]
+            loss = loss + self.c.cql_alpha * sum(penalties)
+            self.metrics["cql_loss"] = float(sum(penalties).detach()) / count
+            self.metrics["cql_gap"] = self.metrics["cql_loss"] - self.c.action_dim * math.log(2)
+            self.metrics["cql_alpha"] = self.c.cql_alpha
+        self.opt_q.zero_grad()
+        loss.backward()
+        self.opt_q.step()
         a, log_prob = self.sample(s, noise.actor)
         q_min = torch.stack([self.value(q, s, a) for q in self.q]).min(0).values
         pi_loss = (self.log_t.exp().detach() * log_prob - q_min).mean()
-        self.opt_pi.zero_grad(); pi_loss.backward(); self.opt_pi.step()  # fmt: skip  # noqa: E702
-        t_loss = -(self.log_t * (log_prob.detach() - self.c.action_dim)).mean()  # target entropy -A
-        self.opt_t.zero_grad(); t_loss.backward(); self.opt_t.step()  # fmt: skip  # noqa: E702
+        self.metrics |= {"policy_loss": float(pi_loss.detach()), "entropy": -float(log_prob.detach().mean())}
+        self.opt_pi.zero_grad()
+        pi_loss.backward()
+        self.opt_pi.step()
+        target_entropy = -self.c.action_dim if self.c.target_entropy is None else self.c.target_entropy
+        t_loss = -(self.log_t * (log_prob.detach() + target_entropy)).mean()
+        self.opt_t.zero_grad()
+        t_loss.backward()
+        self.opt_t.step()
         with torch.no_grad():
             for q, target in zip(self.q, self.q_target, strict=True):
                 for p, t in zip(q, target, strict=True):
@@ -136,6 +158,11 @@ FAST = {"critic_lr": 1e-2, "actor_lr": 1e-2, "temperature_lr": 1e-2, "tau": 0.05
         ("cql", {"cql_alpha": 0.0, "backup_entropy": True}),
         ("cql", {"cql_alpha": 2.0, "cql_n_actions": 3}),
         ("cql", {"cql_alpha": 2.0, "cql_n_actions": 3, "next_policy_proposal": False, "n_critics": 3}),
+        (
+            "cql",
+            {"cql_n_actions": 2, "discount": 0.5, "hidden_layers": 1, "target_entropy": -0.3, "initial_value": 2.0},
+        ),
+        ("sac", {"critic_weight_decay": 0.1, "backup_entropy": False, "alpha": 0.05}),
     ],
 )
 def test_updates_equal_a_plain_implementation(name: str, settings: dict[str, Any]) -> None:
@@ -143,8 +170,11 @@ def test_updates_equal_a_plain_implementation(name: str, settings: dict[str, Any
     plain = PlainCQL(agent)
     for step in range(20):
         batch, noise = make_batch(step), agent.draw_noise(8)
-        agent.update(batch, noise)
+        metrics = agent.update(batch, noise)
         plain.update(batch, noise)
+        assert {key: float(value) for key, value in metrics.items()} == pytest.approx(
+            {**plain.metrics, "alpha": plain.metrics["temperature"]}, abs=1e-9
+        )
     assert plain.largest_difference(agent) < 1e-9
     assert (
         float((agent.critic.weights[0] - build(name, **FAST, **settings).critic.weights[0]).detach().abs().max()) > 1e-2

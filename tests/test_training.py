@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cql_tutorial import History, OfflineDataset, fit, make_agent
 from cql_tutorial.agents.checkpoint import read_tensors
-from cql_tutorial.errors import CheckpointError, ConfigError, DataError, DivergedError
+from cql_tutorial.errors import CheckpointError, ConfigError, DataError, DivergedError, TargetBelowFloorWarning
 
 torch.set_num_threads(1)
 SMALL = {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 2, "device": "cpu"}
@@ -152,6 +153,69 @@ def test_a_checkpoint_can_be_extended_and_is_an_agent(tmp_path: Path) -> None:
     assert all(torch.equal(value, loaded.state()[key]) for key, value in long.state().items())
 
 
+def test_extending_a_run_keeps_the_means_right(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"batch_size": 16, "log_every": 10, "progress": False}
+    path = tmp_path / "run.safetensors"
+    fit(make_agent("sac", SMALL_SAC), make_dataset(), 25, checkpoint=path, **options)  # ends within a window
+    history = fit(make_agent("sac", SMALL_SAC), make_dataset(), 40, checkpoint=path, **options)
+    twin, rows = make_agent("sac", SMALL_SAC), []
+    for batch in make_dataset().batches(40, 16, 0):
+        rows.append(float(twin.update(batch)["td_loss"]))
+    assert history["step"] == [10, 20, 25, 30, 40]
+    for step, first in ((25, 20), (30, 25), (40, 30)):
+        row = history.rows[history["step"].index(step)]
+        assert row["td_loss"] == pytest.approx(sum(rows[first:step]) / (step - first), rel=1e-5)
+
+
+def test_a_diverged_run_leaves_its_last_good_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    agent = make_agent("sac", SMALL_SAC)
+    update, count = agent.update, 0
+
+    def spoilt(batch: Any, noise: Any = None) -> Any:
+        nonlocal count
+        count += 1
+        if count == 12:
+            with torch.no_grad():
+                agent.critic.biases[-1].fill_(float("nan"))
+        return update(batch, noise)
+
+    agent.update = spoilt
+    with pytest.raises(DivergedError, match="by update 14"):
+        fit(agent, make_dataset(), 30, batch_size=16, log_every=10, checkpoint=path, checkpoint_every=7, progress=False)
+    tensors, header = read_tensors(path)
+    assert json.loads(header["training"])["step"] == 7
+    assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_numbers_of_numpy_and_torch_do_not_break_a_checkpoint(tmp_path: Path) -> None:
+    history = fit(
+        make_agent("sac", SMALL_SAC), make_dataset(), np.int64(4), batch_size=np.int32(16), seed=np.int64(3),
+        evaluate=lambda _: {"a": np.float32(1.5), "b": torch.tensor(2.0), "step": 99}, eval_every=2,
+        checkpoint=tmp_path / "run.safetensors", progress=False,
+    )  # fmt: skip
+    assert [row["step"] for row in history.rows if "a" in row] == [2, 4]
+    assert history.last("b") == 2.0 and history.last("step") == 4
+
+
+def test_the_multipliers_warning_comes_from_fit() -> None:
+    agent = make_agent("cql-lagrange", {**SMALL, "cql_target_action_gap": -50.0, "multiplier_lr": 0.9})
+    with pytest.warns(TargetBelowFloorWarning, match="Raise cql_target_action_gap"):
+        fit(agent, make_dataset(), 40, batch_size=16, log_every=20, progress=False)
+
+
+def test_the_time_of_measuring_and_of_earlier_sessions(tmp_path: Path) -> None:
+    def slow(_: Any) -> dict[str, float]:
+        time.sleep(0.3)
+        return {}
+
+    options: dict[str, Any] = {"batch_size": 16, "log_every": 5, "checkpoint": tmp_path / "r", "progress": False}
+    first = fit(make_agent("sac", SMALL_SAC), make_dataset(), 10, evaluate=slow, eval_every=2, **options)
+    assert 0 < first.seconds < 1.0  # five evaluations alone take 1.5 s
+    again = fit(make_agent("sac", SMALL_SAC), make_dataset(), 12, **options)
+    assert again.seconds > first.seconds
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [({"seed": 9}, "seed"), ({"batch_size": 8}, "batch_size"), ({"rows": 299}, "data"), ({"tau": 0.1}, "tau")],
@@ -180,13 +244,29 @@ def test_clear_errors_before_training() -> None:
         fit(make_agent("cql", SMALL), make_dataset(), 0, progress=False)
     with pytest.raises(DataError, match="integers"):
         fit(make_agent("dqn", SMALL_SAC), make_dataset(), 5, progress=False)
+    grid = OfflineDataset.from_arrays(torch.zeros(30, 3), torch.arange(30) % 5, torch.zeros(30), torch.zeros(30, 3),
+                                      torch.zeros(30), n_actions=5)  # fmt: skip
+    for actions in (2, 9):
+        with pytest.raises(ConfigError, match="5 actions"):
+            fit(make_agent("dqn", {**SMALL_SAC, "action_dim": actions}), grid, 5, progress=False)
+
+
+def test_clear_errors_about_the_checkpoints_place(tmp_path: Path) -> None:
+    agent, options = make_agent("sac", SMALL_SAC), {"batch_size": 16, "progress": False}
+    with pytest.raises(CheckpointError, match="a folder"):
+        fit(agent, make_dataset(), 5, checkpoint=tmp_path, **options)
+    fit(agent, make_dataset(), 5, checkpoint=tmp_path / "new" / "run", **options)
+    with pytest.raises(ConfigError, match="checkpoint at update 5"):
+        fit(make_agent("sac", SMALL_SAC), make_dataset(), 4, checkpoint=tmp_path / "new" / "run", **options)
+    with pytest.raises(CheckpointError, match="agent"):
+        fit(make_agent("cql", SMALL), make_dataset(), 9, checkpoint=tmp_path / "new" / "run", **options)
 
 
 def test_divergence_is_named() -> None:
     agent = make_agent("sac", SMALL_SAC)
     with torch.no_grad():
         agent.critic.biases[-1].fill_(float("nan"))
-    with pytest.raises(DivergedError, match="update 5"):
+    with pytest.raises(DivergedError, match="by update 5"):
         fit(agent, make_dataset(), 10, batch_size=16, log_every=5, progress=False)
 
 
