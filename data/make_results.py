@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result_tables import RESULTS, chosen_alpha, interval, markdown, read
 
 from cql_tutorial import History, OfflineDataset, __version__, fit, load_agent, load_dataset, make_agent
 from cql_tutorial.collect import dataset_of, record
-from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score, t_interval
+from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score
 from cql_tutorial.worlds import Maze, Pendulum
 from cql_tutorial.worlds.base import UniformPolicy, World
 from cql_tutorial.worlds.maze import stitching_behaviour, stitching_episodes
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
 COLUMNS = [
     "task", "algorithm", "cql_alpha", "split", "draw", "seed", "return", "normalised", "success", "predicted", "true",
     "true_half_width", "estimation_error", "share_over", "share_impossible", "cql_gap", "multiplier", "seconds",
@@ -63,7 +63,7 @@ class Job:
     def key(self) -> tuple[str, ...]:
         """What tells two rows apart."""
         alpha = self.settings.get("cql_alpha", "")
-        return (self.task, self.algorithm, str(alpha), self.split, str(self.draw), str(self.seed))
+        return (self.task, self.algorithm, _plain(alpha), self.split, str(self.draw), str(self.seed))
 
 
 # ---------------------------------------------------------------- tasks
@@ -254,15 +254,6 @@ def signature(processes: int) -> None:
     print(figure)
 
 
-def read(table: str) -> list[dict[str, str]]:
-    """Rows of a table as they were written."""
-    path = RESULTS / f"{table}.csv"
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def write(table: str, rows: list[dict[str, Any]]) -> None:
     """Write a whole table to a temporary file and rename it, in the order of the jobs."""
     order = {job.key: i for i, job in enumerate(TASKS[table].jobs())}
@@ -278,7 +269,11 @@ def write(table: str, rows: list[dict[str, Any]]) -> None:
 
 def key_of(row: dict[str, Any]) -> tuple[str, ...]:
     """The key of a row, equal to that of its job."""
-    return tuple(str(row[name]) for name in COLUMNS[:6])
+    return tuple(_plain(row[name]) for name in COLUMNS[:6])
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)  # as `write` writes it: 20, not 20.0
 
 
 def run(table: str, processes: int, deadline: float) -> bool:
@@ -310,61 +305,7 @@ def run(table: str, processes: int, deadline: float) -> bool:
     return True
 
 
-# ---------------------------------------------------------------- tables
-def chosen_alpha(table: str) -> str:
-    """The alpha with the best mean return over the tuning rows."""
-    rows = [row for row in read(table) if row["split"] == "tune"]
-    alphas = sorted({row["cql_alpha"] for row in rows}, key=float)
-    return max(alphas, key=lambda a: t_interval([float(r["return"]) for r in rows if r["cql_alpha"] == a])[0])
-
-
-def by_draw(rows: list[dict[str, str]], column: str) -> list[list[float]]:
-    """The values of a column, a list for each data draw."""
-    return [
-        [float(row[column]) for row in rows if row["draw"] == draw]
-        for draw in sorted({r["draw"] for r in rows}, key=int)
-    ]
-
-
-def interval(draws: list[list[float]], form: str) -> str:
-    """Mean and t-interval over the draws' means: the draw, not the training seed, is the unit that varies most."""
-    mean, half = t_interval([sum(values) / len(values) for values in draws])
-    return f"{mean:{form}} ± {half:{form.lstrip('+')}}"
-
-
-def markdown(table: str, every_run: bool = True) -> list[str]:
-    """The table of one task: the interval over draws, and every run unless told otherwise."""
-    rows = [row for row in read(table) if row["split"] == "report"]
-    tuned = chosen_alpha(table) if any(row["split"] == "tune" for row in read(table)) else ""
-    groups = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
-    rank = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4}
-    groups.sort(key=lambda g: (rank.get(g[0], 5), float(g[1] or 0)))
-    columns = [("return", ".1f")] + ([("success", ".2f")] if table == "maze" else []) + [("estimation_error", "+.1f")]
-    columns += [("cql_gap", "+.3f"), ("multiplier", ".2f")] if table == "lagrange" else [("share_impossible", ".2f")]
-    listed = ("return", "cql_gap") if every_run else ()  # these columns are followed by every run
-    heads = [
-        f"{c} | each {'run' if table == 'lagrange' else 'draw: its seeds'}" if c in listed else c for c, _ in columns
-    ]
-    lines = [f"| algorithm | {' | '.join(heads)} |"]
-    lines.append("|" + "---|" * (lines[0].count("|") - 1))
-    for algorithm, alpha in groups:
-        mine = [row for row in rows if (row["algorithm"], row["cql_alpha"]) == (algorithm, alpha)]
-        label = (
-            algorithm + (f" {alpha}" if algorithm == "cql" else "") + (" (tuned)" if alpha and alpha == tuned else "")
-        )
-        cells = [label]
-        for column, form in columns:
-            if not mine[0][column]:
-                cells.append("")
-                continue
-            values = by_draw(mine, column) if table != "lagrange" else [[float(row[column])] for row in mine]
-            cells.append(interval(values, form))
-            if column in listed:
-                cells.append("; ".join(" ".join(f"{v:{form}}" for v in draw) for draw in values))
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
+# ---------------------------------------------------------------- what is shown
 def write_sheet() -> None:
     """The data sheet of the results: how they were made, the tables, and what each column means."""
     versions = (

@@ -1,0 +1,73 @@
+"""Tables of the measured runs: what `make_results` prints, and puts into the READMEs."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from cql_tutorial.evaluation import t_interval
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def read(table: str) -> list[dict[str, str]]:
+    """Rows of a table as they were written."""
+    path = RESULTS / f"{table}.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def chosen_alpha(table: str) -> str:
+    """The alpha with the best mean return over the tuning rows."""
+    rows = [row for row in read(table) if row["split"] == "tune"]
+    alphas = sorted({row["cql_alpha"] for row in rows}, key=float)
+    return max(alphas, key=lambda a: t_interval([float(r["return"]) for r in rows if r["cql_alpha"] == a])[0])
+
+
+def by_draw(rows: list[dict[str, str]], column: str) -> list[list[float]]:
+    """The values of a column, a list for each data draw."""
+    return [
+        [float(row[column]) for row in rows if row["draw"] == draw]
+        for draw in sorted({r["draw"] for r in rows}, key=int)
+    ]
+
+
+def interval(draws: list[list[float]], form: str) -> str:
+    """Mean and t-interval over the draws' means: the draw, not the training seed, is the unit that varies most."""
+    mean, half = t_interval([sum(values) / len(values) for values in draws])
+    return f"{mean:{form}} ± {half:{form.lstrip('+')}}"
+
+
+def markdown(table: str, every_run: bool = True) -> list[str]:
+    """The table of one task: the interval over draws, and every run unless told otherwise."""
+    rows = [row for row in read(table) if row["split"] == "report"]
+    tuned = chosen_alpha(table) if any(row["split"] == "tune" for row in read(table)) else ""
+    groups = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
+    rank = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4}
+    groups.sort(key=lambda g: (rank.get(g[0], 5), float(g[1] or 0)))
+    columns = [("return", ".1f")] + ([("success", ".2f")] if table == "maze" else []) + [("estimation_error", "+.1f")]
+    columns += [("cql_gap", "+.3f"), ("multiplier", ".2f")] if table == "lagrange" else [("share_impossible", ".2f")]
+    listed = ("return", "cql_gap") if every_run else ()  # these columns are followed by every run
+    heads = [
+        f"{c} | each {'run' if table == 'lagrange' else 'draw: its seeds'}" if c in listed else c for c, _ in columns
+    ]
+    lines = [f"| algorithm | {' | '.join(heads)} |"]
+    lines.append("|" + "---|" * (lines[0].count("|") - 1))
+    for algorithm, alpha in groups:
+        mine = [row for row in rows if (row["algorithm"], row["cql_alpha"]) == (algorithm, alpha)]
+        label = (
+            algorithm + (f" {alpha}" if algorithm == "cql" else "") + (" (tuned)" if alpha and alpha == tuned else "")
+        )
+        cells = [label]
+        for column, form in columns:
+            if not mine[0][column]:
+                cells.append("")
+                continue
+            values = by_draw(mine, column) if table != "lagrange" else [[float(row[column])] for row in mine]
+            cells.append(interval(values, form))
+            if column in listed:
+                cells.append("; ".join(" ".join(f"{v:{form}}" for v in draw) for draw in values))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
