@@ -83,6 +83,12 @@ def _measured(history: Any, column: str) -> tuple[np.ndarray, np.ndarray]:
 def _verdict(name: str, histories: Sequence[Any]) -> str:
     over = np.mean([history.last("share_over") for history in histories])
     impossible = np.mean([history.last("share_impossible") for history in histories])
-    how = "nearly every state" if over > 0.9 else "more than half of the states" if over > 0.5 else "less than half"
-    end = "values that cannot exist among them" if impossible > 0.05 else "none of them clearly impossible"
-    return f"{name}: the prediction ends above the truth at {how}, {end}"
+    where = (
+        "above the truth at nearly every state"
+        if over > 0.9
+        else "below the truth at nearly every state"
+        if over < 0.1
+        else "on both sides of the truth"
+    )
+    kind = "many of its values cannot exist" if impossible > 0.2 else "few or none of its values are impossible"
+    return f"{name}: the prediction ends {where}; {kind}"

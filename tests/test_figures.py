@@ -17,17 +17,14 @@ def history(predicted: float, over: float, impossible: float) -> History:
 
 
 def test_the_sentence_follows_the_data() -> None:
-    figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.1, 0.0)] * 3})
-    assert (
-        repr(figure)
-        == str(figure)
-        == (
-            "A: the prediction ends above the truth at nearly every state, values that cannot exist among them. "
-            "B: the prediction ends above the truth at less than half, none of them clearly impossible."
-        )
+    figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.4, 0.0)] * 3})
+    sentence = (
+        "A: the prediction ends above the truth at nearly every state; many of its values cannot exist. "
+        "B: the prediction ends on both sides of the truth; few or none of its values are impossible."
     )
-    middle = prediction_and_truth({"C": [history(-50.0, 0.7, 0.02)]})
-    assert "more than half of the states, none of them clearly impossible" in repr(middle)
+    assert repr(figure) == str(figure) == sentence
+    below = prediction_and_truth({"C": [history(-90.0, 0.05, 0.1)]})
+    assert "below the truth at nearly every state; few or none" in repr(below)
 
 
 def test_the_curves_are_the_measured_rows_on_common_limits() -> None:

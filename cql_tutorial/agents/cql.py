@@ -139,7 +139,8 @@ class CQLAgent(ActorCritic):
         """
         assert noise.uniform is not None and noise.policy is not None
         proposals = [(policy, noise.policy)]
-        if noise.next_policy is not None:
+        if self.config.next_policy_proposal:
+            assert noise.next_policy is not None
             proposals.append((next_policy, noise.next_policy))
         samples = [distribution.sample(normal) for distribution, normal in proposals]
         actions = torch.cat([noise.uniform, *(sample.actions for sample in samples)], dim=1)
