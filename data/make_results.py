@@ -67,12 +67,10 @@ class Job:
 
 
 # ---------------------------------------------------------------- tasks
-def maze_data(draw: int) -> OfflineDataset:
+def maze_data(draw: int, turn_before: float = 0.5) -> OfflineDataset:
     """The stitching maze's log, drawn anew for each seed."""
-    world = Maze()
-    return dataset_of(
-        world, stitching_episodes(world, generator=torch.Generator().manual_seed(draw)), id=f"draw {draw}"
-    )
+    world, generator = Maze(), torch.Generator().manual_seed(draw)
+    return dataset_of(world, stitching_episodes(world, generator=generator, turn_before=turn_before), id=f"draw {draw}")
 
 
 def pendulum_data(draw: int) -> OfflineDataset:

@@ -100,6 +100,53 @@ def test_the_table_says_what_the_rows_say() -> None:
     assert re.match(rf"\| sac \| {mean:.1f} ± {half:.1f} \|", line) and all(len(draw) == 3 for draw in draws)
 
 
+def runs(table: str, algorithm: str, alpha: str = "") -> list[dict[str, float]]:
+    rows = [row for row in make_results.read(table) if row["split"] == "report"]
+    rows = [row for row in rows if (row["algorithm"], row["cql_alpha"]) == (algorithm, alpha)]
+    assert rows
+    return [
+        {k: float(v) for k, v in row.items() if v and k not in ("task", "algorithm", "split", "settings")}
+        for row in rows
+    ]
+
+
+def reach(table: str, algorithm: str, alpha: str = "") -> tuple[float, float]:
+    """The t-interval of the return over draws."""
+    mine = runs(table, algorithm, alpha)
+    draws = {row["draw"]: [r["return"] for r in mine if r["draw"] == row["draw"]] for row in mine}
+    mean, half = t_interval([sum(values) / len(values) for values in draws.values()])
+    return mean - half, mean + half
+
+
+def test_the_claims_of_the_readme() -> None:
+    medium = "pendulum-medium"
+    logged = [float(make_results.pendulum_data(draw).episode_returns().mean()) for draw in range(4)]
+    for name in ("sac", "sac-decay"):
+        for row in runs(medium, name):
+            assert row["share_impossible"] > 0.3 and row["estimation_error"] > 50 and row["return"] < min(logged) - 500
+    for row in runs("maze", "sac"):
+        assert row["estimation_error"] > 4 and (row["success"] < 0.05 or row["success"] > 0.95)
+    assert {row["success"] > 0.5 for row in runs("maze", "sac")} == {True, False}
+    best_sac = max(row["return"] for row in runs(medium, "sac"))
+    for alpha in ("5", "10", "20"):
+        assert all(
+            abs(row["estimation_error"]) < 12 and row["return"] > best_sac + 500 for row in runs(medium, "cql", alpha)
+        )
+    assert all(row["success"] == 1 for alpha in ("0.02", "0.1", "0.5") for row in runs("maze", "cql", alpha))
+    assert all(row["success"] < 0.02 for row in runs("maze", "bc"))
+    assert all(row["success"] > 0.98 for row in runs("maze", "bc-25%"))
+    assert max(row["success"] for row in runs("maze", "bc-late-turn")) > 0.5
+    tuned = make_results.chosen_alpha(medium)
+    assert (
+        reach(medium, "cql", tuned)[0] < reach(medium, "bc")[1]
+        and reach(medium, "bc")[0] < reach(medium, "cql", tuned)[1]
+    )
+    low, high = reach("pendulum-swinging", "cql", "10")
+    assert low < sum(row["return"] for row in runs("pendulum-swinging", "bc")) / 4 < high
+    assert tuned == f"{max(make_results.PENDULUM_ALPHAS):g}"
+    assert sum(reach(medium, "cql", "10")) > sum(reach(medium, "cql", tuned))
+
+
 def test_the_multiplier_holds_the_gap() -> None:
     rows = make_results.read("lagrange")
     assert len(rows) == 5
