@@ -19,3 +19,16 @@ hypothesis.settings.load_profile("course")
 def _only_our_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the checkout's data sets and those they make, never the ones this user happens to have."""
     monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
+
+
+# For a subprocess: after this, importing a package named in the set `hidden` fails as if it were not installed.
+HIDE_PACKAGES = """
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *rest):
+        return None if name.split(".")[0] in hidden else self.finder.find_spec(name, *rest)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path = [Without(finder) for finder in sys.meta_path]
+"""

@@ -8,24 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import HIDE_PACKAGES
 
 from cql_tutorial import doctor as room
 from cql_tutorial import minari_io
 
 ROOT = Path(__file__).resolve().parent.parent
 
-HIDE = """
+HIDE = f"""
 import sys
 from importlib import metadata
 hidden = set(sys.argv.pop(1).split(","))
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, *rest):
-        return None if name.split(".")[0] in hidden else self.finder.find_spec(name, *rest)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-sys.meta_path = [Without(finder) for finder in sys.meta_path]
+{HIDE_PACKAGES}
 known = metadata.version
 def version(name):
     if name.lower() in hidden:

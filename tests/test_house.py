@@ -18,6 +18,7 @@ from shutil import copytree, ignore_patterns
 
 import pytest
 import yaml
+from conftest import HIDE_PACKAGES
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -145,17 +146,10 @@ def test_the_import_is_light() -> None:
     assert run_python(code).strip() == "[]"
 
 
-BLOCKED = """
+BLOCKED = f"""
 import sys
-hidden = {"gymnasium", "minari", "h5py", "scipy", "tqdm", "safetensors", "matplotlib"}
-class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def find_spec(self, name, *rest):
-        return None if name.split(".")[0] in hidden else self.finder.find_spec(name, *rest)
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-sys.meta_path = [Without(finder) for finder in sys.meta_path]
+hidden = {{"gymnasium", "minari", "h5py", "scipy", "tqdm", "safetensors", "matplotlib"}}
+{HIDE_PACKAGES}
 """
 
 
@@ -322,7 +316,7 @@ def test_the_pattern_knows_a_machine_path_from_an_address() -> None:
         b"C:\\" + b"Users\\ann",
     ):
         assert MACHINE.search(bad), bad
-    for good in (b"https://example.org/home/page", b"notebooks/work/x", b"/usr/bin/env", b"~/work/cql"):
+    for good in (b"https://example.org/home/page", b"notebooks/work/x", b"/usr/bin/env", b"~/src/cql"):
         assert not MACHINE.search(good), good
 
 
