@@ -1,0 +1,250 @@
+"""Exercises of chapter 04, the conservative penalty: on tables of Q-values, ``[states, actions]``."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .engine import Example, Exercise, Mutant, Question
+
+Q = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+ACTIONS = torch.tensor([0, 2])
+LARGE = torch.tensor([[1000.0, 999.0], [-1000.0, -1000.0]])
+WIDE = torch.tensor([[0.5, -1.0, 2.0, 0.0], [3.0, 1.0, -2.0, 0.5], [1.0, 1.5, 0.0, -0.5]])
+WIDE_ACTIONS = torch.tensor([2, 1, 3])
+
+
+# ---------------------------------------------------------------- 04.1
+def soft_max(q: Tensor) -> Tensor:
+    """log sum_a exp Q(s, a) for each state, safe for large values."""
+    top = q.amax(dim=1, keepdim=True)
+    return (q - top).exp().sum(dim=1).log() + top.squeeze(1)
+
+
+# ---------------------------------------------------------------- 04.2
+def penalty(q: Tensor, actions: Tensor) -> Tensor:
+    """Mean over states of the soft maximum minus the logged action's value."""
+    logged = q.gather(1, actions[:, None]).squeeze(1)
+    return (torch.logsumexp(q, dim=1) - logged).mean()
+
+
+def _logged(q: Tensor, actions: Tensor) -> Tensor:
+    return q.gather(1, actions[:, None]).squeeze(1)
+
+
+# ---------------------------------------------------------------- 04.3
+def penalty_gradient(q: Tensor, actions: Tensor) -> Tensor:
+    """d penalty / d Q: (softmax of each row minus one at the logged action) / number of states."""
+    return (torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])) / q.shape[0]
+
+
+# ---------------------------------------------------------------- 04.4
+def pushed_down_most(q: Tensor, actions: Tensor) -> Tensor:
+    """For each state, the action on which one step of descent on the penalty lowers Q most."""
+    gradient = torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])
+    return gradient.argmax(dim=1)
+
+
+# ---------------------------------------------------------------- 04.5
+def critic_loss(q: Tensor, actions: Tensor, target: Tensor, cql_alpha: float) -> Tensor:
+    """Mean squared Bellman error of the logged actions plus cql_alpha times the penalty."""
+    logged = q.gather(1, actions[:, None]).squeeze(1)
+    return (logged - target).square().mean() + cql_alpha * (torch.logsumexp(q, dim=1) - logged).mean()
+
+
+EXERCISES = (
+    Exercise(
+        id="04.1",
+        title="a maximum with soft edges",
+        kind="build",
+        difficulty=2,
+        importance=4,
+        minutes=8,
+        stub='''
+def soft_max(q):
+    """log sum_a exp Q(s, a) for each state: [states, actions] -> [states]."""
+    raise NotImplementedError  # your line(s) here
+''',
+        reference=soft_max,
+        examples=(
+            Example((Q,), "two states, three actions"),
+            Example((LARGE,), "values of a thousand"),
+            Example((WIDE,), "three states, four actions", shown=False),
+        ),
+        mutants=(
+            Mutant("hard maximum", lambda q: q.amax(1), "that is the plain maximum: the other actions have no say, and no gradient will reach them."),
+            Mutant("over states", lambda q: torch.logsumexp(q, 0), "you sum over the states (axis 0). Each state has its own maximum: sum over the actions, axis 1."),
+            Mutant("no logarithm", lambda q: q.exp().sum(1), "that is sum exp Q. Its unit is e^Q, not Q: the logarithm brings it back."),
+            Mutant("mean of exp", lambda q: torch.logsumexp(q, 1) - torch.tensor(float(q.shape[1])).log(), "you average exp Q over the actions; the soft maximum sums. The average is lower by the log of the number of actions."),
+            Mutant("log of each", lambda q: q.exp().log().sum(1), "the logarithm undoes exp one entry at a time. Sum first, then one logarithm a state."),
+            Mutant("softmax", lambda q: torch.softmax(q, 1), "softmax gives weights, one an action. Here one number a state is wanted: log of the sum."),
+            Mutant("overflow", lambda q: q.exp().sum(1).log(), "right for small numbers, but exp(1000) overflows to inf. Take the largest value of each row out first, and add it at the end (or use torch.logsumexp).", "the reason why torch.logsumexp exists"),
+        ),
+        hints=(
+            "Look at one row, [1, 2, 3]: the answer must lie a little above 3.",
+            "For each row: exp of every entry, sum them, take the logarithm. To be safe for large values, subtract the row's largest entry before exp and add it after the log.",
+            "return torch.logsumexp(q, dim=____)",
+        ),
+        meaning="The soft maximum lies above the largest entry, by at most the log of the number of actions.",
+    ),
+    Exercise(
+        id="04.2",
+        title="the penalty",
+        kind="build",
+        difficulty=3,
+        importance=5,
+        minutes=12,
+        stub='''
+def penalty(q, actions):
+    """Mean over states of the soft maximum minus the logged action's value: [states, actions], [states] -> []."""
+    raise NotImplementedError  # your line(s) here
+''',
+        reference=penalty,
+        examples=(
+            Example((Q, ACTIONS), "two states, three actions, the logged action of each"),
+            Example((WIDE, WIDE_ACTIONS), "three states, four actions", shown=False),
+        ),
+        mutants=(
+            Mutant("mean of all actions", lambda q, a: (torch.logsumexp(q, 1) - q.mean(1)).mean(), "you pull up the *average* action. Pull up the logged one: it is the only action the data vouch for.", "BY571/CQL issues 2 and 5"),
+            Mutant("hard maximum", lambda q, a: (q.amax(1) - _logged(q, a)).mean(), "a plain maximum pushes down a single action in each state; the others stay free to be overrated next."),
+            Mutant("sign", lambda q, a: (_logged(q, a) - torch.logsumexp(q, 1)).mean(), "the sign is turned: minimising this *raises* the actions nobody tried. Soft maximum minus logged value."),
+            Mutant("over states", lambda q, a: torch.logsumexp(q, 0).mean() - _logged(q, a).mean(), "the logsumexp runs over the states (axis 0). It compares the actions of one state: axis 1."),
+            Mutant("one for all", lambda q, a: torch.logsumexp(q, (0, 1)) - _logged(q, a).mean(), "one logsumexp over the whole table mixes the states, so that only the state with the largest values is pushed. One number a state first, then their mean."),
+            Mutant("no logarithm", lambda q, a: (q.exp().sum(1) - _logged(q, a)).mean(), "sum exp Q without its logarithm: e^Q and Q cannot be subtracted from each other."),
+            Mutant("sum over states", lambda q, a: (torch.logsumexp(q, 1) - _logged(q, a)).sum(), "a sum over the states doubles with the batch size, and cql_alpha would have to follow. Take the mean."),
+            Mutant("first action", lambda q, a: (torch.logsumexp(q, 1) - q[:, 0]).mean(), "you subtract action 0 in every state. Use `actions`: it says which action was logged in each."),
+        ),
+        hints=(
+            "Two parts for each state: what is pushed down (all actions, softly the largest), what is pushed up (the logged one).",
+            "logsumexp over the actions, minus the entry of the logged action (gather picks one entry a row); then the mean over the states.",
+            "logged = q.gather(1, actions[:, None]).squeeze(1); return (torch.logsumexp(q, dim=1) - ____).mean()",
+        ),
+        meaning="The penalty is never negative on a table: the soft maximum lies above every entry, the logged one included.",
+    ),
+    Exercise(
+        id="04.3",
+        title="what it pushes, and how hard",
+        kind="build",
+        difficulty=3,
+        importance=5,
+        minutes=12,
+        stub='''
+def penalty_gradient(q, actions):
+    """d penalty / d Q without autograd: [states, actions], [states] -> [states, actions]."""
+    raise NotImplementedError  # your line(s) here
+''',
+        reference=penalty_gradient,
+        examples=(
+            Example((Q, ACTIONS), "two states, three actions, the logged action of each"),
+            Example((WIDE, WIDE_ACTIONS), "three states, four actions", shown=False),
+        ),
+        mutants=(
+            Mutant("no mean", lambda q, a: torch.softmax(q, 1) - F.one_hot(a, q.shape[1]), "the penalty is a mean over states, so each state's share carries 1 / (number of states)."),
+            Mutant("no data term", lambda q, a: torch.softmax(q, 1) / len(q), "that is the soft maximum's part alone: everything is pushed down. The logged action's -Q(s, a) adds -1 at that entry."),
+            Mutant("sign", lambda q, a: (F.one_hot(a, q.shape[1]) - torch.softmax(q, 1)) / len(q), "the sign is turned: this is the direction of *descent*. The gradient is softmax minus one-hot."),
+            Mutant("over states", lambda q, a: (torch.softmax(q, 0) - F.one_hot(a, q.shape[1])) / len(q), "the softmax runs over the states (axis 0). The actions of one state share its push: axis 1."),
+            Mutant("one-hot of the maximum", lambda q, a: (F.one_hot(q.argmax(1), q.shape[1]) - F.one_hot(a, q.shape[1])) / len(q), "that is the gradient of the *hard* maximum. logsumexp shares the push: softmax."),
+            Mutant("uniform", lambda q, a: (1.0 / q.shape[1] - F.one_hot(a, q.shape[1]).float()) / len(q), "every action is pushed alike. The push is in proportion to exp Q: highly rated actions get most of it."),
+        ),
+        hints=(
+            "The derivative of log sum exp is a well-known friend, and the derivative of -Q(s, logged) is -1 at one entry.",
+            "For each row: softmax of the row, minus one at the logged action; all of it divided by the number of rows.",
+            "return (torch.softmax(q, dim=1) - F.one_hot(____, q.shape[1])) / ____",
+        ),
+        meaning="Each row sums to zero: what is pushed down on some actions is pushed up on the logged one.",
+    ),
+    Exercise(
+        id="04.4",
+        title="who is pushed down most?",
+        kind="predict",
+        difficulty=3,
+        importance=4,
+        minutes=8,
+        stub='''
+def pushed_down_most(q, actions):
+    """For each state the action whose Q falls most in one step of descent on the penalty: -> [states] (indices)."""
+    raise NotImplementedError  # your line(s) here
+''',
+        reference=pushed_down_most,
+        examples=(
+            Example((torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 2.0], [3.0, 5.0, 0.0]]), torch.tensor([2, 0, 1])), "logged: the best, the worst, the best"),
+            Example((WIDE, WIDE_ACTIONS), "three states, four actions", shown=False),
+        ),
+        mutants=(
+            Mutant("largest Q", lambda q, a: q.argmax(1), "the highest rated action gets the largest push, *unless it was logged*: then the -1 more than cancels it."),
+            Mutant("smallest gradient", lambda q, a: (torch.softmax(q, 1) - F.one_hot(a, q.shape[1])).argmin(1), "that is the logged action, the one that is pushed *up*: descent goes against the gradient."),
+            Mutant("smallest Q", lambda q, a: q.argmin(1), "low values are hardly touched: the push is in proportion to exp Q."),
+            Mutant("second best", lambda q, a: q.topk(2, dim=1).indices[:, 1], "the second best is right only where the best was logged. Let the gradient decide, state by state."),
+        ),
+        hints=(
+            "Use the gradient of 04.3, with its sign.",
+            "Descent lowers an entry by its gradient: the most lowered has the largest gradient.",
+            "return (torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])).arg____(dim=1)",
+        ),
+        meaning="The action that is overrated and was not logged takes the push; a logged maximum is left alone.",
+    ),
+    Exercise(
+        id="04.5",
+        title="the critic's whole loss",
+        kind="build",
+        difficulty=3,
+        importance=5,
+        minutes=10,
+        stub='''
+def critic_loss(q, actions, target, cql_alpha):
+    """Mean (Q(s, logged) - target)^2 + cql_alpha * penalty: [states, actions], [states], [states], number -> []."""
+    raise NotImplementedError  # your line(s) here
+''',
+        reference=critic_loss,
+        examples=(
+            Example((Q, ACTIONS, torch.tensor([0.5, -1.0]), 2.0), "two states, targets 0.5 and -1, cql_alpha 2"),
+            Example((WIDE, WIDE_ACTIONS, torch.tensor([1.0, 2.0, 0.0]), 0.3), "three states, cql_alpha 0.3", shown=False),
+        ),
+        mutants=(
+            Mutant("half", lambda q, a, y, c: 0.5 * (_logged(q, a) - y).square().mean() + c * penalty(q, a), "the paper writes 1/2 in front of the squared error; this course and most code do not, so the paper's alpha is half of ours."),
+            Mutant("alpha on the error", lambda q, a, y, c: c * (_logged(q, a) - y).square().mean() + penalty(q, a), "cql_alpha weighs the Bellman error here. It belongs to the penalty: 0 must give ordinary Q-learning."),
+            Mutant("alpha on both", lambda q, a, y, c: c * ((_logged(q, a) - y).square().mean() + penalty(q, a)), "cql_alpha multiplies both parts, which only changes the step size. Let it weigh the penalty alone."),
+            Mutant("no alpha", lambda q, a, y, c: (_logged(q, a) - y).square().mean() + penalty(q, a), "cql_alpha is not used: the penalty has weight 1."),
+            Mutant("minus", lambda q, a, y, c: (_logged(q, a) - y).square().mean() - c * penalty(q, a), "the penalty is subtracted: minimising this loss makes it *large*."),
+            Mutant("absolute error", lambda q, a, y, c: (_logged(q, a) - y).abs().mean() + c * penalty(q, a), "the Bellman error is squared, not taken absolutely: only then is the minimiser the mean of the targets."),
+            Mutant("greedy error", lambda q, a, y, c: (q.amax(1) - y).square().mean() + c * penalty(q, a), "the error is taken at the *best* action. The target belongs to the action that was logged."),
+        ),
+        hints=(
+            "Two terms. Which one has a weight?",
+            "Squared difference between the logged action's value and its target, averaged; plus cql_alpha times your penalty.",
+            "return (logged - target).square().mean() + ____ * (torch.logsumexp(q, dim=1) - logged).mean()",
+        ),
+        meaning="With cql_alpha 0 this is ordinary Q-learning; the larger it is, the closer softmax(Q) comes to the log.",
+    ),
+)  # fmt: skip
+
+QUIZZES = {
+    "04.a": Question(
+        "A critic rates all actions of a state equally. What does one step on the penalty alone do?",
+        {
+            "a": ("nothing, it is at its minimum", "Not quite: the softmax is uniform, but the logged action still has its -1."),
+            "b": ("it raises the logged action and lowers all others alike", "The softmax is uniform, minus one at the logged action."),
+            "c": ("it lowers all actions", "The rows of the gradient sum to zero: something must go up."),
+        },
+        "b",
+    ),
+    "04.b": Question(
+        "Add 100 to every entry of Q. How does the penalty change?",
+        {
+            "a": ("by 100", "Both parts move by 100, and they are subtracted."),
+            "b": ("not at all", "The soft maximum and the logged value both rise by 100."),
+            "c": ("it becomes enormous, exp(100) times larger", "The logarithm takes that back: log sum exp (Q + 100) = 100 + log sum exp Q."),
+        },
+        "b",
+    ),
+    "04.c": Question(
+        "The data contain only one action in some state. Where does the penalty alone drive Q there?",
+        {
+            "a": ("to the reward", "Only the Bellman error knows the reward."),
+            "b": ("to 0 everywhere", "Adding a constant changes nothing, so the penalty has no opinion about 0."),
+            "c": ("to an ever larger lead of that action: there is no minimum", "softmax(Q) can approach the one-hot, never reach it."),
+        },
+        "c",
+    ),
+}  # fmt: skip
