@@ -38,7 +38,7 @@ test: lint ## run all that CI runs: style, types, unit tests, every notebook
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python data/make_data.py
 
-results: $(STAMP) ## measure the result tables again (hours)
+results: $(STAMP) ## measure the result tables again (half an hour on two cores)
 	@$(BIN)/python data/make_results.py
 
 reset: $(STAMP) ## renew one chapter in my_work/, keeping yours as a backup: make reset CHAPTER=04

@@ -38,7 +38,7 @@ class Batch(Mapping[str, Tensor]):
     Shapes: ``observations [B, S]``, ``actions [B, A]`` (``[B]`` integers for discrete agents), ``rewards [B]``,
     ``next_observations [B, S]``, ``terminations [B]`` (bool, or float 0/1). A termination ends the task and cuts
     the bootstrap; a truncation only ends the recording and is therefore not part of a batch.
-    ``returns_to_go [B]`` is read by Cal-QL alone.
+    ``returns_to_go [B]`` is for Cal-QL; the agents of this version do not read it.
     """
 
     observations: Tensor

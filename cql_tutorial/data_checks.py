@@ -187,6 +187,11 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     facts["terminations"] = int(data.terminations.sum())
     facts["truncations"] = int((data.truncations & ~data.terminations).sum())
     facts["unfinished_episodes"] = int((~ended[last_rows]).sum())
+    lengths = data.episode_lengths()[data.terminations[last_rows]]
+    if len(lengths) > 1 and bool((lengths == lengths[0]).all()) and int(lengths[0]) > 1:
+        facts["suspicious"] = (
+            f"every termination comes after {int(lengths[0])} steps: time limits? Those are truncations"
+        )
     facts["jump_share"] = int(jumps.sum()) / followed if followed else 0.0
     pairs = torch.cat([data.observations, data.actions.view(n, -1).to(data.observations)], 1)
     facts["duplicate_share"] = 1 - len(pairs.unique(dim=0)) / n

@@ -26,6 +26,10 @@ from .errors import DataError, require, require_data, whole
 
 _STORED = minari_io.ARRAYS
 _ROW_FIELDS = (*_STORED, "clipped", "batch_returns")
+_OTHER_NAMES = {
+    "terminals": "terminations", "terminated": "terminations", "timeouts": "truncations", "truncated": "truncations",
+    "dones": "terminations or truncations", "done": "terminations or truncations",
+}  # fmt: skip
 _BLOCK_ROWS, _GATHER_ROWS = 2**18, 2**14  # rows drawn from one seed (1,024 batches of 256); rows gathered at once
 
 
@@ -113,6 +117,11 @@ class OfflineDataset:
         mend = "rename your arrays to these terms (D4RL's terminals are terminations, its timeouts truncations)."
         for key in REQUIRED:
             require_data(key in source, f"data[{key!r}]", found, expected, mend)
+        for key, meant in _OTHER_NAMES.items():  # dropping one of these would quietly join episodes
+            right = f"the name {meant!r}"
+            require_data(
+                key not in source, f"data[{key!r}]", "a flag under another name", right, "rename or remove it."
+            )
         columns = {key: source[key] for key in (*REQUIRED, "truncations", "episode_starts") if key in source}
         return cls.from_arrays(**(columns | options))
 
@@ -129,7 +138,9 @@ class OfflineDataset:
         self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str, environment: Any = None,
         extra: Mapping[str, Any] | None = None, overwrite: bool = False, **about: Any,
     ) -> Path:  # fmt: skip
-        """Write Minari data set ``id`` below ``root_path`` and return its folder; reading it gives the same numbers.
+        """Write Minari data set ``id`` below ``root_path`` and return its folder.
+
+        Reading it in the same dtype gives the same numbers.
 
         ``environment`` (an id, an EnvSpec or a gymnasium.Env) is recorded so that Minari can recover it; ``extra``
         goes into metadata.json; ``about`` is for ``minari.create_dataset_from_buffers`` (algorithm_name, author_email,
@@ -185,7 +196,9 @@ class OfflineDataset:
         """(training part, held-out part): ``fraction`` of the whole episodes, at least one, is held out at random."""
         episodes = len(self.episode_starts)
         found, expected = f"fraction {fraction} of {episodes} episodes", "0 < fraction < 1 and two or more episodes"
-        mend = "record more episodes, or hold out rows with subset(rows)."
+        mend = (
+            "0.2 holds out a fifth." if episodes >= 2 else "record more episodes, or hold out rows with subset(rows)."
+        )
         require_data(0 < fraction < 1 and episodes >= 2, "split", found, expected, mend)
         held = min(max(1, round(fraction * episodes)), episodes - 1)
         order = torch.randperm(episodes, generator=_generator(whole("seed", seed, 0), 2, 0)).to(self.device)
@@ -338,14 +351,14 @@ class OfflineDataset:
         return inner & (self.next_observations != self.observations.roll(-1, 0)).any(1)
 
 
-def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False) -> OfflineDataset:
-    """Load a Minari data set by id or path.
+def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False, **options: Any) -> OfflineDataset:
+    """Load a Minari data set by id or path; ``options`` are those of `OfflineDataset.from_arrays`, such as ``dtype``.
 
     Looked at, in this order: the path, MINARI_DATASETS_PATH, the checkout's ``data/``, ``data/`` in and above the
     current folder, Minari's own folder; Minari's remote only if ``remote``. Raises ``DatasetNotFoundError`` that lists
     the places and the nearest ids, ``DataError`` for a damaged file.
     """
-    return OfflineDataset.from_minari(minari_io.find(id_or_path, remote))
+    return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
 
 
 def _generator(seed: int, purpose: int, number: int) -> torch.Generator:

@@ -63,7 +63,9 @@ def whole(field: str, value: Any, least: int) -> int:
         number = operator.index(value)
     except TypeError:
         number = least - 1
-    require(number >= least, field, value, f"a whole number >= {least}", f"pass {field}={max(least, 1)} or more.")
+    wrong_type = isinstance(value, float) and value >= least
+    mend = f"pass {field}={int(value)}." if wrong_type else f"pass {field}={max(least, 1)} or more."
+    require(number >= least, field, value, f"a whole number >= {least}", mend)
     return number
 
 

@@ -85,9 +85,9 @@ def evaluate_env(env: Any, agent: Any, episodes: int = 10, seed: int = 0) -> np.
 class Evaluator:
     """Measures an agent on states common to all runs; give it to `training.fit` as ``evaluate``.
 
-    Returns a row with ``return`` (deterministic policy, ``n_starts`` starts) and, for agents with critics,
-    ``predicted``, ``true`` (Q^pi of the stochastic policy at its own actions), ``true_half_width``,
-    ``estimation_error`` and ``share_over``.
+    Returns a row with ``return`` (deterministic policy, ``n_starts`` starts) and, for agents with critics, all that
+    `truth.EstimationReport.at` tells of the policy's own actions: ``predicted``, ``true`` (Q^pi of the stochastic
+    policy), ``estimation_error``, ``share_over``, ``share_impossible``, their intervals and quantiles.
     """
 
     world: Any

@@ -136,7 +136,7 @@ def write(
     except (ValueError, TypeError) as error:
         expected = "[namespace/]name-vN with letters, digits, - and _ (a namespace has 2 or more)"
         raise DataError("id", repr(dataset_id), expected, "for example 'course/pendulum/medium-v0'.") from error
-    root = Path(root_path)
+    root = Path(root_path).expanduser().resolve()  # Minari would join a relative one twice
     destination = root / dataset_id
     vacant, mend = overwrite or not destination.exists(), "raise its -vN, or pass overwrite=True."
     require_data(vacant, "id", f"{destination} exists already", "a new id", mend)

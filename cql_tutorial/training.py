@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +78,17 @@ def fit(
 
     ``evaluate(agent)`` returns a row of numbers, called every ``eval_every`` updates and at the end (see
     `evaluation.Evaluator`). With ``checkpoint`` the whole run (networks, optimisers, random generators, history) goes
-    to that file every ``checkpoint_every`` updates; if it exists and ``resume`` is true, the run continues from it and
-    ends bit for bit where an unbroken one would, on the same kind of device. Batches depend on ``seed`` and the number
-    of the update: a second `fit` of the same agent wants another seed. Raises `CheckpointError` if the file belongs to
-    another run or cannot be written, `ConfigError` if the agent's actions do not fit the data's, `DivergedError` if a
-    loss stops being finite (the last checkpoint is then from before).
+    to that file every ``checkpoint_every`` updates; if it exists and ``resume`` is true, the agent takes the file's
+    weights and the run goes on to ``steps`` in all, ending bit for bit where an unbroken one would on the same kind of
+    device (an extended run keeps the row where the shorter one ended). After Ctrl-C the last checkpoint stands: make
+    the same call again. Batches depend on ``seed`` and the number of the update: a second `fit` of the same agent wants
+    another seed. Raises `CheckpointError` if the file belongs to another run or cannot be written, `ConfigError` if the
+    agent's actions do not fit the data's, `DivergedError` if a loss stops being finite (the last checkpoint is then
+    from before).
     """
+    if not hasattr(dataset, "batches"):
+        mend = "call fit(agent, dataset, steps); OfflineDataset.from_mapping makes a data set of a dict of arrays."
+        raise ConfigError("dataset", f"a {type(dataset).__name__}", "an OfflineDataset", mend)
     steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
     log_every, eval_every = whole("log_every", log_every, 1), whole("eval_every", eval_every, 1)
     checkpoint_every = whole("checkpoint_every", checkpoint_every, 1)
@@ -96,6 +101,7 @@ def fit(
         state.settings["data"] = dataset.fingerprint()
         if resume and checkpoint.is_file():
             state.resume(checkpoint)
+            print(f"resumed from update {state.step} of {checkpoint.name} (the agent's weights are now the file's)")
             if state.step > steps:
                 found = f"{steps}, and a checkpoint at update {state.step}"
                 raise ConfigError("steps", found, f"at least {state.step}", "ask for more, or pass resume=False.")
@@ -116,8 +122,12 @@ def fit(
             bar.update()
             history.seconds = time.perf_counter() - began
             if evaluate is not None and (state.step % eval_every == 0 or last):
-                measured = {name: float(value) for name, value in evaluate(agent).items()}
-                history.rows.append({**measured, "step": state.step})
+                measured = evaluate(agent)
+                if not isinstance(measured, Mapping):
+                    found, mend = f"a {type(measured).__name__}", 'return {"name": number}.'
+                    raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
+                numbers = {name: float(value) for name, value in measured.items() if name != "step"}
+                history.rows.append({"step": state.step, **numbers})
             if checkpoint is not None and (state.step % checkpoint_every == 0 or last):
                 state.save(checkpoint)
             began = time.perf_counter() - history.seconds  # what measuring and saving took is not training time

@@ -313,6 +313,8 @@ def estimation_report(
     is over states (t); that of the mean true value is the Monte-Carlo one at these states. Raises ``ConfigError`` and
     ``DataError`` for an agent without critics, an unknown ``q``, or data of another world.
     """
+    mend = "call estimation_report(agent, world, dataset); of an environment pass env.world."
+    require(isinstance(world, World), "world", type(world).__name__, "a World", mend)
     require(hasattr(agent, "q_values"), "agent", type(agent).__name__, "an agent with q_values (critics)")
     require(q in ("min", "mean", "max"), "q", q, "min, mean or max (over the critics)")
     whole("n_states", n_states, 2)

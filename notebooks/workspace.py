@@ -116,7 +116,7 @@ def _find(chapter: str, known: dict[str, Path]) -> Path:
         return known[match[1].zfill(2)]
     names = "\n".join(f"    {number}  {path.stem[3:].replace('_', ' ')}" for number, path in known.items())
     asked = f"there is no chapter {chapter!r}" if chapter.strip() else "no chapter was named"
-    raise WorkspaceError(f"{asked}. For example: make reset CHAPTER=04. The chapters:\n{names or '    (none here)'}")
+    raise WorkspaceError(f"{asked}. For example: make reset CHAPTER=00. The chapters:\n{names or '    (none here)'}")
 
 
 def _backup(path: Path) -> Path:

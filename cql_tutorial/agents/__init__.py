@@ -66,7 +66,10 @@ def make_agent(name: str, config: Mapping[str, Any] | AgentConfig) -> Any:
 
 
 def load_agent(path: str | Path, device: str = "auto") -> Any:
-    """Load a checkpoint of any agent of this package; raises `CheckpointError` if the file is not one."""
+    """Load a checkpoint of any agent of this package onto ``device`` ("auto": a GPU where there is one).
+
+    Raises `CheckpointError` if the file is not one, `ConfigError` for a device that is not there.
+    """
     name = read_tensors(path)[1]["agent"]
     kinds = {kind.name: kind for kind, _ in AGENTS.values()}
     if name not in kinds:

@@ -112,7 +112,10 @@ class Agent:
         states = f"state_dim is {state_dim}: build the agent for your observations."
         shapes: dict[str, tuple[tuple[int, ...], str]] = {
             "observations": ((size, state_dim), states),
-            "actions": ((size,) if self.discrete else (size, action_dim), f"action_dim is {action_dim}: reshape it."),
+            "actions": (
+                (size,) if self.discrete else (size, action_dim),
+                f"action_dim is {action_dim}: set it to the width of your actions.",
+            ),
             "rewards": ((size,), flat),
             "next_observations": ((size, state_dim), states),
             "terminations": ((size,), flat),
@@ -156,6 +159,10 @@ class Agent:
         """
         tensor = as_tensor(observations)
         many = tensor if tensor.dim() > 1 else tensor[None]
+        if not bool(torch.isfinite(many).all()):  # nan in, nan out to an actuator
+            raise DataError(
+                "observations", "values that are not finite", "finite numbers", "mend your sensor's reading."
+            )
         actions = self.policy(deterministic)(self.as_observations(many), self._acting).cpu().numpy()
         return actions if tensor.dim() > 1 else actions[0]
 

@@ -53,7 +53,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise CheckpointError(str(path), "no such file", "a checkpoint", "check the path.")
+        found = "a folder" if Path(path).is_dir() else "no such file"
+        raise CheckpointError(str(path), found, "a checkpoint file", "check the path.")
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}

@@ -14,6 +14,11 @@ import torch
 
 from ..errors import ConfigError
 
+OTHER_NAMES = {  # other libraries' words -> ours
+    "gamma": "'discount'", "lr": "'critic_lr' and 'actor_lr'", "learning_rate": "'critic_lr' and 'actor_lr'",
+    "obs_dim": "'state_dim'", "observation_dim": "'state_dim'", "act_dim": "'action_dim'", "n_actions": "'action_dim'",
+    "temperature": "'alpha'", "lagrange": "'cql_lagrange'", "polyak": "'tau'", "hidden_size": "'hidden_dim'",
+}  # fmt: skip
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -107,8 +112,11 @@ def parse_config(kind: type[ConfigT], config: Mapping[str, Any] | AgentConfig) -
     known = [field.name for field in dataclasses.fields(kind)]
     for key in config:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            mend = f"did you mean {near[0]!r}?" if near else "remove it."
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
+            meant = OTHER_NAMES.get(str(key)) or (repr(near[0]) if near else "")
+            mend = f"did you mean {meant}?" if meant else "remove it."
+            if str(key).startswith("cql_") and "cql_alpha" not in known:  # not 'alpha', which is the temperature
+                mend = "that is a setting of CQL: make_agent('cql', config)."
             raise ConfigError(f"config[{key!r}]", "no such setting", f"one of {known}", mend)
     for key in ("state_dim", "action_dim"):
         if key not in config:
