@@ -214,13 +214,14 @@ def write_sheets() -> None:
         )
     lines += [
         "",
-        "Returns are undiscounted; an episode cut short by the end of the recording is counted as it is. Five expert",
-        "episodes are few: their mean is luck as much as skill. Logs of the swinging policy are drawn by `make results`.",
+        "Returns are undiscounted; an episode cut short by the end of the recording is counted as it is. Five",
+        "expert episodes are few: their mean is luck as much as skill. Logs of the swinging policy are drawn by",
+        "`make results`.",
         "",
-        "What they are for: *medium* is the headline, a log that covers some of what is needed; *random* covers states",
-        "and actions fully, so that too much conservatism shows; *expert* is narrow data of a good policy; *replay* is",
-        "wide and mixed; *stitch* has both halves of a path and no episode with the whole; the *gridworld*'s values are",
-        "exact. None is a benchmark: the tasks are small so that the true values can be computed.",
+        "What they are for: *medium* is the headline, a log that covers some of what is needed; *random* covers",
+        "states and actions widely; *expert* is narrow data of a good policy; *replay* is wide and mixed; *stitch*",
+        "has both halves of a path and no episode with the whole; the *gridworld*'s values are exact. None is a",
+        "benchmark: the tasks are small so that the true values can be computed.",
         "",
     ]
     (HERE / "DATASHEET.md").write_text("\n".join(lines))
