@@ -89,7 +89,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
         process = start(broken, die_in_save=3 if kill == 2 else 0)  # the third dies while a checkpoint is written
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         if kill != 2:
-            time.sleep(rng.uniform(0.02, 0.12) * training_seconds)
+            time.sleep(rng.uniform(0.02, 0.08) * training_seconds)
             process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         if kill == 2:
@@ -210,8 +210,9 @@ def test_the_time_of_measuring_and_of_earlier_sessions(tmp_path: Path) -> None:
         return {}
 
     options: dict[str, Any] = {"batch_size": 16, "log_every": 5, "checkpoint": tmp_path / "r", "progress": False}
+    began = time.perf_counter()
     first = fit(make_agent("sac", SMALL_SAC), make_dataset(), 10, evaluate=slow, eval_every=2, **options)
-    assert 0 < first.seconds < 1.0  # five evaluations alone take 1.5 s
+    assert 0 < first.seconds < time.perf_counter() - began - 1.5  # five evaluations of 0.3 s are not counted
     again = fit(make_agent("sac", SMALL_SAC), make_dataset(), 12, **options)
     assert again.seconds > first.seconds
 
