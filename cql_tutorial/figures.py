@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours can be told apart with any kind of colour vision; line styles and words repeat the message.
-BLUE, VERMILION, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#666666"
+BLUE, VERMILION, BLACK = "#0072B2", "#D55E00", "#000000"
 
 
 class SpeakingFigure(Figure):

@@ -100,11 +100,8 @@ def fit(
         checkpoint = check_path(checkpoint)
         state.settings["data"] = dataset.fingerprint()
         if resume and checkpoint.is_file():
-            state.resume(checkpoint)
+            state.resume(checkpoint, steps)
             print(f"resumed from update {state.step} of {checkpoint.name} (the agent's weights are now the file's)")
-            if state.step > steps:
-                found = f"{steps}, and a checkpoint at update {state.step}"
-                raise ConfigError("steps", found, f"at least {state.step}", "ask for more, or pass resume=False.")
     if dataset.observations.device != agent.device:
         dataset = dataset.to(device=agent.device)
 
@@ -176,8 +173,8 @@ class _Run:
         tensors = {**self.agent.state(), **{f"sum.{name}": value for name, value in self.sums.items()}}
         write_tensors(path, tensors, {**self.agent.header(), "training": json.dumps(training)})
 
-    def resume(self, path: Path) -> None:
-        """Take agent and run from a file of `save`, if it is one of the same run."""
+    def resume(self, path: Path, steps: int) -> None:
+        """Take agent and run from a file of `save`, if it is one of the same run and not beyond ``steps``."""
         tensors, header = read_tensors(path)
         if "training" not in header:
             mend = "pass another checkpoint path, or load the agent and fit without resume."
@@ -188,6 +185,9 @@ class _Run:
         for key in [key for key, value in ours.items() if theirs.get(key) != value][:1]:
             mend = "resume=False starts anew and overwrites it; or pass another checkpoint path."
             raise CheckpointError(f"{path}: {key}", repr(theirs.get(key)), repr(ours[key]), mend)
+        if training["step"] > steps:
+            found, least = f"{steps}, and a checkpoint at update {training['step']}", f"at least {training['step']}"
+            raise ConfigError("steps", found, least, "ask for more, or pass resume=False.")
         self.agent.copy_state(tensors, header, path)
         self.step, self.count = training["step"], training["count"]
         self.sums = {name: tensors[f"sum.{name}"].to(self.agent.device) for name in training["sums"]}

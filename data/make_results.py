@@ -200,48 +200,47 @@ def measure(job: Job, references: tuple[float, float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-SIGNATURE_COLUMNS = ["algorithm", "seed", "step", "return", "predicted", "predicted_p90", "true", "true_half_width",
-                     "estimation_error", "share_over", "share_impossible"]  # fmt: skip
+SIGNATURE_COLUMNS = [
+    "algorithm", "cql_alpha", "seed", "step", "return", "predicted", "predicted_p90", "true", "true_half_width",
+    "estimation_error", "share_over", "share_impossible",
+]  # fmt: skip
 
 
-def measure_signature(algorithm: str, seed: int, cql_alpha: float) -> list[dict[str, Any]]:
+def measure_signature(algorithm: str, cql_alpha: str, seed: int) -> list[dict[str, Any]]:
     """Prediction and truth along one run on the first Pendulum medium set: a row every 250 updates."""
     torch.set_num_threads(1)
     world, data = Pendulum(), pendulum_data(0)
-    settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": cql_alpha} if algorithm == "cql" else {})
+    settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": float(cql_alpha)} if algorithm == "cql" else {})
     dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0, "seed": seed}
     initial = float(data.rewards.mean()) / (1 - NETWORK["discount"])
     agent = make_agent(algorithm, {**dims, **NETWORK, **settings, "initial_value": initial})
     history = fit(agent, data, 4000, batch_size=64, seed=seed, log_every=4000, evaluate=Evaluator(world, data),
                   eval_every=250, progress=False)  # fmt: skip
     rows = [row for row in history.rows if "predicted" in row]
-    return [{"algorithm": algorithm, "seed": seed, **{k: row[k] for k in SIGNATURE_COLUMNS[2:]}} for row in rows]
+    about = {"algorithm": algorithm, "cql_alpha": cql_alpha, "seed": seed}
+    return [{**about, **{k: row[k] for k in SIGNATURE_COLUMNS if k not in about}} for row in rows]
 
 
 def signature(processes: int) -> None:
     """The README's picture: three seeds of offline SAC and of CQL, prediction beside truth."""
     from cql_tutorial.figures import prediction_and_truth
 
-    path = RESULTS / "signature.csv"
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
     alpha = float(chosen_alpha("pendulum-medium"))
-    wanted = [(algorithm, seed) for algorithm in ("sac", "cql") for seed in range(3)]
-    missing = [key for key in wanted if key not in {(row["algorithm"], int(row["seed"])) for row in rows}]
+    kinds = (("sac", ""), ("cql", f"{alpha:g}"))
+    wanted = [(*kind, seed) for kind in kinds for seed in range(3)]
+    rows: list[dict[str, Any]] = list(read("signature"))
+    # Runs of an alpha that is no longer the chosen one are left out and measured again.
+    rows = [row for row in rows if (row["algorithm"], row["cql_alpha"], int(row["seed"])) in wanted]
+    there = {(row["algorithm"], row["cql_alpha"], int(row["seed"])) for row in rows}
+    missing = [key for key in wanted if key not in there]
     if missing:
         print(f"signature: {len(missing)} runs", flush=True)
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for new in pool.map(measure_signature, *zip(*missing, strict=True), [alpha] * len(missing)):
-                rows += [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in new]
-        temporary = path.with_suffix(".csv.tmp")
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, SIGNATURE_COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(path)
-    numbers = [{k: float(v) for k, v in row.items() if k != "algorithm"} | {"name": row["algorithm"]} for row in rows]
+            for new in pool.map(measure_signature, *zip(*missing, strict=True)):
+                rows += new
+        write_csv("signature", SIGNATURE_COLUMNS, rows)
+    texts = ("algorithm", "cql_alpha")
+    numbers = [{k: float(v) for k, v in row.items() if k not in texts} | {"name": row["algorithm"]} for row in rows]
     labels = {"sac": "offline SAC (no penalty)", "cql": f"CQL, cql_alpha = {alpha:g}"}
     runs = {
         label: [History([r for r in numbers if (r["name"], r["seed"]) == (name, seed)]) for seed in range(3)]  # type: ignore[misc]
@@ -253,13 +252,17 @@ def signature(processes: int) -> None:
 
 
 def write(table: str, rows: list[dict[str, Any]]) -> None:
-    """Write a whole table to a temporary file and rename it, in the order of the jobs."""
+    """Write a whole table in the order of the jobs."""
     order = {job.key: i for i, job in enumerate(TASKS[table].jobs())}
-    rows = sorted(rows, key=lambda row: order.get(key_of(row), len(order)))
+    write_csv(table, COLUMNS, sorted(rows, key=lambda row: order.get(key_of(row), len(order))))
+
+
+def write_csv(table: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """Write a table to a temporary file and rename it; numbers with six digits."""
     path = RESULTS / f"{table}.csv"
     temporary = path.with_suffix(".csv.tmp")
     with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     temporary.replace(path)

@@ -258,7 +258,9 @@ def test_clear_errors_about_the_checkpoints_place(tmp_path: Path) -> None:
         fit(agent, make_dataset(), 5, checkpoint=tmp_path, **options)
     fit(agent, make_dataset(), 5, checkpoint=tmp_path / "new" / "run", **options)
     with pytest.raises(ConfigError, match="checkpoint at update 5"):
-        fit(make_agent("sac", SMALL_SAC), make_dataset(), 4, checkpoint=tmp_path / "new" / "run", **options)
+        fit(fresh := make_agent("sac", SMALL_SAC), make_dataset(), 4, checkpoint=tmp_path / "new" / "run", **options)
+    untouched = make_agent("sac", SMALL_SAC).state()  # refused before anything was loaded
+    assert all(torch.equal(value, untouched[key]) for key, value in fresh.state().items())
     with pytest.raises(CheckpointError, match="agent"):
         fit(make_agent("cql", SMALL), make_dataset(), 9, checkpoint=tmp_path / "new" / "run", **options)
 
