@@ -21,7 +21,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test data results reset setup lint doctor clean $(MOVED)
+.PHONY: help lab test data results chapter reset setup lint doctor clean $(MOVED)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,8 +31,8 @@ lab: $(STAMP) ## open the course: copies of the notebooks in my_work/, in Jupyte
 
 # One pytest run for units and notebooks, so that its last line counts everything. One thread per worker: two workers
 # share the cores. loadfile keeps the cells of a notebook on one worker and in order.
-test: lint ## run all that CI runs: style, types, unit tests, every notebook
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
+test: lint ## run all that CI runs: style, types, unit tests, every notebook (and, where there is chromium, a browser)
+	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
 	    --nbval-cell-timeout=120 tests notebooks $(PYTEST_ARGS)
 
 data: $(STAMP) ## make the data sets again from scratch
@@ -40,6 +40,10 @@ data: $(STAMP) ## make the data sets again from scratch
 
 results: $(STAMP) ## measure the result tables again (half an hour on two cores)
 	@$(BIN)/python data/make_results.py
+
+chapter: $(STAMP) ## run a chapter again as it is committed, and renew the README's table: make chapter CHAPTER=04
+	@$(BIN)/python notebooks/author.py run $(CHAPTER)
+	@$(BIN)/python notebooks/author.py table
 
 reset: $(STAMP) ## renew one chapter in my_work/, keeping yours as a backup: make reset CHAPTER=04
 	@$(BIN)/python notebooks/workspace.py reset "$(CHAPTER)"

@@ -8,7 +8,6 @@ rows with split "report". `--minutes` stops after a while, `--table` limits to o
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import multiprocessing
 import platform
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from result_tables import RESULTS, chosen_alpha, interval, markdown, read
+from result_tables import RESULTS, chosen_alpha, interval, markdown, read, write_csv
 
 from cql_tutorial import History, OfflineDataset, __version__, fit, load_agent, load_dataset, make_agent
 from cql_tutorial.collect import dataset_of, record
@@ -257,17 +256,6 @@ def write(table: str, rows: list[dict[str, Any]]) -> None:
     write_csv(table, COLUMNS, sorted(rows, key=lambda row: order.get(key_of(row), len(order))))
 
 
-def write_csv(table: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """Write a table to a temporary file and rename it; numbers with six digits."""
-    path = RESULTS / f"{table}.csv"
-    temporary = path.with_suffix(".csv.tmp")
-    with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    temporary.replace(path)
-
-
 def key_of(row: dict[str, Any]) -> tuple[str, ...]:
     """The key of a row, equal to that of its job."""
     return tuple(_plain(row[name]) for name in COLUMNS[:6])
@@ -322,6 +310,7 @@ def write_sheet() -> None:
         "- *Estimation error*: min over the critics minus Q^pi (Monte-Carlo, 4 rollouts) of the stochastic policy at",
         "  its own actions in 200 common states.",
         "- *Share impossible*: predictions above the first reward plus the best reward for ever after.",
+        "- `chapters.csv` is another kind of table: what the last run of each notebook took (`make chapter`).",
         "- ±: 95 % t-interval over data draws (each draw the mean of its seeds); every run is listed beside it.",
         "- *Tuned*: the alpha with the best return on other draws and seeds.",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from cql_tutorial.evaluation import t_interval
 
@@ -17,6 +18,17 @@ def read(table: str) -> list[dict[str, str]]:
         return []
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_csv(table: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    """Write a table to a temporary file and rename it; numbers with six digits."""
+    path = RESULTS / f"{table}.csv"
+    temporary = path.with_suffix(".csv.tmp")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    temporary.replace(path)
 
 
 def chosen_alpha(table: str) -> str:

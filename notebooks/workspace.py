@@ -28,8 +28,8 @@ class WorkspaceError(Exception):
 
 
 def chapters(notebooks: Path = NOTEBOOKS) -> dict[str, Path]:
-    """The shipped notebooks by chapter number ("04"), in reading order."""
-    return {path.name[:2]: path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    """The shipped notebooks by chapter number ("04"; "a0" for an appendix), in reading order."""
+    return {path.name[:2]: path for path in sorted(notebooks.glob("[0-9a][0-9]_*.ipynb"))}
 
 
 def copy(notebooks: Path = NOTEBOOKS, my_work: Path = MY_WORK) -> tuple[list[str], list[str]]:
@@ -111,7 +111,7 @@ def check_python() -> str:
 
 
 def _find(chapter: str, known: dict[str, Path]) -> Path:
-    match = re.fullmatch(r"(\d{1,2})(?:_.*)?", chapter.strip())
+    match = re.fullmatch(r"(a?\d{1,2})(?:_.*)?", chapter.strip())
     if match and match[1].zfill(2) in known:
         return known[match[1].zfill(2)]
     names = "\n".join(f"    {number}  {path.stem[3:].replace('_', ' ')}" for number, path in known.items())
@@ -158,6 +158,7 @@ def _lab() -> int:
     browser = has_browser()
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     command = jupyter_command(first, browser, root, os.environ.get("JUPYTER_ARGS", ""))
+    os.environ.setdefault("CQL_TUTORIAL_PROGRESS", str(MY_WORK / ".progress.json"))  # read by the course's progress()
     print(f"starting  JupyterLab in my_work/ on {first}; Ctrl-C twice stops it")
     if not browser:
         print("          no browser here: open the http://... address that JupyterLab prints below in yours")

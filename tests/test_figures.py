@@ -35,4 +35,4 @@ def test_the_curves_are_the_measured_rows_on_common_limits() -> None:
     assert solid[0].get_xdata().tolist() == [100.0, 200.0] and solid[0].get_ydata().tolist() == [20.0, 20.0]
     assert not any(math.isnan(y) for line in second.get_lines() for y in line.get_ydata())
     assert len(second.get_lines()) == 3 * 4 + 1  # three seeds and their mean, three curves; the bound
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure.png().startswith(b"\x89PNG")

@@ -1,17 +1,25 @@
-"""The course's desk: `check`, `hint`, `solution`, `ensure`, `quiz` and `progress`, as the notebooks use them."""
+"""The course's desk: `check`, `hint`, `solution`, `ensure`, `predict`, `outcome`, `quiz` and `progress`."""
 
 from __future__ import annotations
 
-from . import ch04
-from .engine import Desk, Exercise, Mutant, Question, Result
+from . import ch00, ch02, ch04, ch06
+from .desk import Card, Desk, Question
+from .engine import Example, Exercise, Mutant, Result
 
-DESK = Desk(ch04.EXERCISES, ch04.QUIZZES)
-check, hint, solution = DESK.check, DESK.hint, DESK.solution
-ensure, quiz, progress = DESK.ensure, DESK.quiz, DESK.progress
+CHAPTERS = (ch00, ch02, ch04, ch06)
+DESK = Desk(
+    [exercise for chapter in CHAPTERS for exercise in chapter.EXERCISES],
+    {id: question for chapter in CHAPTERS for id, question in chapter.QUIZZES.items()},
+    {id: question for chapter in CHAPTERS for id, question in chapter.PREDICTIONS.items()},
+)
+check, hint, solution, ensure = DESK.check, DESK.hint, DESK.solution, DESK.ensure
+predict, outcome, quiz, progress = DESK.predict, DESK.outcome, DESK.quiz, DESK.progress
 
 __all__ = [
     "DESK",
+    "Card",
     "Desk",
+    "Example",
     "Exercise",
     "Mutant",
     "Question",
@@ -19,6 +27,8 @@ __all__ = [
     "check",
     "ensure",
     "hint",
+    "outcome",
+    "predict",
     "progress",
     "quiz",
     "solution",

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .engine import Example, Exercise, Mutant, Question
+from .desk import Question
+from .engine import Example, Exercise, Mutant
 
 Q = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
 ACTIONS = torch.tensor([0, 2])
@@ -16,15 +17,15 @@ WIDE_ACTIONS = torch.tensor([2, 1, 3])
 
 
 # ---------------------------------------------------------------- 04.1
-def soft_max(q: Tensor) -> Tensor:
-    """log sum_a exp Q(s, a) for each state, safe for large values."""
+def soft_max(q):
+    """log sum_a exp Q(s, a) for each state: [states, actions] -> [states]."""
     top = q.amax(dim=1, keepdim=True)
     return (q - top).exp().sum(dim=1).log() + top.squeeze(1)
 
 
 # ---------------------------------------------------------------- 04.2
-def penalty(q: Tensor, actions: Tensor) -> Tensor:
-    """Mean over states of the soft maximum minus the logged action's value."""
+def penalty(q, actions):
+    """Mean over states of soft maximum minus the logged action's value: [states, actions], [states] -> []."""
     logged = q.gather(1, actions[:, None]).squeeze(1)
     return (torch.logsumexp(q, dim=1) - logged).mean()
 
@@ -34,21 +35,21 @@ def _logged(q: Tensor, actions: Tensor) -> Tensor:
 
 
 # ---------------------------------------------------------------- 04.3
-def penalty_gradient(q: Tensor, actions: Tensor) -> Tensor:
-    """d penalty / d Q: (softmax of each row minus one at the logged action) / number of states."""
+def penalty_gradient(q, actions):
+    """d penalty / d Q without autograd: [states, actions], [states] -> [states, actions]."""
     return (torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])) / q.shape[0]
 
 
 # ---------------------------------------------------------------- 04.4
-def pushed_down_most(q: Tensor, actions: Tensor) -> Tensor:
-    """For each state, the action on which one step of descent on the penalty lowers Q most."""
+def pushed_down_most(q, actions):
+    """For each state the action whose Q falls most in one step of descent on the penalty: -> [states] indices."""
     gradient = torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])
     return gradient.argmax(dim=1)
 
 
 # ---------------------------------------------------------------- 04.5
-def critic_loss(q: Tensor, actions: Tensor, target: Tensor, cql_alpha: float) -> Tensor:
-    """Mean squared Bellman error of the logged actions plus cql_alpha times the penalty."""
+def critic_loss(q, actions, target, cql_alpha):
+    """Mean (Q(s, logged) - target)^2 + cql_alpha * penalty: [states, actions], [states], [states], number -> []."""
     logged = q.gather(1, actions[:, None]).squeeze(1)
     return (logged - target).square().mean() + cql_alpha * (torch.logsumexp(q, dim=1) - logged).mean()
 
@@ -61,11 +62,6 @@ EXERCISES = (
         difficulty=2,
         importance=4,
         minutes=8,
-        stub='''
-def soft_max(q):
-    """log sum_a exp Q(s, a) for each state: [states, actions] -> [states]."""
-    raise NotImplementedError  # your line(s) here
-''',
         reference=soft_max,
         examples=(
             Example((Q,), "two states, three actions"),
@@ -95,11 +91,6 @@ def soft_max(q):
         difficulty=3,
         importance=5,
         minutes=12,
-        stub='''
-def penalty(q, actions):
-    """Mean over states of the soft maximum minus the logged action's value: [states, actions], [states] -> []."""
-    raise NotImplementedError  # your line(s) here
-''',
         reference=penalty,
         examples=(
             Example((Q, ACTIONS), "two states, three actions, the logged action of each"),
@@ -113,6 +104,7 @@ def penalty(q, actions):
             Mutant("one for all", lambda q, a: torch.logsumexp(q, (0, 1)) - _logged(q, a).mean(), "one logsumexp over the whole table mixes the states, so that only the state with the largest values is pushed. One number a state first, then their mean."),
             Mutant("no logarithm", lambda q, a: (q.exp().sum(1) - _logged(q, a)).mean(), "sum exp Q without its logarithm: e^Q and Q cannot be subtracted from each other."),
             Mutant("sum over states", lambda q, a: (torch.logsumexp(q, 1) - _logged(q, a)).sum(), "a sum over the states doubles with the batch size, and cql_alpha would have to follow. Take the mean."),
+            Mutant("data action outside", lambda q, a: (torch.logsumexp(q.masked_fill(F.one_hot(a, q.shape[1]).bool(), -torch.inf), 1) - _logged(q, a)).mean(), "you left the logged action out of the logsumexp. It is one of the actions, so it belongs inside: only then is the penalty never negative.", "asked in og-marl issue 8"),
             Mutant("first action", lambda q, a: (torch.logsumexp(q, 1) - q[:, 0]).mean(), "you subtract action 0 in every state. Use `actions`: it says which action was logged in each."),
         ),
         hints=(
@@ -129,11 +121,6 @@ def penalty(q, actions):
         difficulty=3,
         importance=5,
         minutes=12,
-        stub='''
-def penalty_gradient(q, actions):
-    """d penalty / d Q without autograd: [states, actions], [states] -> [states, actions]."""
-    raise NotImplementedError  # your line(s) here
-''',
         reference=penalty_gradient,
         examples=(
             Example((Q, ACTIONS), "two states, three actions, the logged action of each"),
@@ -161,11 +148,6 @@ def penalty_gradient(q, actions):
         difficulty=3,
         importance=4,
         minutes=8,
-        stub='''
-def pushed_down_most(q, actions):
-    """For each state the action whose Q falls most in one step of descent on the penalty: -> [states] (indices)."""
-    raise NotImplementedError  # your line(s) here
-''',
         reference=pushed_down_most,
         examples=(
             Example((torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 2.0], [3.0, 5.0, 0.0]]), torch.tensor([2, 0, 1])), "logged: the best, the worst, the best"),
@@ -191,11 +173,6 @@ def pushed_down_most(q, actions):
         difficulty=3,
         importance=5,
         minutes=10,
-        stub='''
-def critic_loss(q, actions, target, cql_alpha):
-    """Mean (Q(s, logged) - target)^2 + cql_alpha * penalty: [states, actions], [states], [states], number -> []."""
-    raise NotImplementedError  # your line(s) here
-''',
         reference=critic_loss,
         examples=(
             Example((Q, ACTIONS, torch.tensor([0.5, -1.0]), 2.0), "two states, targets 0.5 and -1, cql_alpha 2"),
@@ -246,5 +223,44 @@ QUIZZES = {
             "c": ("to an ever larger lead of that action: there is no minimum", "softmax(Q) can approach the one-hot, never reach it."),
         },
         "c",
+    ),
+}  # fmt: skip
+
+PREDICTIONS = {
+    "04.p1": Question(
+        "Three actions are all worth 0. What is their soft maximum, log sum exp?",
+        {
+            "a": ("0, as the maximum is", "The soft maximum always lies above the maximum: the others add to the sum."),
+            "b": ("log 3, the logarithm of their number", "Each adds exp(0) = 1 to the sum, so it is 3 before the logarithm. Ties are where soft and hard maximum differ most."),
+            "c": ("3, one for each", "That is the sum of the exponentials; the logarithm is still to come."),
+        },
+        "b",
+    ),
+    "04.p2": Question(
+        "Three critics rate three actions: the first rates all alike, the second is sure of the logged one, the third is sure of one that was not logged. Which pays the largest penalty?",
+        {
+            "a": ("the one that rates all alike", "It pays the log of the number of actions, whatever the level: no more."),
+            "b": ("the one that is sure of the logged action", "Its soft maximum and its logged value are nearly the same number: it pays next to nothing."),
+            "c": ("the one that is sure of another action", "Its soft maximum follows the favourite, its logged value stays behind: the penalty grows with that lead, without bound."),
+        },
+        "c",
+    ),
+    "04.p3": Question(
+        "A state's actions are rated 1, 2 and 3, and the *best* one was logged. Which goes down most in one step on the penalty?",
+        {
+            "a": ("the best rated, it has the largest share of the push", "It has the largest share, about two thirds; but as the logged one it is pulled up by one, and rises on balance."),
+            "b": ("the second best", "Its share of the push is the largest among those that were not logged."),
+            "c": ("all alike", "The push goes in proportion to exp Q: the low ones hardly move."),
+        },
+        "b",
+    ),
+    "04.p4": Question(
+        "Four arms, each logged (the best one least, the worst one most), exact rewards, cql_alpha 1. Which learned values lie below the truth?",
+        {
+            "a": ("all of them: that is what conservative means", "Raising and lowering cancel out over the log, so not all can be below."),
+            "b": ("those the softmax of Q likes more than the log does; the others lie above", "At the minimum the error of an arm is in proportion to (1 - softmax / share in the log): the worst arm, logged most, ends up over-estimated."),
+            "c": ("none: the log covers every arm", "Coverage does not switch the penalty off; it limits how far it moves the values."),
+        },
+        "b",
     ),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every plot of the course. Each returns a figure that speaks: its text form is a sentence made from its data."""
+"""Curves along training: what is predicted, and what is true."""
 
 from __future__ import annotations
 
@@ -6,32 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-# Okabe and Ito's colours can be told apart with any kind of colour vision; line styles and words repeat the message.
-BLUE, VERMILION, BLACK = "#0072B2", "#D55E00", "#000000"
-
-
-class SpeakingFigure(Figure):
-    """A matplotlib figure whose text form is `sentence`: for readers without eyes, and for the build to compare."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(layout="constrained", **settings)
-        FigureCanvasAgg(self)
-        self.sentence = ""
-
-    def __repr__(self) -> str:
-        return self.sentence
-
-    __str__ = __repr__
-
-    def _repr_png_(self) -> bytes:
-        from io import BytesIO
-
-        buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=100)
-        return buffer.getvalue()
+from .base import BLACK, BLUE, VERMILION, SpeakingFigure
 
 
 def prediction_and_truth(

@@ -1,0 +1,41 @@
+"""Every plot of the course. Each returns a figure that speaks: its text form is a sentence made from its data."""
+
+from __future__ import annotations
+
+from .base import SpeakingFigure
+from .basics import discount_weights
+from .estimators import (
+    error_against_cost,
+    error_against_count,
+    estimate_histograms,
+    policy_densities,
+    recipe_study,
+    third_proposal_study,
+)
+from .grids import error_maps, map_and_curve, value_maps
+from .rulers import cut_rollouts, interval_coverage, settling
+from .tables import arms, falling, penalties, push, soft_maximum
+from .training import prediction_and_truth
+
+__all__ = [
+    "SpeakingFigure",
+    "arms",
+    "cut_rollouts",
+    "discount_weights",
+    "error_against_cost",
+    "error_against_count",
+    "error_maps",
+    "estimate_histograms",
+    "falling",
+    "interval_coverage",
+    "map_and_curve",
+    "penalties",
+    "policy_densities",
+    "prediction_and_truth",
+    "push",
+    "recipe_study",
+    "settling",
+    "soft_maximum",
+    "third_proposal_study",
+    "value_maps",
+]

@@ -1,0 +1,273 @@
+"""Estimates of log of the integral of exp Q, beside the integral itself (quadrature): error, cost, and proposals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..truth import log_partition_quadrature
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, SpeakingFigure
+
+ERROR = "estimate minus log-integral\n(truth: quadrature), nats"
+RMSE = "root-mean-square error, nats\n(truth: quadrature)"
+# An estimator keeps its colour, line and mark in the whole chapter; an unknown one gets the next of the spare ones.
+MARKS: dict[str, dict[str, Any]] = {
+    "uniform only": {"color": GREY, "linestyle": ":", "marker": "v"},
+    "policy only": {"color": PURPLE, "linestyle": "-.", "marker": "^"},
+    "own density": {"color": VERMILION, "linestyle": "-", "marker": "o"},
+    "mixture": {"color": GREEN, "linestyle": "-.", "marker": "s"},
+    "no uniform density": {"color": ORANGE, "linestyle": "--", "marker": "D"},
+}
+SPARE = {"color": SKY, "linestyle": "-", "marker": "x"}
+
+
+def error_against_count(
+    panels: Mapping[str, Mapping[str, Any]], counts: Sequence[int], *, columns: int = 3, speak_at: int | None = None
+) -> SpeakingFigure:
+    """Mean error and the band of 90 % of the repetitions against the number of candidates a proposal.
+
+    ``panels`` maps a title to estimators, each with its errors ``[repetitions, counts]``. The sentence tells mean and
+    standard deviation at ``speak_at`` candidates (the largest count by default).
+    """
+    rows = -(-len(panels) // columns)
+    figure = SpeakingFigure(figsize=(9.0, 3.4 if rows == 1 else 5.4))
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    told = len(counts) - 1 if speak_at is None else list(counts).index(speak_at)
+    sentences = []
+    for axis, (title, estimators) in zip(axes, panels.items(), strict=False):
+        said = []
+        for name, errors in estimators.items():
+            values, mark = np.asarray(errors, float), MARKS.get(name, SPARE)
+            low, high = np.quantile(values, [0.05, 0.95], axis=0)
+            axis.fill_between(counts, low, high, color=mark["color"], alpha=0.15, linewidth=0)
+            axis.plot(counts, values.mean(0), **mark, markersize=4, linewidth=1.8, label=f"{name}: mean, 90 % band")
+            mean, spread = _short(values[:, told].mean()), values[:, told].std()
+            said.append(f"{name} {mean} ± {spread:.1f}")
+        axis.axhline(0.0, color=BLUE, linestyle="--", linewidth=1.2, label="truth")
+        axis.set(title=title, xscale="log")
+        axis.grid(alpha=0.25)
+        sentences.append(f"{title}: {', '.join(said)}")
+    figure.supxlabel("candidates from each proposal", fontsize=10)
+    figure.supylabel(ERROR, fontsize=10)
+    _legend(figure, axes[0])
+    figure.sentence = (
+        f"Error with {counts[told]} candidates a proposal, mean ± standard deviation. {'. '.join(sentences)}."
+    )
+    return figure
+
+
+def policy_densities(
+    actions: Any, densities: Mapping[str, Any], samples: Any, u: Any, exact: Any, clipped: Any
+) -> SpeakingFigure:
+    """A squashed Gaussian's density on a grid beside a histogram of its samples; and log-slopes of tanh against u.
+
+    ``densities`` maps a name to values on the grid ``actions``; the first is the right one. ``exact`` and ``clipped``
+    are log(1 - tanh(u)^2) at ``u``, in the stable form and with 1e-6 inside the logarithm.
+    """
+    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    left, right = figure.subplots(1, 2)
+    grid, areas = np.asarray(actions, float), []
+    left.hist(np.asarray(samples, float).ravel(), bins=60, range=(-1, 1), density=True, color=GREY, alpha=0.35,
+              label="samples (histogram)")  # fmt: skip
+    styles = ({"color": BLUE, "linestyle": "--"}, {"color": VERMILION, "linestyle": "-"})
+    for (name, values), style in zip(densities.items(), styles, strict=False):
+        curve = np.asarray(values, float)
+        area = float(((curve[1:] + curve[:-1]) / 2 * np.diff(grid)).sum())
+        left.plot(grid, curve, **style, linewidth=1.8, label=f"{name}: area {area:.2f}")
+        areas.append(f"{name} {area:.2f}")
+    left.set(
+        xlabel="action",
+        ylabel="density on [-1, 1]",
+        title="the density that belongs to the samples",
+        xticks=(-1, -0.5, 0, 0.5, 1),
+    )
+    right.plot(u, exact, color=BLUE, linestyle="--", linewidth=1.8, label="exact: 2 (log 2 - u - softplus(-2u))")
+    right.plot(u, clipped, color=VERMILION, linewidth=1.8, label="log(1 - tanh(u)² + 1e-6)")
+    right.set(xlabel="u, before tanh", ylabel="log of tanh's slope, nats", title="where the slope rounds to nothing")
+    for axis in (left, right):
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8, frameon=False)
+    worst = float(np.asarray(clipped, float)[-1] - np.asarray(exact, float)[-1])
+    figure.sentence = (
+        f"Area under the density: {', '.join(areas)}. With 1e-6 inside the logarithm, "
+        f"the log-slope at u = {float(np.asarray(u)[-1]):.0f} is {worst:.1f} nats too high."
+    )
+    return figure
+
+
+def error_against_cost(panels: Mapping[str, Mapping[str, Any]], evaluations: Sequence[int]) -> SpeakingFigure:
+    """Root-mean-square error against critic evaluations a state: a panel a problem, a line an estimator ``[budgets]``.
+
+    The sentence names the best estimator of each panel at the smallest budget and says whether it stays the best.
+    """
+    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    sentences = []
+    for axis, (title, estimators) in zip(axes, panels.items(), strict=True):
+        table = {name: np.asarray(values, float) for name, values in estimators.items()}
+        for name, values in table.items():
+            axis.plot(evaluations, values, **MARKS.get(name, SPARE), markersize=4, linewidth=1.8, label=name)
+        axis.set(title=title, xscale="log", yscale="log")
+        axis.grid(alpha=0.25, which="both")
+        first = min(table, key=lambda name: table[name][0])
+        always = all(min(table, key=lambda name: table[name][k]) == first for k in range(len(evaluations)))
+        ends = min(table, key=lambda name: table[name][-1])
+        rest = "at every budget" if always else f"at the smallest budget, {ends} at the largest"
+        sentences.append(f"{title}: {first} has the smallest error {rest}")
+    axes[0].set_ylabel(RMSE)
+    figure.supxlabel("critic evaluations for each state", fontsize=10)
+    _legend(figure, axes[0])
+    figure.sentence = ". ".join(sentences) + "."
+    return figure
+
+
+def third_proposal_study(
+    recipes: Mapping[str, Mapping[str, Any]], offsets: Sequence[float], ratios: Mapping[str, Any]
+) -> SpeakingFigure:
+    """Left: error of each recipe on trained critics, a mark a critic. Right: what a third proposal does on the bandit.
+
+    ``recipes`` maps a recipe to weightings, each with one root-mean-square error a critic; the first recipe is the one
+    with two proposals, the second the one with three. ``ratios`` maps "weighting, policy" to the error with three
+    proposals over that with two, one for each of the ``offsets`` of the third policy. Trained critics differ a little
+    between machines, so the sentence counts them.
+    """
+    figure = SpeakingFigure(figsize=(9.0, 3.8))
+    left, right = figure.subplots(1, 2, width_ratios=(5, 4))
+    for row, weightings in enumerate(recipes.values()):
+        for shift, (name, values) in zip((-0.13, 0.13), weightings.items(), strict=False):
+            mark, errors = MARKS.get(name, SPARE), np.asarray(values, float)
+            left.plot(errors, np.full(len(errors), row + shift), linestyle="none", marker=mark["marker"],
+                      color=mark["color"], alpha=0.8, label=name if row == 0 else None)  # fmt: skip
+    left.set(yticks=range(len(recipes)), yticklabels=list(recipes), xlabel=RMSE)
+    left.set_xlim(0.0, 1.08 * left.get_xlim()[1])
+    left.set_title("trained critics, 30 candidates, a mark a critic", fontsize=10)
+    left.invert_yaxis()
+    lines = []
+    for name, values in ratios.items():
+        mark = {**MARKS.get(name.split(", ")[0], SPARE), "markerfacecolor": None if "sharp" in name else "white"}
+        right.plot(offsets, np.asarray(values, float), **mark, markersize=5, label=name)
+        lines.append(f"{name} {min(values):.1f} to {max(values):.1f}")
+    right.axhline(1.0, color=BLACK, linewidth=1.0)
+    right.set(xlabel="how far π(·|s′) lies from π(·|s), in u", ylabel="error with three / with two proposals")
+    right.set_title("bandit, A = 1; above 1 the third hurts", fontsize=10)
+    for axis in (left, right):
+        axis.grid(alpha=0.25)
+        axis.legend(fontsize=8, frameon=False, loc="lower right")
+    two, three = list(recipes.values())[:2]
+    counts = [
+        f"{name} on {int((np.asarray(three[name]) > np.asarray(two[name])).sum())} of {len(three[name])}"
+        for name in two
+    ]
+    figure.sentence = (
+        f"Trained critics with a larger error when a third proposal shares the budget: {', '.join(counts)}. "
+        f"On the bandit, error with three proposals over error with two: {', '.join(lines)}."
+    )
+    return figure
+
+
+@torch.no_grad()
+def recipe_study(
+    agents: Sequence[Any], dataset: Any, recipes: Mapping[str, Sequence[str]], third_proposal: Callable[..., Tensor],
+    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, states: int = 200,
+) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    """Root-mean-square error of recipes of 30 candidates, for own densities and mixture weights: ``[agents, states]``.
+
+    A recipe lists proposals that share the candidates: "uniform", "here" (pi(.|s)) or "next" (pi(.|s')). The truth is
+    quadrature of the agent's first critic (A = 1), at logged states. The two functions are those written in chapter 06.
+    """
+    study: dict[str, dict[str, list[Tensor]]] = {name: {"own density": [], "mixture": []} for name in recipes}
+    for agent in agents:
+        rows = torch.randint(len(dataset.rewards), (states,), generator=generator)
+        pairs = dataset.observations[rows], dataset.next_observations[rows]
+        for name, recipe in recipes.items():
+            errors = recipe_errors(agent, *pairs, recipe, third_proposal, mixture_log_density, generator)
+            for weights, error in zip(study[name], errors, strict=True):
+                study[name][weights].append(error.square().mean(1).sqrt())
+    return {name: {weights: torch.stack(e) for weights, e in both.items()} for name, both in study.items()}
+
+
+def recipe_errors(
+    agent: Any, s: Tensor, s_next: Tensor, recipe: Sequence[str], third_proposal: Callable[..., Tensor],
+    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, repeats: int = 50, budget: int = 30,
+) -> list[Tensor]:  # fmt: skip
+    """Errors at states ``s`` of own densities and mixture weights, each ``[states, repeats]``; see `recipe_study`."""
+
+    def critic(observations: Tensor, actions: Tensor) -> Tensor:
+        return agent.critic(observations, actions[..., None])[0]
+
+    def log_prob(observations: Tensor, u: Tensor) -> Tensor:
+        return agent.actor(observations).log_prob(u[..., None])
+
+    n, flat, double = repeats * budget // len(recipe), -math.log(2.0), torch.float64
+    density: dict[str, Callable[[Tensor], Tensor]] = {
+        "uniform": lambda u: torch.full_like(u, flat),
+        "here": lambda u: log_prob(s, u),
+        "next": lambda u: log_prob(s_next, u),
+    }
+    drawn, own = [], []
+    for kind in recipe:
+        at = s_next if kind == "next" else s
+        if kind == "uniform":
+            u = torch.atanh(2 * torch.rand(len(s), n, generator=generator, dtype=double) - 1).to(s)
+            own.append(critic(s, u.tanh()) - flat)
+        else:
+            noise = torch.randn(len(s), n, 1, generator=generator, dtype=double).to(s)
+            u = agent.actor(at).sample(noise).pre_tanh[..., 0]
+            own.append(third_proposal(critic, log_prob, s, at, u))
+        drawn.append(u)
+    mixed = [critic(s, u.tanh()) - mixture_log_density(torch.stack([density[k](u) for k in recipe])) for u in drawn]
+    exact = log_partitions(critic, s)
+    groups = [torch.cat([v.view(len(s), repeats, -1) for v in values], 2).double() for values in (own, mixed)]
+    return [torch.logsumexp(v, 2) - math.log(v.shape[2]) - exact[:, None] for v in groups]
+
+
+def log_partitions(critic: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:
+    """Log of the integral of exp Q over one action in [-1, 1] by quadrature, at each of the states: ``[states]``."""
+    return torch.stack(
+        [log_partition_quadrature(lambda a, o=o: critic(o[None], a.T.to(s))[0].double()) for o in s]  # type: ignore[misc]
+    )
+
+
+def estimate_histograms(
+    panels: Mapping[str, Mapping[str, Any]], limits: tuple[float, float] | None = None, truth: str = "truth: quadrature"
+) -> SpeakingFigure:
+    """How the estimates scatter about the truth: a panel a setting, a histogram an estimator (its errors, nats)."""
+    figure = SpeakingFigure(figsize=(9.0, 3.3))
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    everything = np.concatenate([np.asarray(e, float).ravel() for panel in panels.values() for e in panel.values()])
+    low, high = limits or (float(np.quantile(everything, 0.001)) - 0.3, float(np.quantile(everything, 0.999)) + 0.3)
+    bins, sentences = np.linspace(low, high, 61), []
+    for axis, (title, estimators) in zip(axes, panels.items(), strict=True):
+        said = []
+        for name, errors in estimators.items():
+            values, mark = np.asarray(errors, float), MARKS.get(name, SPARE)
+            inside = np.clip(values, low, high)
+            axis.hist(inside, bins, density=True, color=mark["color"], alpha=0.25)
+            axis.hist(inside, bins, density=True, histtype="step", color=mark["color"], linestyle=mark["linestyle"],
+                      linewidth=1.6, label=name)  # fmt: skip
+            said.append(f"{name} {_short(values.mean())} ± {values.std():.1f}")
+        axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.6, label=truth)
+        axis.set_title(title, fontsize=10)
+        axis.set_yticks([])
+        axis.grid(alpha=0.25)
+        sentences.append(f"{title}: {', '.join(said)}")
+    axes[0].set_ylabel("how often")
+    figure.supxlabel("estimate minus log-integral (truth: quadrature), nats; edge bins hold all beyond", fontsize=10)
+    _legend(figure, axes[0])
+    figure.sentence = f"Error, mean ± standard deviation. {'. '.join(sentences)}."
+    return figure
+
+
+def _legend(figure: SpeakingFigure, axis: Any) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+
+
+def _short(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text

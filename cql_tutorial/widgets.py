@@ -1,0 +1,134 @@
+"""The course's sliders: every picture is drawn beforehand, so that a move only swaps it; nothing trains meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import ipywidgets
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from . import losses
+from .figures.base import SpeakingFigure
+from .figures.basics import discount_weights
+from .figures.estimators import estimate_histograms
+from .figures.grids import map_and_curve
+from .figures.tables import arms
+from .truth import log_partition_quadrature, optimal_q, solve_q
+from .worlds import Bandit, Gridworld
+
+STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
+
+
+class Explorer(ipywidgets.VBox):
+    """One slider and the picture that belongs to its value; the picture's sentence stands under it.
+
+    ``draw(value)`` makes the figure of one of the ``values``, shown to the reader as ``options`` (their text by
+    default). All are drawn at once (about a tenth of a second each). The slider takes the arrow keys once it has the
+    focus.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[Any], SpeakingFigure],
+        values: Sequence[Any],
+        label: str,
+        start: Any = None,
+        options: Sequence[str] | None = None,
+    ) -> None:
+        figures = [draw(value) for value in values]
+        self.sentences = [figure.sentence for figure in figures]
+        self._pictures = [figure.png() for figure in figures]
+        self.label, names = label, list(options or [f"{value:g}" for value in values])
+        first = 0 if start is None else list(values).index(start)
+        self.slider = ipywidgets.SelectionSlider(
+            options=[(name, i) for i, name in enumerate(names)], value=first, description=label, continuous_update=True,
+            style={"description_width": "initial"}, layout=ipywidgets.Layout(width="min(36em, 95%)"),
+        )  # fmt: skip
+        width = f"min(100%, {max(round(figure.get_figwidth() * 100) for figure in figures)}px)"  # never enlarged
+        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=width, height="auto"))
+        self.caption = ipywidgets.HTML()
+        self.slider.observe(self._move, names="value")
+        self._move()
+        super().__init__([self.slider, self.picture, self.caption])
+
+    def _move(self, _: Any = None) -> None:
+        self.picture.value = self._pictures[self.slider.value]
+        self.caption.value = f'<span role="status">{escape(self.sentences[self.slider.value])}</span>'
+
+    def __repr__(self) -> str:
+        return f"Slider: {self.label}, {len(self.sentences)} settings. Run this cell to move it."
+
+    def _repr_mimebundle_(self, **settings: Any) -> Any:
+        if os.environ.get(STATIC):
+            return {"text/plain": repr(self)}
+        return super()._repr_mimebundle_(**settings)
+
+
+def explore_discount() -> Explorer:
+    """Chapter 00: how far a discount looks ahead."""
+    discounts = [0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
+    return Explorer(lambda discount: discount_weights([discount]), discounts, "discount", start=0.9)
+
+
+def explore_alpha(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Explorer:
+    """Chapter 04: the learned values of a bandit's arms for each alpha; the arguments are those of `figures.arms`."""
+
+    def draw(alpha: float) -> SpeakingFigure:
+        figure = arms({alpha: learned[alpha]}, truth, shares)
+        lowest, highest = (f(float(f(q)) for q in learned.values()) for f in (min, max))
+        figure.axes[0].set_ylim(lowest - 0.2, highest + 0.4)  # the same limits whatever alpha: what moves is the values
+        return figure
+
+    return Explorer(draw, list(learned), "alpha", start=list(learned)[len(learned) // 2])
+
+
+def explore_policy() -> Explorer:
+    """Chapter 02: what random moves cost the optimal policy of the cliff; every value by a linear solve."""
+    world = Gridworld()
+    best = functional.one_hot(optimal_q(world).argmax(1), world.action_dim).double()
+    epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0]
+    policies = [(1 - epsilon) * best + epsilon / world.action_dim for epsilon in epsilons]
+    values = [(policy * solve_q(world, policy)).sum(1) for policy in policies]
+    starts = [float(table[world.start_state]) for table in values]
+
+    def draw(epsilon: float) -> SpeakingFigure:
+        i = epsilons.index(epsilon)
+        return map_and_curve(
+            values[i], world, (epsilons, starts), i, name=f"{epsilon:.0%} random moves", limits=(-10.0, 10.0),
+            policy=policies[i], xlabel="share of random moves (epsilon)", ylabel="exact $V^\\pi$ at the start",
+        )  # fmt: skip
+
+    return Explorer(draw, epsilons, "random moves", start=0.0, options=[f"{epsilon:.0%}" for epsilon in epsilons])
+
+
+def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Explorer:
+    """Chapter 06: how two weightings scatter about the log-integral as the policy sharpens.
+
+    ``n`` uniform and ``n`` policy candidates on the bandit with ``actions`` dimensions, the same random numbers at
+    every setting of its standard deviation, the slider; the policy's mean lies on the higher bump.
+    """
+    world, generator, double = Bandit(actions=actions), torch.Generator().manual_seed(0), torch.float64
+    exact, flat = log_partition_quadrature(world.per_dimension), losses.uniform_log_density(actions)
+    uniform = torch.atanh(2 * torch.rand(repeats, n, actions, generator=generator, dtype=double) - 1)
+    noise = torch.randn(repeats, n, actions, generator=generator, dtype=double)
+    mean = torch.atanh(torch.full((actions,), 0.5, dtype=double))
+
+    def draw(deviation: float) -> SpeakingFigure:
+        u = torch.cat([uniform, mean + deviation * noise], dim=1)
+        log_pi = losses.tanh_gaussian_log_prob(u, mean, torch.full_like(mean, deviation).log())
+        q = world.reward_function(u.tanh())
+        return estimate_histograms({f"standard deviation {deviation:g}": errors(q, log_pi)}, limits=(-2.0, 1.5))
+
+    def errors(q: Tensor, log_pi: Tensor) -> dict[str, Tensor]:
+        own = torch.cat([torch.full_like(log_pi[:, :n], flat), log_pi[:, n:]], dim=1)
+        mixed = losses.mixture_log_density(torch.stack([torch.full_like(log_pi, flat), log_pi]))
+        densities = {"own density": own, "mixture": mixed}
+        return {name: losses.log_partition(q, density) - exact for name, density in densities.items()}
+
+    deviations = (1.0, 0.6, 0.3, 0.2, 0.1, 0.05, 0.02)
+    return Explorer(draw, deviations, "standard deviation of the policy", start=1.0)

@@ -1,0 +1,238 @@
+"""Every chapter in a real browser, as a student has it: JupyterLab, Run All, a slider, a wrong and a right answer.
+
+Needs Debian's chromium (`.ci/run` installs it) and playwright. Skipped where there is no chromium, but never in CI.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cql_tutorial.course import DESK
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TOKEN = "course"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no chromium here: apt-get install chromium"),
+]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+# For each chapter an exercise, and a wrong answer to type: its mutant's name and text.
+WRONG = {
+    "00": ("00.1", "turned", "def estimation_error(predicted, true):\n    return true - predicted\n"),
+    "02": ("02.3", "whole table", "def logged_policy(counts):\n    return counts / counts.sum()\n"),
+    "04": (
+        "04.2",
+        "mean of all actions",
+        "def penalty(q, actions):\n    return (torch.logsumexp(q, dim=1) - q.mean(dim=1)).mean()\n",
+    ),
+}
+CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """JupyterLab on copies of the notebooks, as `make lab` starts it, with settings of its own."""
+    folder = tmp_path_factory.mktemp("course")
+    work, log = folder / "my_work", folder / "server.log"
+    work.mkdir()
+    (folder / "data").symlink_to(ROOT / "data")
+    for path in NOTEBOOKS.glob("*_*.ipynb"):
+        shutil.copy(path, work)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    names = ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "JUPYTERLAB_SETTINGS", "JUPYTERLAB_WORKSPACES")
+    settings = {f"{name}_DIR": str(folder / name.lower()) for name in names}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        f"--port={port}", "--ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--log-level=WARN",
+    ]  # fmt: skip
+    environment = {
+        **os.environ,
+        **settings,
+        "CQL_TUTORIAL_PROGRESS": str(work / "progress.json"),
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("CQL_TUTORIAL_STATIC", None)
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=work, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"{address}/api/status?token={TOKEN}", timeout=2)
+                    break
+                except OSError:
+                    assert process.poll() is None, log.read_text()
+                    time.sleep(0.5)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Lab:
+    """One open notebook: cells by number, through the keyboard and the page."""
+
+    def __init__(self, page: Any, address: str, name: str) -> None:
+        self.page, self.errors = page, []  # type: ignore[var-annotated]
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(f"{address}/lab/tree/{name}?token={TOKEN}&reset")
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+        page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.content?.model?.cells?.length > 3")
+        self.wait_idle()
+
+    def wait_idle(self, seconds: float = 60) -> None:
+        self.page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=1000 * seconds,
+        )
+
+    def command(self, name: str) -> None:
+        self.page.evaluate(f"() => {{ window.jupyterapp.commands.execute('{name}'); }}")  # never awaited: it would hang
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Source, count and outputs of every cell, from the notebook's model."""
+        return self.page.evaluate(
+            """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells.map(c => ({
+                source: Array.isArray(c.source) ? c.source.join('') : c.source, count: c.execution_count,
+                text: (c.outputs || []).map(o => (o.data && o.data['text/plain']) || o.text || '')
+                    .map(t => [].concat(t).join('')).join('\\n'),
+                error: (c.outputs || []).some(o => o.output_type === 'error'), kind: c.cell_type}))"""
+        )
+
+    def find(self, start: str) -> int:
+        return next(i for i, cell in enumerate(self.cells()) if cell["source"].startswith(start))
+
+    def go_to(self, number: int) -> None:
+        self.page.evaluate(
+            """async (i) => { const n = window.jupyterapp.shell.currentWidget.content;
+                n.activeCellIndex = i; n.deselectAll(); await n.scrollToItem(i, 'center');
+                n.activate(); n.mode = 'command'; }""",
+            number,
+        )
+        self.page.wait_for_timeout(150)
+
+    def run_all(self, seconds: float) -> None:
+        """Run All, until the last code cell has a count and the kernel rests."""
+        code = [i for i, cell in enumerate(self.cells()) if cell["kind"] == "code" and cell["source"].strip()]
+        self.command("notebook:clear-all-cell-outputs")
+        self.command("notebook:run-all-cells")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            cells = self.cells()
+            if all(cells[i]["count"] is not None for i in code) and cells[code[-1]]["text"]:
+                break
+            self.page.wait_for_timeout(300)
+        self.wait_idle()
+
+    def run(self, number: int) -> str:
+        """Run one cell by Shift-Enter; return its new text."""
+        before = self.cells()[number]["count"]
+        self.go_to(number)
+        self.page.keyboard.press("Shift+Enter")
+        for _ in range(200):
+            cell = self.cells()[number]
+            if cell["count"] not in (None, before):
+                break
+            self.page.wait_for_timeout(100)
+        self.wait_idle()
+        return str(self.cells()[number]["text"])
+
+    def write(self, number: int, text: str) -> None:
+        """Replace a cell's text through its editor."""
+        self.go_to(number)
+        self.page.keyboard.press("Enter")
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(text)
+        self.page.keyboard.press("Escape")
+        assert self.cells()[number]["source"].strip() == text.strip()
+
+
+def answer(lab: Lab, id: str, text: str) -> str:
+    """Type an answer into an exercise's cell and run the cell and its check; return what the check says."""
+    check = lab.find(f'check("{id}", {DESK.exercises[id].reference.__name__})')
+    lab.write(check - 1, text)
+    lab.run(check - 1)
+    return lab.run(check)
+
+
+def picture(page: Any) -> bytes:
+    return page.locator(".jupyter-widgets.widget-image, img.widget-image").first.screenshot()
+
+
+def move_slider(lab: Lab) -> None:
+    """Drag the slider, then press an arrow key on it: each must change the picture and the sentence under it."""
+    page = lab.page
+    lab.go_to(lab.find("explore_"))
+    handle = page.locator(".widget-slider .noUi-handle, .widget-hslider .noUi-handle").first
+    handle.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    caption = page.locator('[role="status"]').filter(has_text=re.compile(r"\w")).last
+    seen = [(picture(page), caption.inner_text())]
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y, steps=6)
+    page.mouse.up()
+    page.wait_for_timeout(400)
+    seen.append((picture(page), caption.inner_text()))
+    handle.focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(400)
+    seen.append((picture(page), caption.inner_text()))
+    for before, after in pairwise(seen):
+        assert before[0] != after[0] and before[1] != after[1]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_in_jupyterlab(path: Path, server: str, browser: Any) -> None:
+    number = path.name[:2]
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    try:
+        lab = Lab(page, server, path.name)
+        lab.run_all(120)
+        cells = lab.cells()
+        assert not any(cell["error"] for cell in cells)
+        assert [cell["source"] for cell in cells if cell["kind"] == "code" and cell["count"] is None] == []
+        move_slider(lab)
+        id, mutant, text = WRONG[number]
+        exercise = DESK.exercises[id]
+        message = next(m.message for m in exercise.mutants if m.name == mutant)
+        assert answer(lab, id, text).startswith(f"{id} wrong: {message}")
+        assert answer(lab, id, exercise.source).startswith(f"{id} passed")
+        assert lab.errors == []
+    finally:
+        if shots := os.environ.get("CQL_TUTORIAL_SCREENSHOTS"):
+            page.screenshot(path=str(Path(shots) / f"{path.stem}.png"))
+        page.close()
