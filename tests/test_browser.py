@@ -43,6 +43,7 @@ WRONG = {
         "mean of all actions",
         "def penalty(q, actions):\n    return (torch.logsumexp(q, dim=1) - q.mean(dim=1)).mean()\n",
     ),
+    "06": ("06.5", "mean of the logs", "def mixture_log_density(each):\n    return each.mean(0)\n"),
 }
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
@@ -68,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = {
         **os.environ,
         **settings,
-        "CQL_TUTORIAL_PROGRESS": str(work / "progress.json"),
+        "CQL_TUTORIAL_PROGRESS": str(work / ".progress.json"),
         "OMP_NUM_THREADS": "1",
     }
     environment.pop("CQL_TUTORIAL_STATIC", None)

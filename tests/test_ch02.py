@@ -210,7 +210,7 @@ def test_the_other_sentences_follow_their_data() -> None:
     assert good == "from zero within 0.01 after 2 backups; the bound holds at every backup."
     assert "not within 0.01; the bound is broken" in repr(settling({"zero": [1.0, 0.9]}, 0.5))
     said = repr(interval_coverage({"$\\beta$": {"t": [0.9, 0.95]}}, (3, 20), repetitions=7))
-    assert said == "beta: coverage at n = 3 to 20: t 90% to 95% (7 repetitions)."
+    assert said == "beta: coverage at n = 3, 20: t 90%, 95% (7 repetitions)."
     row = {"steps": 5, "mean": 0.0, "half": 0.1, "tail": 9.0, "covered": 0.0, "covered_with_tail": 1.0}
     told = repr(cut_rollouts([row, {**row, "steps": 40, "covered": 0.95}], 3.74))
     assert "Cut after 5 steps, fewer than half" in told and "every setting covers at least nine times in ten" in told

@@ -47,7 +47,10 @@ def policy_backup(q, rewards, transitions, terminal, policy, discount):
 
 # ---------------------------------------------------------------- 02.2
 def solve_policy(rewards, transitions, policy, discount):
-    """Exact Q^pi of a policy by one linear solve: [S, A], [S, A, S], [S, A], number -> [S, A]."""
+    """Exact Q^pi of a policy by one linear solve.
+
+    [S, A], [S, A, S], [S, A], number -> [S, A]
+    """
     chain = torch.einsum("sa,sat->st", policy, transitions)  # where pi goes in one step, [S, S]
     gain = (policy * rewards).sum(1)  # what pi is paid for one step, [S]
     identity = torch.eye(len(gain), dtype=gain.dtype)
@@ -74,7 +77,10 @@ def _chain(transitions, policy):
 
 # ---------------------------------------------------------------- 02.3
 def logged_policy(counts):
-    """How often each action was logged in each state, as a policy, uniform where nothing was: [S, A] -> [S, A]."""
+    """How often each action was logged in each state, as a policy, uniform where nothing was.
+
+    [S, A] -> [S, A]
+    """
     visits = counts.sum(1, keepdim=True)
     uniform = torch.full(counts.shape, 1 / counts.shape[1], dtype=torch.float64)
     return torch.where(visits > 0, counts / visits, uniform)
@@ -82,7 +88,10 @@ def logged_policy(counts):
 
 # ---------------------------------------------------------------- 02.4
 def estimation_error(q_hat, reference):
-    """Mean of Q-hat minus reference at Q-hat's best actions, and share of states over: [S, A] twice -> two numbers."""
+    """Mean of Q-hat minus reference at Q-hat's best actions, and share of states over.
+
+    [S, A] twice -> two numbers
+    """
     states = torch.arange(len(q_hat))
     actions = q_hat.argmax(1)
     error = q_hat[states, actions] - reference[states, actions]
@@ -100,7 +109,10 @@ def _over(error):
 
 # ---------------------------------------------------------------- 02.5
 def mc_value(rewards, discount, quantile):
-    """Mean discounted return of n rollouts and the half width of its interval: [n, T], two numbers -> two numbers."""
+    """Mean discounted return of n rollouts and the half width of its interval.
+
+    [n, T], two numbers -> two numbers
+    """
     n, steps = rewards.shape
     returns = rewards @ discount ** torch.arange(steps, dtype=rewards.dtype)
     return returns.mean(), quantile * returns.std() / math.sqrt(n)
@@ -152,6 +164,7 @@ EXERCISES = (
             Mutant("no reward", lambda q, r, p, end, pi, g: g * p @ ((pi * q).sum(1) * ~end), "that is the future alone: add the reward of the step itself."),
             Mutant("stays here", lambda q, r, p, end, pi, g: r + g * ((pi * q).sum(1) * ~end)[:, None], "you add the value of the state one *leaves*. `transitions @ values` carries each V(s') back to the pair (s, a) that leads there."),
             Mutant("mask turned", lambda q, r, p, end, pi, g: r + g * p @ ((pi * q).sum(1) * end), "the mask is turned round: you keep V at the end and throw away all other states. `~terminal` is 1 where the episode goes on."),
+            Mutant("end kept", lambda q, r, p, end, pi, g: torch.where(end[:, None], q, r + g * p @ ((pi * q).sum(1) * ~end)), "the old table's row is kept where the episode has ended. Nothing is paid there and nothing follows: its row comes out as 0."),
             Mutant("weighed twice", lambda q, r, p, end, pi, g: pi * (r + g * p @ ((pi * q).sum(1) * ~end)), "right, and then weighed by `policy` once more. The first action is *given* in Q(s, a); pi chooses from the next one on."),
             Mutant("V", lambda q, r, p, end, pi, g: (pi * (r + g * p @ ((pi * q).sum(1) * ~end))).sum(1), "that is V of the new table, averaged over the first action. Leave the first action open: Q has one number for each (s, a)."),
             Mutant("mean of weighted", lambda q, r, p, end, pi, g: r + g * p @ ((pi * q).mean(1) * ~end), "`policy * q` holds the weights already, so it is *summed* over the actions; a mean divides by their number once more."),

@@ -10,7 +10,7 @@ from .desk import Question
 from .engine import Example, Exercise, Mutant
 
 Q = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
-ACTIONS = torch.tensor([0, 2])
+ACTIONS = torch.tensor([0, 1])
 LARGE = torch.tensor([[1000.0, 999.0], [-1000.0, -1000.0]])
 WIDE = torch.tensor([[0.5, -1.0, 2.0, 0.0], [3.0, 1.0, -2.0, 0.5], [1.0, 1.5, 0.0, -0.5]])
 WIDE_ACTIONS = torch.tensor([2, 1, 3])
@@ -25,7 +25,10 @@ def soft_max(q):
 
 # ---------------------------------------------------------------- 04.2
 def penalty(q, actions):
-    """Mean over states of soft maximum minus the logged action's value: [states, actions], [states] -> []."""
+    """Mean over states of soft maximum minus the logged action's value.
+
+    [states, actions], [states] -> []
+    """
     logged = q.gather(1, actions[:, None]).squeeze(1)
     return (torch.logsumexp(q, dim=1) - logged).mean()
 
@@ -36,20 +39,29 @@ def _logged(q: Tensor, actions: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- 04.3
 def penalty_gradient(q, actions):
-    """d penalty / d Q without autograd: [states, actions], [states] -> [states, actions]."""
+    """d penalty / d Q without autograd.
+
+    [states, actions], [states] -> [states, actions]
+    """
     return (torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])) / q.shape[0]
 
 
 # ---------------------------------------------------------------- 04.4
 def pushed_down_most(q, actions):
-    """For each state the action whose Q falls most in one step of descent on the penalty: -> [states] indices."""
+    """For each state the action whose Q falls most in one step of descent on the penalty.
+
+    -> [states] indices
+    """
     gradient = torch.softmax(q, dim=1) - F.one_hot(actions, q.shape[1])
     return gradient.argmax(dim=1)
 
 
 # ---------------------------------------------------------------- 04.5
 def critic_loss(q, actions, target, cql_alpha):
-    """Mean (Q(s, logged) - target)^2 + cql_alpha * penalty: [states, actions], [states], [states], number -> []."""
+    """Mean (Q(s, logged) - target)^2 + cql_alpha * penalty.
+
+    [states, actions], [states], [states], number -> []
+    """
     logged = q.gather(1, actions[:, None]).squeeze(1)
     return (logged - target).square().mean() + cql_alpha * (torch.logsumexp(q, dim=1) - logged).mean()
 
@@ -74,6 +86,10 @@ EXERCISES = (
             Mutant("no logarithm", lambda q: q.exp().sum(1), "that is sum exp Q. Its unit is e^Q, not Q: the logarithm brings it back."),
             Mutant("mean of exp", lambda q: torch.logsumexp(q, 1) - torch.tensor(float(q.shape[1])).log(), "you average exp Q over the actions; the soft maximum sums. The average is lower by the log of the number of actions."),
             Mutant("log of each", lambda q: q.exp().log().sum(1), "the logarithm undoes exp one entry at a time. Sum first, then one logarithm a state."),
+            Mutant("not added back", lambda q: (q - q.amax(1, keepdim=True)).exp().sum(1).log(), "the largest value of each row was taken out before exp and not added back after the logarithm."),
+            Mutant("logarithm to base 2", lambda q: q.exp().sum(1).log2(), "that is the logarithm to base 2. exp is undone by the natural one, torch.log."),
+            Mutant("weighted mean", lambda q: (torch.softmax(q, 1) * q).sum(1), "that is the mean of Q under its softmax: it lies below the largest entry. The soft maximum lies above it."),
+            Mutant("log-softmax", lambda q: torch.log_softmax(q, 1), "log_softmax gives the logarithm of each action's weight. Here one number a state is wanted, the part that log_softmax subtracts."),
             Mutant("softmax", lambda q: torch.softmax(q, 1), "softmax gives weights, one an action. Here one number a state is wanted: log of the sum."),
             Mutant("overflow", lambda q: q.exp().sum(1).log(), "right for small numbers, but exp(1000) overflows to inf. Take the largest value of each row out first, and add it at the end (or use torch.logsumexp).", "the reason why torch.logsumexp exists"),
         ),
@@ -105,6 +121,11 @@ EXERCISES = (
             Mutant("no logarithm", lambda q, a: (q.exp().sum(1) - _logged(q, a)).mean(), "sum exp Q without its logarithm: e^Q and Q cannot be subtracted from each other."),
             Mutant("sum over states", lambda q, a: (torch.logsumexp(q, 1) - _logged(q, a)).sum(), "a sum over the states doubles with the batch size, and cql_alpha would have to follow. Take the mean."),
             Mutant("data action outside", lambda q, a: (torch.logsumexp(q.masked_fill(F.one_hot(a, q.shape[1]).bool(), -torch.inf), 1) - _logged(q, a)).mean(), "you left the logged action out of the logsumexp. It is one of the actions, so it belongs inside: only then is the penalty never negative.", "asked in og-marl issue 8"),
+            Mutant("no pull", lambda q, a: torch.logsumexp(q, 1).mean(), "that is the push alone: it lowers every rating, the logged ones too. Subtract the logged action's rating."),
+            Mutant("plus", lambda q, a: (torch.logsumexp(q, 1) + _logged(q, a)).mean(), "the logged rating is added: minimising that pushes it *down*. It is pulled up by being subtracted."),
+            Mutant("log of the mean", lambda q, a: (torch.logsumexp(q, 1) - _logged(q, a)).mean() - torch.tensor(float(q.shape[1])).log(), "you average exp Q over the actions. Here it is the sum; the two differ by the log of the number of actions. (With continuous actions it will be the mean.)"),
+            Mutant("every row's actions", lambda q, a: (torch.logsumexp(q, 1)[:, None] - q[:, a]).mean(), "q[:, actions] takes *every* listed action in each state. One action a state: gather, or q[torch.arange(len(q)), actions]."),
+            Mutant("greedy mean", lambda q, a: (torch.logsumexp(q, 1) - (torch.softmax(q, 1) * q).sum(1)).mean(), "what you subtract is the rating that the softmax expects, not the logged one: that difference is an entropy, and the log has no say in it."),
             Mutant("first action", lambda q, a: (torch.logsumexp(q, 1) - q[:, 0]).mean(), "you subtract action 0 in every state. Use `actions`: it says which action was logged in each."),
         ),
         hints=(
@@ -113,6 +134,7 @@ EXERCISES = (
             "logged = q.gather(1, actions[:, None]).squeeze(1); return (torch.logsumexp(q, dim=1) - ____).mean()",
         ),
         meaning="The penalty is never negative on a table: the soft maximum lies above every entry, the logged one included.",
+        tolerance=1e-5,  # two of the mutants differ by 1e-4 on the first example
     ),
     Exercise(
         id="04.3",
@@ -132,6 +154,11 @@ EXERCISES = (
             Mutant("sign", lambda q, a: (F.one_hot(a, q.shape[1]) - torch.softmax(q, 1)) / len(q), "the sign is turned: this is the direction of *descent*. The gradient is softmax minus one-hot."),
             Mutant("over states", lambda q, a: (torch.softmax(q, 0) - F.one_hot(a, q.shape[1])) / len(q), "the softmax runs over the states (axis 0). The actions of one state share its push: axis 1."),
             Mutant("one-hot of the maximum", lambda q, a: (F.one_hot(q.argmax(1), q.shape[1]) - F.one_hot(a, q.shape[1])) / len(q), "that is the gradient of the *hard* maximum. logsumexp shares the push: softmax."),
+            Mutant("divided by the actions", lambda q, a: (torch.softmax(q, 1) - F.one_hot(a, q.shape[1])) / q.shape[1], "you divide by the number of actions. The penalty is a mean over *states*: divide by the number of rows."),
+            Mutant("divided by all", lambda q, a: (torch.softmax(q, 1) - F.one_hot(a, q.shape[1])) / q.numel(), "you divide by the number of all entries. The penalty is a mean over states only: divide by the number of rows."),
+            Mutant("pull alone", lambda q, a: -F.one_hot(a, q.shape[1]) / len(q), "that is the pull alone: the soft maximum's part, softmax of each row, is missing."),
+            Mutant("every row's actions", lambda q, a: (torch.softmax(q, 1) - F.one_hot(a, q.shape[1]).sum(0)) / len(q), "one was subtracted at *every* listed action in each state, as with s[:, actions] -= 1. Each state has one logged action: F.one_hot, or s[torch.arange(len(q)), actions] -= 1."),
+            Mutant("logarithm", lambda q, a: (torch.log_softmax(q, 1) - F.one_hot(a, q.shape[1])) / len(q), "that is the logarithm of the shares. The derivative of log-sum-exp is the share itself: softmax."),
             Mutant("uniform", lambda q, a: (1.0 / q.shape[1] - F.one_hot(a, q.shape[1]).float()) / len(q), "every action is pushed alike. The push is in proportion to exp Q: highly rated actions get most of it."),
         ),
         hints=(
@@ -150,13 +177,14 @@ EXERCISES = (
         minutes=8,
         reference=pushed_down_most,
         examples=(
-            Example((torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 2.0], [3.0, 5.0, 0.0]]), torch.tensor([2, 0, 1])), "logged: the best, the worst, the best"),
+            Example((torch.tensor([[1.0, 2.0, 3.0], [1.0, 4.0, 2.0]]), torch.tensor([2, 0])), "logged: the best in the first state, the worst in the second"),
             Example((WIDE, WIDE_ACTIONS), "three states, four actions", shown=False),
         ),
         mutants=(
             Mutant("largest Q", lambda q, a: q.argmax(1), "the highest rated action gets the largest push, *unless it was logged*: then the -1 more than cancels it."),
             Mutant("smallest gradient", lambda q, a: (torch.softmax(q, 1) - F.one_hot(a, q.shape[1])).argmin(1), "that is the logged action, the one that is pushed *up*: descent goes against the gradient."),
             Mutant("smallest Q", lambda q, a: q.argmin(1), "low values are hardly touched: the push is in proportion to exp Q."),
+            Mutant("how hard", lambda q, a: (torch.softmax(q, 1) - F.one_hot(a, q.shape[1])).amax(1), "that is *how hard* the most pushed action is pushed. Asked is *which* it is: argmax."),
             Mutant("second best", lambda q, a: q.topk(2, dim=1).indices[:, 1], "the second best is right only where the best was logged. Let the gradient decide, state by state."),
         ),
         hints=(
@@ -175,7 +203,7 @@ EXERCISES = (
         minutes=10,
         reference=critic_loss,
         examples=(
-            Example((Q, ACTIONS, torch.tensor([0.5, -1.0]), 2.0), "two states, targets 0.5 and -1, cql_alpha 2"),
+            Example((Q, ACTIONS, torch.tensor([0.5, -1.0]), 3.0), "two states, targets 0.5 and -1, cql_alpha 3"),
             Example((WIDE, WIDE_ACTIONS, torch.tensor([1.0, 2.0, 0.0]), 0.3), "three states, cql_alpha 0.3", shown=False),
         ),
         mutants=(
@@ -184,6 +212,13 @@ EXERCISES = (
             Mutant("alpha on both", lambda q, a, y, c: c * ((_logged(q, a) - y).square().mean() + penalty(q, a)), "cql_alpha multiplies both parts, which only changes the step size. Let it weigh the penalty alone."),
             Mutant("no alpha", lambda q, a, y, c: (_logged(q, a) - y).square().mean() + penalty(q, a), "cql_alpha is not used: the penalty has weight 1."),
             Mutant("minus", lambda q, a, y, c: (_logged(q, a) - y).square().mean() - c * penalty(q, a), "the penalty is subtracted: minimising this loss makes it *large*."),
+            Mutant("sum of squares", lambda q, a, y, c: (_logged(q, a) - y).square().sum() + c * penalty(q, a), "the squared errors are summed, so their weight against the penalty grows with the batch. Take the mean of both."),
+            Mutant("root", lambda q, a, y, c: (_logged(q, a) - y).square().mean().sqrt() + c * penalty(q, a), "you took the square root of the mean squared error. Leave it squared: then its gradient shrinks as the error does."),
+            Mutant("every action", lambda q, a, y, c: (q - y[:, None]).square().mean() + c * penalty(q, a), "every action is drawn towards the target. The target is about the logged action alone; of the others the log knows nothing."),
+            Mutant("half alpha", lambda q, a, y, c: (_logged(q, a) - y).square().mean() + 0.5 * c * penalty(q, a), "the penalty has half its weight. In this course there is no 1/2 anywhere: squared error plus cql_alpha times penalty."),
+            Mutant("blend", lambda q, a, y, c: (1 - c) * (_logged(q, a) - y).square().mean() + c * penalty(q, a), "you blend the two parts with weights 1 - alpha and alpha. cql_alpha is no share: it may be 5 or 20, and the Bellman error keeps weight 1."),
+            Mutant("divided", lambda q, a, y, c: (_logged(q, a) - y).square().mean() + penalty(q, a) / c, "the penalty is divided by cql_alpha: then a larger alpha is *less* conservative. Multiply."),
+            Mutant("target pulled", lambda q, a, y, c: (_logged(q, a) - y).square().mean() + c * (torch.logsumexp(q, 1) - y).mean(), "in the penalty you subtract the target in the place of the logged rating. A target has no gradient: nothing would be pulled up."),
             Mutant("absolute error", lambda q, a, y, c: (_logged(q, a) - y).abs().mean() + c * penalty(q, a), "the Bellman error is squared, not taken absolutely: only then is the minimiser the mean of the targets."),
             Mutant("greedy error", lambda q, a, y, c: (q.amax(1) - y).square().mean() + c * penalty(q, a), "the error is taken at the *best* action. The target belongs to the action that was logged."),
         ),

@@ -21,13 +21,19 @@ def _numbers(values: object) -> Tensor:
 
 # ---------------------------------------------------------------- 06.1
 def uniform_log_integral(q, action_dim):
-    """Log of the estimated integral of exp Q over [-1, 1]^action_dim from uniform candidates: [..., K] -> [...]."""
+    """Log of the estimated integral of exp Q over [-1, 1]^action_dim from uniform candidates.
+
+    [..., K] -> [...]
+    """
     return torch.logsumexp(q, dim=-1) - math.log(q.shape[-1]) + action_dim * math.log(2)
 
 
 # ---------------------------------------------------------------- 06.2
 def tanh_log_prob(pre_tanh, mean, log_std):
-    """Log-density of the action tanh(pre_tanh), where pre_tanh ~ Normal(mean, exp(log_std)): [..., A] -> [...]."""
+    """Log-density of the action tanh(pre_tanh), where pre_tanh ~ Normal(mean, exp(log_std)).
+
+    [..., A] -> [...]
+    """
     z = (pre_tanh - mean) / log_std.exp()
     normal = -0.5 * z.square() - log_std - 0.5 * math.log(2 * math.pi)
     log_slope = 2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))
@@ -48,7 +54,10 @@ def _clamped(u: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- 06.3
 def log_partition(q, log_density):
-    """Log of the mean over candidates of exp(Q) / density, each with its own density: [..., K], [..., K] -> [...]."""
+    """Log of the mean over candidates of exp(Q) / density, each with its own density.
+
+    [..., K], [..., K] -> [...]
+    """
     weighted = q - log_density
     return torch.logsumexp(weighted, dim=-1) - math.log(weighted.shape[-1])
 
@@ -61,7 +70,10 @@ def _in_groups(q: Tensor, log_density: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- 06.4
 def candidate_log_density(policy_log_prob, n_uniform, action_dim):
-    """Log-densities of n_uniform uniform candidates, then those of the policy's: [B, N] -> [B, n_uniform + N]."""
+    """Log-densities of n_uniform uniform candidates, then those of the policy's.
+
+    [B, N] -> [B, n_uniform + N]
+    """
     uniform = policy_log_prob.new_full((policy_log_prob.shape[0], n_uniform), -action_dim * math.log(2))
     return torch.cat([uniform, policy_log_prob], dim=1)
 
@@ -72,13 +84,19 @@ def _with_uniform(log_prob: Tensor, n: int, value: float) -> Tensor:
 
 # ---------------------------------------------------------------- 06.5
 def mixture_log_density(each):
-    """Log-density of the equal mixture of P proposals at every candidate: [P, ..., K] -> [..., K]."""
+    """Log-density of the equal mixture of P proposals at every candidate.
+
+    [P, ..., K] -> [..., K]
+    """
     return torch.logsumexp(each, dim=0) - math.log(each.shape[0])
 
 
 # ---------------------------------------------------------------- 06.6
 def third_proposal(critic, log_prob, observations, next_observations, u):
-    """Q minus log-density at the current observations, for actions tanh(u) drawn from pi(.|s'): u [B, N] -> [B, N]."""
+    """Q minus log-density at the current observations, for actions tanh(u) drawn from pi(.|s').
+
+    u [B, N] -> [B, N]
+    """
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, u)
 
 

@@ -111,7 +111,7 @@ def _list(value: Any) -> list[Any]:
 def _array(value: Any) -> np.ndarray | None:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
-    if isinstance(value, (str, bytes)):  # numpy would read "1.75" as a number
+    if value is None or isinstance(value, (str, bytes)):  # numpy would read "1.75" as a number and None as nan
         return None
     try:
         array = np.asarray(value, dtype=float)

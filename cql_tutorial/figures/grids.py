@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..worlds.gridworld import Gridworld
-from .base import BLACK, BLUE, ERROR_MAP, GREY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, ERROR_MAP, GREY, SpeakingFigure
 
 VALUE_MAP = "cividis"
 OVER, UNDER = "#B35806", "#542788"  # the two ends of the error map
@@ -99,7 +99,7 @@ def map_and_curve(
     left.set_title(name, fontsize=10)
     figure.colorbar(image, ax=left, label="value V(s)")
     right.plot(xs, ys, color=BLUE, linestyle="--", linewidth=1.8)
-    right.plot(xs[here], ys[here], "o", color=VERMILION, markersize=9)
+    right.plot(xs[here], ys[here], "o", color=BLACK, markersize=9)
     beside = (-10, -4, "right") if here > len(xs) / 2 else (10, 4, "left")
     right.annotate(f"{ys[here]:.2f}", (xs[here], ys[here]), beside[:2], textcoords="offset points", ha=beside[2])
     right.set(xlabel=xlabel, ylabel=ylabel)

@@ -65,11 +65,11 @@ def interval_coverage(
         axis.set_xticklabels([str(n) for n in counts])
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.25)
-        ends = ", ".join(f"{method} {shares[0]:.0%} to {shares[-1]:.0%}" for method, shares in methods.items())
-        parts.append(f"{plain(case)}: coverage at n = {counts[0]} to {counts[-1]}: {ends}")
+        said = [f"{method} {', '.join(f'{share:.0%}' for share in shares)}" for method, shares in methods.items()]
+        parts.append(f"{plain(case)}: coverage at n = {', '.join(map(str, counts))}: {'; '.join(said)}")
     axes[0].set_ylabel("share of intervals that hold\nthe exact $V^\\pi$ (linear solve)")
     axes[0].legend(fontsize=8, frameon=False, loc="lower right")
-    figure.sentence = "; ".join(parts) + f" ({repetitions} repetitions)."
+    figure.sentence = ". ".join(parts) + f" ({repetitions} repetitions)."
     return figure
 
 
