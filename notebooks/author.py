@@ -35,7 +35,7 @@ TEMPLATE = """\
 #
 # *The question this chapter answers?*
 #
-# Time: about an hour. Before this: [00 · Start here](00_start_here.ipynb).
+# Time: `60 min` (an estimate). Before this: [00 · Start here](00_start_here.ipynb).
 # Symbols and words: [notation](a0_notation.ipynb).
 #
 # **You will be able to**
@@ -145,7 +145,7 @@ def write(notebook: Any, path: Path) -> None:
     scratch.replace(path)
 
 
-def measure(path: Path, seconds: float) -> None:
+def measure(path: Path, seconds: float) -> int:
     """Put one chapter's row into the table of times: seconds measured, the student's minutes estimated."""
     import nbformat
 
@@ -162,6 +162,7 @@ def measure(path: Path, seconds: float) -> None:
     }  # fmt: skip
     rows = {old["chapter"]: old for old in read_csv("chapters")} | {number: row}
     write_csv("chapters", list(row), [rows[key] for key in sorted(rows)])
+    return 5 * round(minutes / 5)
 
 
 def table() -> str:
@@ -223,9 +224,8 @@ def main(arguments: list[str]) -> int:
         for number in arguments[1:]:
             path = find(number)
             seconds = run(path)
-            if number[0].isdigit():
-                measure(path, seconds)
-            print(f"{path.name}: {seconds:.0f} s")
+            minutes = f", {measure(path, seconds)} min for a student" if number[0].isdigit() else ""
+            print(f"{path.name}: {seconds:.0f} s{minutes}")
     elif arguments[:1] == ["text"] and len(arguments) == 2:
         import jupytext
 

@@ -22,7 +22,6 @@ NOTEBOOKS = ROOT / "notebooks"
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 EVERYWHERE = [*CHAPTERS, *sorted(NOTEBOOKS.glob("a[0-9]_*.ipynb"))]
 SPINE = ["Set-up", "Explore", "Break it", "Recap", "Quiz", "Further reading"]
-TAGS = {"nbval-ignore-output", "hide-input"}
 IGNORED = "nbval-ignore-output"
 VERBS = ("check(", "ensure(", "progress(")  # what these print depends on the student, and nothing else may
 
@@ -168,7 +167,7 @@ def test_a_chapter_follows_the_pattern(path: Path) -> None:
 def test_a_notebook_is_tidy(path: Path) -> None:
     notebook = read(path)
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
-    assert tags <= TAGS
+    assert tags <= {IGNORED}
     images = re.findall(r"!\[(.*?)\]\(", "\n".join(markdown(notebook)))
     assert all(len(alt.split()) >= 4 for alt in images), "a picture needs a description"
     for link in re.findall(r"\]\(([^)#\s]+)", "\n".join(markdown(notebook))):
@@ -277,3 +276,4 @@ def test_the_readme_tells_what_the_last_runs_took() -> None:
         words = len(" ".join(markdown(notebook)).split())
         assert (int(row["cells"]), int(row["words"])) == (len(notebook.cells), words), f"run {path.name} again"
         assert int(row["exercises"]) == len(exercises(path))
+        assert f"Time: `{row['student_minutes']} min` (an estimate)" in notebook.cells[0].source
