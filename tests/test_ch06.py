@@ -11,15 +11,14 @@ import torch
 
 from cql_tutorial import losses, truth
 from cql_tutorial.course import ch06
+from cql_tutorial.course.studies import log_partitions, recipe_study
 from cql_tutorial.figures import (
     error_against_cost,
     error_against_count,
     estimate_histograms,
     policy_densities,
-    recipe_study,
     third_proposal_study,
 )
-from cql_tutorial.figures.estimators import log_partitions
 from cql_tutorial.networks import Critic, GaussianPolicy
 from cql_tutorial.widgets import explore_candidates
 from cql_tutorial.worlds import Bandit

@@ -175,6 +175,7 @@ def test_a_notebook_is_tidy(path: Path) -> None:
     for cell in code(notebook):
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr", cell.source
+            assert "NOT what the course expects" not in compared(cell), "a prediction came out otherwise"
             data = output.get("data", {})
             assert "application/vnd.jupyter.widget-view+json" not in data, "run it with notebooks/author.py"
             if "image/png" in data:

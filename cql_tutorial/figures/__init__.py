@@ -9,7 +9,6 @@ from .estimators import (
     error_against_count,
     estimate_histograms,
     policy_densities,
-    recipe_study,
     third_proposal_study,
 )
 from .grids import error_maps, map_and_curve, value_maps
@@ -33,7 +32,6 @@ __all__ = [
     "policy_densities",
     "prediction_and_truth",
     "push",
-    "recipe_study",
     "settling",
     "soft_maximum",
     "third_proposal_study",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..truth import log_partition_quadrature
 from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, SpeakingFigure
 
 ERROR = "estimate minus log-integral\n(truth: quadrature), nats"
@@ -171,68 +168,6 @@ def third_proposal_study(
 
 
 @torch.no_grad()
-def recipe_study(
-    agents: Sequence[Any], dataset: Any, recipes: Mapping[str, Sequence[str]], third_proposal: Callable[..., Tensor],
-    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, states: int = 200,
-) -> dict[str, dict[str, Tensor]]:  # fmt: skip
-    """Root-mean-square error of recipes of 30 candidates, for own densities and mixture weights: ``[agents, states]``.
-
-    A recipe lists proposals that share the candidates: "uniform", "here" (pi(.|s)) or "next" (pi(.|s')). The truth is
-    quadrature of the agent's first critic (A = 1), at logged states. The two functions are those written in chapter 06.
-    """
-    study: dict[str, dict[str, list[Tensor]]] = {name: {"own density": [], "mixture": []} for name in recipes}
-    for agent in agents:
-        rows = torch.randint(len(dataset.rewards), (states,), generator=generator)
-        pairs = dataset.observations[rows], dataset.next_observations[rows]
-        for name, recipe in recipes.items():
-            errors = recipe_errors(agent, *pairs, recipe, third_proposal, mixture_log_density, generator)
-            for weights, error in zip(study[name], errors, strict=True):
-                study[name][weights].append(error.square().mean(1).sqrt())
-    return {name: {weights: torch.stack(e) for weights, e in both.items()} for name, both in study.items()}
-
-
-def recipe_errors(
-    agent: Any, s: Tensor, s_next: Tensor, recipe: Sequence[str], third_proposal: Callable[..., Tensor],
-    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, repeats: int = 50, budget: int = 30,
-) -> list[Tensor]:  # fmt: skip
-    """Errors at states ``s`` of own densities and mixture weights, each ``[states, repeats]``; see `recipe_study`."""
-
-    def critic(observations: Tensor, actions: Tensor) -> Tensor:
-        return agent.critic(observations, actions[..., None])[0]
-
-    def log_prob(observations: Tensor, u: Tensor) -> Tensor:
-        return agent.actor(observations).log_prob(u[..., None])
-
-    n, flat, double = repeats * budget // len(recipe), -math.log(2.0), torch.float64
-    density: dict[str, Callable[[Tensor], Tensor]] = {
-        "uniform": lambda u: torch.full_like(u, flat),
-        "here": lambda u: log_prob(s, u),
-        "next": lambda u: log_prob(s_next, u),
-    }
-    drawn, own = [], []
-    for kind in recipe:
-        at = s_next if kind == "next" else s
-        if kind == "uniform":
-            u = torch.atanh(2 * torch.rand(len(s), n, generator=generator, dtype=double) - 1).to(s)
-            own.append(critic(s, u.tanh()) - flat)
-        else:
-            noise = torch.randn(len(s), n, 1, generator=generator, dtype=double).to(s)
-            u = agent.actor(at).sample(noise).pre_tanh[..., 0]
-            own.append(third_proposal(critic, log_prob, s, at, u))
-        drawn.append(u)
-    mixed = [critic(s, u.tanh()) - mixture_log_density(torch.stack([density[k](u) for k in recipe])) for u in drawn]
-    exact = log_partitions(critic, s)
-    groups = [torch.cat([v.view(len(s), repeats, -1) for v in values], 2).double() for values in (own, mixed)]
-    return [torch.logsumexp(v, 2) - math.log(v.shape[2]) - exact[:, None] for v in groups]
-
-
-def log_partitions(critic: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:
-    """Log of the integral of exp Q over one action in [-1, 1] by quadrature, at each of the states: ``[states]``."""
-    return torch.stack(
-        [log_partition_quadrature(lambda a, o=o: critic(o[None], a.T.to(s))[0].double()) for o in s]  # type: ignore[misc]
-    )
-
-
 def estimate_histograms(
     panels: Mapping[str, Mapping[str, Any]], limits: tuple[float, float] | None = None, truth: str = "truth: quadrature"
 ) -> SpeakingFigure:
