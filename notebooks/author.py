@@ -110,12 +110,10 @@ def find(number: str) -> Path:
     return found[0]
 
 
-def run(path: Path) -> float:
-    """Run a notebook from a fresh kernel and write it back clean; return the seconds from start to end."""
-    import nbformat
+def execute(notebook: Any, path: Path) -> float:
+    """Run a notebook in a fresh kernel; write it to ``path`` clean, or not at all where a cell fails; give seconds."""
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(path, as_version=4)
     os.environ.update(CQL_TUTORIAL_STATIC="1", OMP_NUM_THREADS="1")
     os.environ.pop("CQL_TUTORIAL_PROGRESS", None)
     start = time.perf_counter()
@@ -218,14 +216,19 @@ def renew_readme() -> None:
     scratch.replace(readme)
 
 
+def report(path: Path, seconds: float) -> None:
+    """Say how long a run took; for a chapter, put it into the table of times too."""
+    minutes = f", {measure(path, seconds)} min for a student" if path.name[0].isdigit() else ""
+    print(f"{path.name}: {seconds:.0f} s{minutes}")
+
+
 def main(arguments: list[str]) -> int:
     """Do what the first word says (the head of this file lists them); return the exit status."""
     if arguments[:1] == ["run"] and len(arguments) > 1:
-        for number in arguments[1:]:
-            path = find(number)
-            seconds = run(path)
-            minutes = f", {measure(path, seconds)} min for a student" if number[0].isdigit() else ""
-            print(f"{path.name}: {seconds:.0f} s{minutes}")
+        import nbformat
+
+        for path in map(find, arguments[1:]):
+            report(path, execute(nbformat.read(path, as_version=4), path))
     elif arguments[:1] == ["text"] and len(arguments) == 2:
         import jupytext
 
@@ -234,8 +237,8 @@ def main(arguments: list[str]) -> int:
         import jupytext
 
         path = NOTEBOOKS / f"{arguments[1]}.ipynb"
-        write(jupytext.reads(Path(arguments[2]).read_text(encoding="utf-8"), fmt="py:percent"), path)
-        return main(["run", path.name[:2]])
+        text = Path(arguments[2]).read_text(encoding="utf-8")
+        report(path, execute(jupytext.reads(text, fmt="py:percent"), path))
     elif arguments[:1] == ["new"] and len(arguments) == 2 and re.fullmatch(r"[0-9a]\d_\w+", arguments[1]):
         print(f"made {new(arguments[1]).name}; its exercises go to cql_tutorial/course/ch{arguments[1][:2]}.py")
     elif arguments[:1] == ["exercise"] and len(arguments) == 2:

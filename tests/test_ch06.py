@@ -161,6 +161,7 @@ def test_the_study_of_recipes_finds_the_integral_with_enough_candidates() -> Non
     functions = ch06.third_proposal, ch06.mixture_log_density, torch.Generator().manual_seed(1)
     study = recipe_study([agent], dataset, recipes, *functions, states=6)
     torch.testing.assert_close(study["all uniform"]["own density"], study["all uniform"]["mixture"])
+    assert not study["three"]["mixture"].requires_grad  # a graph of all candidates would not fit into memory
     assert study["three"]["mixture"].shape == (1, 6) and float(study["three"]["mixture"].max()) < 0.3
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..truth import log_partition_quadrature
 
 
+@torch.no_grad()
 def recipe_study(
     agents: Sequence[Any], dataset: Any, recipes: Mapping[str, Sequence[str]], third_proposal: Callable[..., Tensor],
     mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, states: int = 200,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, SpeakingFigure
 
@@ -167,7 +166,6 @@ def third_proposal_study(
     return figure
 
 
-@torch.no_grad()
 def estimate_histograms(
     panels: Mapping[str, Mapping[str, Any]], limits: tuple[float, float] | None = None, truth: str = "truth: quadrature"
 ) -> SpeakingFigure:
