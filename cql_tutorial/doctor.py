@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 COURSE = ("jupyterlab", "ipywidgets", "matplotlib")  # what the notebooks need beyond the package
+FILES_ONLY = {"icu-sepsis": "2.0.1"}  # the same as in worlds/sepsis.py, which cannot be imported without torch
 SLOW_UPDATE = 0.3  # seconds: some ten times what two ordinary cores need
 REINSTALL = "install the packages again: make clean, then make setup"
 
@@ -88,6 +89,14 @@ def _packages() -> Iterator[Finding]:
         else:
             status, purpose = ("warning", " (for the notebooks)") if name in COURSE else ("problem", "")
             yield Finding(status, name, f"{found}, wanted {wanted}{purpose}", f"pip install '{name}{wanted}'")
+    for name, version in FILES_ONLY.items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "not installed"
+        mend = "" if found == version else f"pip install --no-deps {name}=={version}"
+        text = found if not mend else f"{found}, wanted {version} (for chapters 01 and 05)"
+        yield Finding("warning" if mend else "ok", name, text, mend)
 
 
 def _satisfies(version: str, wanted: str) -> bool:

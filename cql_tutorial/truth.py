@@ -66,18 +66,18 @@ def solve_q(
     """
     gamma, table = _discount(world, discount), policy_probabilities(world, probabilities)
     going = ~world.terminal_states
-    chain = torch.einsum("sa,sat->st", table, world.transitions)
+    chain = world.chain(table)
     if gamma == 1.0:
-        ends = world.terminal_states.clone()
-        for _ in range(len(ends)):  # the states from which the end can be reached
-            ends |= (chain[:, ends] > 0).any(-1)
+        ends, before, linked = world.terminal_states.clone(), 0, chain > 0
+        while before < (before := int(ends.sum())):  # the states from which the end can be reached
+            ends |= linked[:, ends].any(-1)
         for s in (~ends).nonzero().flatten().tolist():
             raise ConfigError("discount", "1.0", f"less than 1: from state {s} this policy never terminates")
     gain = (table * world.expected_rewards).sum(-1) + temperature * torch.special.entr(table).sum(-1)
     system = torch.eye(int(going.sum()), dtype=torch.float64) - gamma * chain[going][:, going]
     values = torch.zeros_like(gain)
     values[going] = torch.linalg.solve(system, gain[going])
-    return (world.expected_rewards + gamma * world.transitions @ values) * going[:, None]
+    return (world.expected_rewards + gamma * world.expected_next(values)) * going[:, None]
 
 
 def optimal_q(world: TabularWorld, discount: float | None = None, tolerance: float = 1e-10) -> Tensor:
@@ -85,7 +85,7 @@ def optimal_q(world: TabularWorld, discount: float | None = None, tolerance: flo
     gamma = _discount(world, discount)
     going, q = ~world.terminal_states, torch.zeros_like(world.expected_rewards)
     for _ in range(100_000):
-        following = (world.expected_rewards + gamma * world.transitions @ q.max(-1).values) * going[:, None]
+        following = (world.expected_rewards + gamma * world.expected_next(q.max(-1).values)) * going[:, None]
         change, q = float((following - q).abs().max()), following
         if change <= tolerance:
             return q

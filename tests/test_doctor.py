@@ -83,7 +83,7 @@ def test_versions_are_held_against_the_metadata(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(room.metadata, "requires", lambda name: wanted)
     found = {finding.subject: finding for finding in room._packages()}
     assert {name: finding.status for name, finding in found.items()} == {
-        "torch": "ok", "matplotlib": "warning", "numpy": "problem",
+        "torch": "ok", "matplotlib": "warning", "numpy": "problem", "icu-sepsis": "ok",
     }  # fmt: skip
     assert "wanted >=99" in found["numpy"].found and found["numpy"].mend == "pip install 'numpy>=99'"
     assert room._satisfies("2.13.0+cpu", ">=2.11,<3") and not room._satisfies("2.10.1", ">=2.11,<3")
@@ -94,8 +94,15 @@ def test_a_project_that_is_not_installed_is_a_warning(monkeypatch: pytest.Monkey
         raise room.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(room.metadata, "requires", absent)
-    (finding,) = room._packages()
+    finding, _ = room._packages()
     assert finding.status == "warning" and "pip install -e ." in finding.mend
+
+
+def test_the_tables_of_two_chapters_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "FILES_ONLY", {"icu-sepsis": "9.9", "no-such-package": "1.0"})
+    old, absent = list(room._packages())[-2:]
+    assert old.status == absent.status == "warning" and "wanted 9.9 (for chapters 01 and 05)" in old.found
+    assert absent.mend == "pip install --no-deps no-such-package==1.0"
 
 
 def test_data_sets_are_counted_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

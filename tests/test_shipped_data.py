@@ -18,6 +18,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 sys.path.insert(0, str(DATA))
 import make_data  # noqa: E402
 import make_results  # noqa: E402
+import sepsis_results  # noqa: E402
 
 
 @pytest.mark.parametrize("id", list(make_data.SHEETS))
@@ -160,3 +161,55 @@ def test_the_multiplier_holds_the_gap_and_the_agent_is_almost_sac() -> None:
     for row in rows:  # the gap is the mean over the last 1,000 of 8,000 updates
         assert abs(row["cql_gap"] + 0.5) < 0.01
         assert 0.03 < row["multiplier"] < 0.2 and row["return"] < -1000 and row["estimation_error"] > 10
+
+
+# ---------------------------------------------------------------- ICU-Sepsis
+def sepsis(algorithm: str, alpha: str | None = None) -> list[dict[str, float]]:
+    rows = [row for row in make_results.read("sepsis") if row["algorithm"] == algorithm]
+    rows = [row for row in rows if alpha in (None, row["cql_alpha"])]
+    return [{k: float(v) for k, v in row.items() if v and k != "algorithm"} for row in rows]
+
+
+def test_the_sepsis_table_is_complete_and_shown() -> None:
+    rows = make_results.read("sepsis")
+    kinds = {(row["algorithm"], row["cql_alpha"]) for row in rows}
+    assert len(kinds) == 8 + 2 * len(sepsis_results.ALPHAS) and {kind[0] for kind in kinds} == set(
+        sepsis_results.ALGORITHMS
+    )
+    runs = [(*kind, str(n), str(seed)) for kind in kinds for n in sepsis_results.EPISODES for seed in range(5)]
+    assert sorted((r["algorithm"], r["cql_alpha"], r["episodes"], r["seed"]) for r in rows) == sorted(runs)
+    readme, sheet = (DATA.parent / "README.md").read_text(), (DATA / "results/README.md").read_text()
+    assert "\n".join(sepsis_results.sheet()) in sheet and make_results.SEPSIS in readme
+    assert "\n".join(sepsis_results.markdown(every=False)) in readme
+    found = {name: f"{value:.3f}" for name, value in sepsis_results.references().items()}
+    assert found == {"random": "0.780", "clinician": "0.782", "optimal": "0.875"}
+
+
+def test_claims_on_sepsis() -> None:
+    for row, twin in zip(sepsis("naive"), sepsis("restricted"), strict=True):
+        assert row["predicted"] > 0.97 and row["predicted"] == pytest.approx(twin["predicted"], abs=1e-5)
+        assert row["true"] < 0.79 and twin["true"] < 0.79  # ties between equal tables may fall differently
+    for row in sepsis("shrunk-1"):
+        rivals = [
+            r
+            for name in set(sepsis_results.ALGORITHMS) - {"shrunk-1"}
+            for r in sepsis(name)
+            if (r["episodes"], r["seed"]) == (row["episodes"], row["seed"])
+        ]
+        assert len(rivals) == 21 and row["true"] > max(max(r["true"], r["true_greedy"]) for r in rivals)
+        assert row["predicted"] < row["true"]
+    loose = [row["settled"] == 0 for row in sepsis("cql-max") if row["episodes"] == 5000]
+    assert sum(loose) > len(loose) / 2
+    assert all(row["predicted"] > 1 for row in sepsis("cql-max") if row["cql_alpha"] >= 0.03)
+    for row in sepsis("cql-softmax"):
+        assert row["predicted"] < (0 if row["cql_alpha"] >= 0.1 else row["true"]) and row["settled"] == 1
+
+
+def test_a_row_of_the_sepsis_table_is_measured_again() -> None:
+    """One small part of a run, by hand: naive fitted Q-iteration on the first log."""
+    world = sepsis_results.Sepsis()
+    log = sepsis_results.tabular.record_log(world, world.clinician, 5000, seed=0)
+    (row,) = [r for r in sepsis("naive") if (r["episodes"], r["seed"]) == (5000, 0)]
+    q = sepsis_results.tabular.fitted_q(log, 1.0)
+    assert len(log) == row["rows"]
+    assert sepsis_results.survival(world, q.amax(-1)) == pytest.approx(row["predicted"], abs=1e-5)

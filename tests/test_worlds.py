@@ -94,7 +94,11 @@ def test_wrong_actions_are_named() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("mase", {}, "one of arm, bandit, discrete-bandit, gridworld, maze, pendulum. To mend it: did you mean 'maze'"),
+        (
+            "mase",
+            {},
+            "one of arm, bandit, discrete-bandit, garnet, gridworld, maze, pendulum, sepsis. To mend it: did you",
+        ),
         ("maze", {"horizn": 3}, "maze.horizn: found an unknown setting; expected one of discount, horizon, half_width"),
         ("maze", {"observation_dim": 3}, "unknown setting"),
         ("maze", {"step_size": 0.5}, "maze.step_size: found 0.5"),
@@ -112,6 +116,9 @@ def test_wrong_actions_are_named() -> None:
         ("bandit", {"noise": -1}, "bandit.noise"),
         ("bandit", {"actions": 0}, "bandit.actions"),
         ("discrete-bandit", {"rewards": ()}, "discrete-bandit.rewards"),
+        ("garnet", {"branching": 11}, "garnet.branching: found 11; expected at most the 10 states"),
+        ("garnet", {"states": 0}, "garnet.states"),
+        ("sepsis", {"discount": 2.0}, "sepsis.discount"),
     ],
 )
 def test_bad_settings_are_named(name: str, settings: dict, message: str) -> None:
@@ -240,6 +247,27 @@ def test_tables_are_checked_and_rewards_may_depend_on_the_next_state() -> None:
     assert world.transitions[1, 0].tolist() == [0.0, 1.0]
     with pytest.raises(ConfigError, match=r"transitions\[0, 0\]: found a row that sums to 1.2"):
         TabularWorld.from_tables(transitions * 1.2, torch.zeros(2, 1), [False, False])
+
+
+def test_garnet_is_random_branching_and_decided_by_its_seed() -> None:
+    world = worlds.Garnet(states=7, actions=2, branching=3, seed=5)
+    assert ((world.transitions > 0).sum(-1) == 3).all() and not world.terminal_states.any()
+    assert torch.allclose(world.transitions.sum(-1), torch.ones(7, 2, dtype=torch.float64))
+    assert torch.equal(world.transitions, worlds.Garnet(states=7, actions=2, branching=3, seed=5).transitions)
+    other = worlds.Garnet(states=7, actions=2, branching=3, seed=6)
+    assert not torch.equal(world.expected_rewards, other.expected_rewards)
+    assert 0 <= world.reward_low < world.reward_high <= 1
+
+
+def test_moves_on_numbers_are_the_steps_on_rows() -> None:
+    world, states = Gridworld(), torch.arange(56)
+    actions = torch.randint(4, (56,), generator=generator(1))
+    there, rewards, ended = world.move(states, actions, generator(2))
+    following, paid, over = world.step(world.one_hot(states, torch.float64), actions, generator(2))
+    assert torch.equal(following.argmax(-1), there) and torch.equal(paid, rewards) and torch.equal(over, ended)
+    policy = torch.rand(64, 4, generator=generator(3), dtype=torch.float64)
+    assert torch.allclose(world.chain(policy), (policy[..., None] * world.transitions).sum(1))
+    assert world.start_distribution().nonzero().tolist() == [[56]]
 
 
 def test_discrete_bandit_pays_its_arms_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import DatasetNotFoundError
+from ..minari_io import search_places
 from ..truth import log_partition_quadrature
+
+
+def result_rows(table: str) -> list[dict[str, str]]:
+    """The rows of `data/results/<table>.csv`, as `make results` wrote them; looked for where data sets are.
+
+    Raises ``DatasetNotFoundError`` that says how to make it.
+    """
+    for place in search_places():
+        path = place / "results" / f"{table}.csv"
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as file:
+                return list(csv.DictReader(file))
+    expected = f"results/{table}.csv below one of the data folders of a checkout"
+    raise DatasetNotFoundError(table, "no such result table", expected, "run this in a checkout, or make results.")
 
 
 @torch.no_grad()

@@ -11,15 +11,19 @@ from ..errors import ConfigError
 from .arm import Arm, arm_episodes, narrow_behaviour
 from .bandit import Bandit, DiscreteBandit
 from .base import Policy, UniformPolicy, World, record_episodes
+from .garnet import Garnet
 from .gridworld import Gridworld, TabularWorld
 from .maze import Maze, stitching_behaviour, stitching_episodes
 from .pendulum import Pendulum
+from .sepsis import Sepsis
 
-WORLDS: dict[str, type[World]] = {w.name: w for w in (Bandit, DiscreteBandit, Gridworld, Maze, Arm, Pendulum)}
+WORLDS: dict[str, type[World]] = {
+    w.name: w for w in (Bandit, DiscreteBandit, Gridworld, Garnet, Sepsis, Maze, Arm, Pendulum)
+}
 
 
 def make(name: str, **settings: Any) -> World:
-    """A world by name: bandit, discrete-bandit, gridworld, maze, arm, pendulum.
+    """A world by name: bandit, discrete-bandit, gridworld, garnet, sepsis, maze, arm, pendulum.
 
     ``ConfigError`` lists the known names, or the settings that the world has, when one is unknown.
     """

@@ -19,7 +19,8 @@ class TabularWorld(World):
 
     ``transitions [S, A, S]`` holds probabilities, ``transition_rewards [S, A, S]`` the reward of each transition,
     ``expected_rewards [S, A]`` its mean, ``terminal_states [S]`` bool; a terminal state keeps to itself at reward 0.
-    Subclasses call ``set_tables``; ``TabularWorld.from_tables`` makes one from your own tables.
+    Subclasses call ``set_tables``; ``TabularWorld.from_tables`` makes one from your own tables. ``move`` is the same
+    dynamics on state numbers; ``expected_next`` and ``chain`` are all that an exact solve needs of the tables.
     """
 
     name: ClassVar[str] = "tabular"
@@ -61,19 +62,42 @@ class TabularWorld(World):
         """State numbers ``[n]`` to one-hot rows ``[n, S]``."""
         return torch.nn.functional.one_hot(indices, self.observation_dim).to(dtype)
 
+    def start_distribution(self) -> Tensor:
+        """The probability of starting in each state ``[S]``."""
+        return self.one_hot(torch.tensor([self.start_state]), torch.float64)[0]
+
+    def expected_next(self, values: Tensor) -> Tensor:
+        """``E[V(s') | s, a]`` of a table of values: ``[S] -> [S, A]``, float64."""
+        return self.transitions @ values
+
+    def chain(self, probabilities: Tensor) -> Tensor:
+        """``P^pi(s'|s) = sum_a pi(a|s) P(s'|s, a)`` of a policy's table: ``[S, A] -> [S, S]``."""
+        return torch.einsum("sa,sat->st", probabilities, self.transitions)
+
     def reset(self, n: int, generator: Generator | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
-        device = "cpu" if generator is None else generator.device
-        return self.one_hot(torch.full((n,), self.start_state, device=device), dtype)
+        return self.one_hot(self.start_states(n, generator), dtype)
+
+    def start_states(self, n: int, generator: Generator | None = None) -> Tensor:
+        """Numbers of n start states ``[n]``."""
+        return torch.full((n,), self.start_state, device="cpu" if generator is None else generator.device)
 
     def step(self, states: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
-        actions, here = self.check_actions(states, actions).to(states.device), states.argmax(-1)
-        cdf = self.transitions.to(states.device)[here, actions].cumsum(-1)
-        u = uniform(0.0, 1.0, len(here), 1, generator=generator, dtype=torch.float64, device=states.device)
-        # scaled by the last entry: rounding must not leave a sliver above the cumulative sum
-        there = torch.searchsorted(cdf, u * cdf[:, -1:], right=True)[:, 0].clamp(max=self.observation_dim - 1)
-        rewards = self.transition_rewards.to(states.device)[here, actions, there]
-        ended = self.terminal_states.to(states.device)[there]
+        actions = self.check_actions(states, actions).to(states.device)
+        there, rewards, ended = self.move(states.argmax(-1), actions, generator)
         return self.one_hot(there, states.dtype), rewards.to(states.dtype), ended
+
+    def move(self, here: Tensor, actions: Tensor, generator: Generator | None = None) -> Transition:
+        """One step on state numbers: ``[n], [n]`` to (next state numbers, rewards in float64, terminations)."""
+        u = uniform(0.0, 1.0, len(here), generator=generator, dtype=torch.float64, device=here.device)
+        there, rewards = self._next(here, actions, u)
+        return there, rewards, self.terminal_states.to(here.device)[there]
+
+    def _next(self, here: Tensor, actions: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Next states by inverting the cumulative distribution at u in [0, 1), and the transitions' rewards."""
+        cdf = self.transitions.to(here.device)[here, actions].cumsum(-1)
+        # scaled by the last entry: rounding must not leave a sliver above the cumulative sum
+        there = torch.searchsorted(cdf, u[:, None] * cdf[:, -1:], right=True)[:, 0].clamp(max=self.observation_dim - 1)
+        return there, self.transition_rewards.to(here.device)[here, actions, there]
 
 
 @dataclass(eq=False, kw_only=True)
