@@ -17,7 +17,9 @@ from .figures.base import SpeakingFigure
 from .figures.basics import discount_weights
 from .figures.estimators import estimate_histograms
 from .figures.grids import map_and_curve
+from .figures.overestimation import kinds_and_curve
 from .figures.tables import arms
+from .tabular import TabularLog
 from .truth import log_partition_quadrature, optimal_q, solve_q
 from .worlds import Bandit, Gridworld
 
@@ -104,6 +106,19 @@ def explore_policy() -> Explorer:
         )  # fmt: skip
 
     return Explorer(draw, epsilons, "random moves", start=0.0, options=[f"{epsilon:.0%}" for epsilon in epsilons])
+
+
+def explore_initial_scale(
+    log: TabularLog, world: Gridworld, tables: Mapping[float, Tensor], predicted: Sequence[float], true: Sequence[float]
+) -> Explorer:
+    """Chapter 03: the greedy actions by how often they were tried, and the start's value, for each initial scale."""
+    scales = list(tables)
+
+    def draw(scale: float) -> SpeakingFigure:
+        here = scales.index(scale)
+        return kinds_and_curve(tables[scale], log.counts, world, scales, predicted, true, here)
+
+    return Explorer(draw, scales, "scale of the initial Q", start=scales[0])
 
 
 def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Explorer:

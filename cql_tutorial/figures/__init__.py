@@ -12,6 +12,7 @@ from .estimators import (
     third_proposal_study,
 )
 from .grids import error_maps, map_and_curve, value_maps
+from .overestimation import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
 from .rulers import cut_rollouts, interval_coverage, settling
 from .tables import arms, falling, penalties, push, soft_maximum
 from .training import prediction_and_truth
@@ -25,9 +26,14 @@ __all__ = [
     "error_against_count",
     "error_maps",
     "estimate_histograms",
+    "every_draw",
     "falling",
+    "greedy_kinds",
     "interval_coverage",
+    "invented",
+    "kinds_and_curve",
     "map_and_curve",
+    "maximum_bias",
     "penalties",
     "policy_densities",
     "prediction_and_truth",
