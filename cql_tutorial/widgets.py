@@ -15,6 +15,7 @@ from torch.nn import functional
 from . import losses
 from .figures.base import SpeakingFigure
 from .figures.basics import discount_weights
+from .figures.bounds import backup_errors
 from .figures.estimators import estimate_histograms
 from .figures.grids import map_and_curve
 from .figures.overestimation import kinds_and_curve
@@ -119,6 +120,11 @@ def explore_initial_scale(
         return kinds_and_curve(tables[scale], log.counts, world, scales, predicted, true, here)
 
     return Explorer(draw, scales, "scale of the initial Q", start=scales[0])
+
+
+def explore_backup_temperature(errors: Mapping[float, Tensor]) -> Explorer:
+    """Chapter 05: value minus truth at every state, one backup temperature at a time."""
+    return Explorer(lambda here: backup_errors(errors, here), list(errors), "temperature of the backup", start=1.0)
 
 
 def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Explorer:

@@ -38,10 +38,16 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WRONG = {
     "00": ("00.1", "turned", "def estimation_error(predicted, true):\n    return true - predicted\n"),
     "02": ("02.3", "whole table", "def logged_policy(counts):\n    return counts / counts.sum()\n"),
+    "03": ("03.2", "mean of everything", "def mean_of_the_best(samples):\n    return samples.mean()\n"),
     "04": (
         "04.2",
         "mean of all actions",
         "def penalty(q, actions):\n    return (torch.logsumexp(q, dim=1) - q.mean(dim=1)).mean()\n",
+    ),
+    "05": (
+        "05.2",
+        "difference",
+        "def fined_on_balance(rewards, mu, behaviour, alpha):\n    return rewards - alpha / 2 * (mu - behaviour)\n",
     ),
     "06": ("06.5", "mean of the logs", "def mixture_log_density(each):\n    return each.mean(0)\n"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import SpeakingFigure
 from .basics import discount_weights
+from .bounds import backup_errors, bounds_on_arms, survival, thresholds
 from .estimators import (
     error_against_cost,
     error_against_count,
@@ -20,6 +21,8 @@ from .training import prediction_and_truth
 __all__ = [
     "SpeakingFigure",
     "arms",
+    "backup_errors",
+    "bounds_on_arms",
     "cut_rollouts",
     "discount_weights",
     "error_against_cost",
@@ -40,6 +43,8 @@ __all__ = [
     "push",
     "settling",
     "soft_maximum",
+    "survival",
     "third_proposal_study",
+    "thresholds",
     "value_maps",
 ]
