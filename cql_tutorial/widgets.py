@@ -18,6 +18,7 @@ from .figures.basics import discount_weights
 from .figures.bounds import backup_errors
 from .figures.estimators import estimate_histograms
 from .figures.grids import map_and_curve
+from .figures.logs import covered_decisions
 from .figures.overestimation import kinds_and_curve
 from .figures.tables import arms
 from .tabular import TabularLog
@@ -76,6 +77,14 @@ def explore_discount() -> Explorer:
     """Chapter 00: how far a discount looks ahead."""
     discounts = [0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
     return Explorer(lambda discount: discount_weights([discount]), discounts, "discount", start=0.9)
+
+
+def explore_coverage(episodes: Sequence[int], shares: Mapping[str, Sequence[float]]) -> Explorer:
+    """Chapter 01: what a log of each size has seen of three policies' decisions."""
+    options = [f"{n:,}" for n in episodes]
+    return Explorer(
+        lambda here: covered_decisions(episodes, shares, here), range(len(episodes)), "episodes", 0, options
+    )
 
 
 def explore_alpha(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Explorer:

@@ -37,6 +37,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 # For each chapter an exercise, and a wrong answer to type: its mutant's name and text.
 WRONG = {
     "00": ("00.1", "turned", "def estimation_error(predicted, true):\n    return true - predicted\n"),
+    "01": (
+        "01.2",
+        "never cut",
+        "def targets(rewards, next_values, terminations, truncations, discount):\n"
+        "    return rewards + discount * next_values\n",
+    ),
     "02": ("02.3", "whole table", "def logged_policy(counts):\n    return counts / counts.sum()\n"),
     "03": ("03.2", "mean of everything", "def mean_of_the_best(samples):\n    return samples.mean()\n"),
     "04": (

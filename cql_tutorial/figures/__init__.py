@@ -13,6 +13,7 @@ from .estimators import (
     third_proposal_study,
 )
 from .grids import error_maps, map_and_curve, value_maps
+from .logs import author_error, covered_decisions, nearest_rows, three_logs
 from .overestimation import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
 from .rulers import cut_rollouts, interval_coverage, settling
 from .tables import arms, falling, penalties, push, soft_maximum
@@ -21,8 +22,10 @@ from .training import prediction_and_truth
 __all__ = [
     "SpeakingFigure",
     "arms",
+    "author_error",
     "backup_errors",
     "bounds_on_arms",
+    "covered_decisions",
     "cut_rollouts",
     "discount_weights",
     "error_against_cost",
@@ -37,6 +40,7 @@ __all__ = [
     "kinds_and_curve",
     "map_and_curve",
     "maximum_bias",
+    "nearest_rows",
     "penalties",
     "policy_densities",
     "prediction_and_truth",
@@ -45,6 +49,7 @@ __all__ = [
     "soft_maximum",
     "survival",
     "third_proposal_study",
+    "three_logs",
     "thresholds",
     "value_maps",
 ]

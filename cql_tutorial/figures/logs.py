@@ -1,0 +1,119 @@
+"""What is in a log: where it has been, how well its author is known, what it covers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, SpeakingFigure
+
+
+def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> SpeakingFigure:
+    """Where three logs have been: positions, angle and speed (``[N, 2]`` each), visits of numbered states ``[S]``."""
+    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    left, middle, right = figure.subplots(1, 3)
+    left.plot(*maze.T, ".", color=GREEN, markersize=1, alpha=0.4)
+    left.set(title="maze", xlabel="x", ylabel="y", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
+    middle.plot(*pendulum.T, ".", color=VERMILION, markersize=1, alpha=0.4)
+    middle.set(
+        title="Pendulum, medium", xlabel="angle (0 is upright)", ylabel="speed", xlim=(-3.3, 3.3), ylim=(-8.4, 8.4)
+    )
+    ranked = visits.sort(descending=True).values
+    right.plot(np.arange(1, len(ranked) + 1), ranked.clamp(min=0.5), color=BLUE, linewidth=2)
+    right.set(title="sepsis", xlabel="state, by rank", ylabel="rows", yscale="log")
+    for axis in (left, middle, right):
+        axis.grid(alpha=0.25)
+    boxes = [
+        _boxes(points, low, high) for points, low, high in ((maze, -1.0, 1.0), (pendulum, (-3.2, -8.0), (3.2, 8.0)))
+    ]
+    top = float(ranked[: len(ranked) // 10].sum() / ranked.sum())
+    none = int((visits == 0).sum())
+    figure.sentence = (
+        f"Of 400 equal boxes the maze log has been in {boxes[0]}, the Pendulum log in {boxes[1]}; the tenth of the "
+        f"sepsis states visited most holds {top:.0%} of its rows, and {none} of {len(visits)} have none."
+    )
+    return figure
+
+
+def _boxes(points: Tensor, low: Any, high: Any) -> int:
+    """How many of 20 x 20 equal boxes hold a point."""
+    low, high = torch.as_tensor(low).double(), torch.as_tensor(high).double()
+    cells = ((points.double() - low) / (high - low) * 20).floor().clamp(0, 19).long()
+    return len(torch.unique(cells[:, 0] * 20 + cells[:, 1]))
+
+
+def author_error(visits: Tensor, errors: Tensor) -> SpeakingFigure:
+    """Total variation between the counted and the true author, a dot a state, against its visits; both ``[S]``."""
+    figure = SpeakingFigure(figsize=(9.0, 3.5))
+    axis = figure.subplots()
+    axis.plot(visits, errors.clamp(min=1e-3), ".", color=VERMILION, markersize=4, label="a state")
+    edges = [1, 4, 16, 64, 256, 1024, float("inf")]
+    means, said = [], []
+    for low, high in pairwise(edges):
+        inside = (visits >= low) & (visits < high)
+        if inside.any():
+            means.append((float(visits[inside].double().log().mean().exp()), float(errors[inside].mean())))
+    said = [f"{means[0][1]:.2f} in the states with the fewest rows", f"{means[-1][1]:.2f} in those with the most"]
+    axis.plot(*zip(*means, strict=True), "D-", color=BLACK, label="mean of a group")
+    start = means[len(means) // 2]
+    guide = np.array([float(visits.min()), float(visits.max())])
+    axis.plot(guide, start[1] * (start[0] / guide) ** 0.5, ":", color=GREY, label="one over the root of the rows")
+    axis.set(xscale="log", yscale="log", xlabel="rows in the state", ylabel="distance to the true author (exact)")
+    axis.set_ylim(5e-3, 1.2)
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8, frameon=False)
+    figure.sentence = f"Mean distance between the counted and the true author: {', '.join(said)}."
+    return figure
+
+
+def nearest_rows(distances: Mapping[str, Mapping[str, float]]) -> SpeakingFigure:
+    """Median distance to the nearest logged row: groups of bars a log, a bar a kind of query."""
+    figure = SpeakingFigure(figsize=(9.0, 3.6))
+    axis = figure.subplots()
+    kinds = list(next(iter(distances.values())))
+    width = 0.8 / len(kinds)
+    for k, (kind, colour) in enumerate(zip(kinds, (GREY, SKY, ORANGE, VERMILION), strict=False)):
+        heights = [group[kind] for group in distances.values()]
+        places = np.arange(len(distances)) + (k - (len(kinds) - 1) / 2) * width
+        axis.bar(places, heights, width * 0.92, color=colour, label=kind)
+        for place, height in zip(places, heights, strict=True):
+            axis.annotate(f"{height:.2f}", (place, height), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+    axis.set_xticks(range(len(distances)), list(distances))
+    axis.set(ylabel="median distance to the nearest row")
+    axis.grid(axis="y", alpha=0.25)
+    axis.legend(fontsize=8, frameon=False, title="asked at", title_fontsize=8)
+    said = [
+        f"{name}: " + ", ".join(f"{kind} {value:.2f}" for kind, value in group.items())
+        for name, group in distances.items()
+    ]
+    figure.sentence = "; ".join(said) + "."
+    return figure
+
+
+def covered_decisions(
+    episodes: Sequence[int], shares: Mapping[str, Sequence[float]], here: int | None = None
+) -> SpeakingFigure:
+    """The share of each policy's decisions that a log has seen, against its episodes; ``here`` marks one size."""
+    figure = SpeakingFigure(figsize=(9.0, 3.5))
+    axis, said = figure.subplots(), []
+    for (name, values), colour, mark in zip(shares.items(), (GREEN, BLUE, PURPLE), "so^", strict=False):
+        axis.plot(episodes, values, marker=mark, color=colour, label=name)
+        at = len(values) - 1 if here is None else here
+        said.append(f"{name} {values[at]:.0%}")
+        if here is not None:
+            axis.plot(episodes[here], values[here], marker=mark, color=BLACK, markersize=10)
+    axis.set(
+        xscale="log", ylim=(-0.03, 1.05), xlabel="episodes in the log", ylabel="share of decisions seen (exact visits)"
+    )
+    axis.set_xticks(list(episodes), [f"{n:,}" for n in episodes], fontsize=8)
+    axis.minorticks_off()
+    axis.grid(alpha=0.25)
+    axis.legend(fontsize=8, frameon=False)
+    size = episodes[-1 if here is None else here]
+    figure.sentence = f"Decisions that a log of {size:,} episodes has seen: " + ", ".join(said) + "."
+    return figure
