@@ -45,6 +45,15 @@ def _go(rewards: torch.Tensor, starts: torch.Tensor, discount: float) -> torch.T
     return returns_to_go(rewards, starts, discount)
 
 
+def _late(rewards: torch.Tensor, starts: torch.Tensor, discount: float) -> torch.Tensor:
+    """Set back to 0 at an episode's first row instead of after it."""
+    result, after = torch.zeros_like(rewards), 0.0
+    for row in reversed(range(len(rewards))):
+        after = rewards[row] + discount * (0.0 if row in starts.tolist() else after)
+        result[row] = after
+    return result
+
+
 def _forward(rewards: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
     parts = torch.tensor_split(rewards, starts[1:].tolist())
     return torch.cat([part.cumsum(0) for part in parts])
@@ -104,6 +113,8 @@ EXERCISES = (
             Mutant("without this row", lambda r, s, g: _go(r, s, g) - r, "this row's own reward is missing. It is the first of the sum, undiscounted."),
             Mutant("whole episode", lambda r, s, g: torch.cat([part.sum().expand(len(part)) for part in torch.tensor_split(r, s[1:].tolist())]), "every row has its whole episode's sum. What was paid before a row is gone: only from the row on."),
             Mutant("discounted from the start", lambda r, s, g: torch.cat([(g ** torch.arange(len(p), dtype=p.dtype) * p).flip(0).cumsum(0).flip(0) for p in torch.tensor_split(r, s[1:].tolist())]), "the rewards are discounted to the *start of the episode*. Each row counts from itself: divide by its own factor, or better, go backwards one step at a time."),
+            Mutant("begun anew a row late", _late, "the sum is set back to 0 *at* the first row of an episode, so that row has nothing but its own reward. Set it back after that row: it is the row above that starts anew."),
+            Mutant("one step", lambda r, s, g: r + g * torch.cat([r[1:], r.new_zeros(1)]), "you look one row ahead. To go means to the end of the episode, and no further."),
             Mutant("discount on the reward", lambda r, s, g: g * _go(r, s, g), "this row's own reward is discounted too. It is paid now."),
             Mutant("cut a row early", lambda r, s, g: _go(r, torch.cat([s, s[1:] - 1]).unique(), g), "the sum is cut one row before the episode ends: its last row belongs to it."),
         ),

@@ -13,12 +13,12 @@ D = torch.float64
 REWARDS, NEXT = torch.tensor([1.0, -2.0, 0.25], dtype=D), torch.tensor([1, 2, 0])
 ENDED = torch.tensor([False, True, False])
 Q = torch.tensor([[1.0, 3.0], [2.0, -1.0], [4.0, 5.0]], dtype=D)
-SAMPLES = torch.tensor([[[3.0, 1.0], [0.0, 2.0]], [[-1.0, -3.0], [5.0, -5.0]]], dtype=D)
+SAMPLES = torch.tensor([[[3.0, 1.0, 2.0], [0.0, 2.0, -0.5]], [[-1.0, -3.0, -2.0], [5.0, -5.0, -0.9]]], dtype=D)
 LOGGED_Q = torch.tensor([[1.0, 4.0, 2.0], [-1.0, -3.0, -2.0], [5.0, 6.0, 7.0]], dtype=D)
 LOGGED = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0], [0.0, 0.0, 0.0]], dtype=D)
 SHARE_Q = torch.tensor([[1.0, 3.0], [2.0, 0.0], [0.0, 1.0], [4.0, 2.0], [1.0, 2.0]], dtype=D)
 SHARE_COUNTS = torch.tensor([[9.0, 0.0], [2.0, 7.0], [1.0, 5.0], [3.0, 4.0], [0.0, 0.0]], dtype=D)
-PREDICTED = torch.tensor([-3.0, -1.0, 1.05, 8.0, 12.0, 9.5, 0.0], dtype=D)
+PREDICTED = torch.tensor([-3.0, -1.0, 1.05, 8.0, 12.6, 9.5, 0.0, 0.5], dtype=D)
 
 
 def _larger() -> tuple[torch.Tensor, ...]:
@@ -111,6 +111,9 @@ EXERCISES = (
             Mutant("cut the wrong way", lambda r, n, e, q, g: r + g * q.amax(1)[n] * e, "the mask is inverted: only the row that ended got a next value. The others need it: ~terminations."),
             Mutant("reward cut too", lambda r, n, e, q, g: (r + g * q.amax(1)[n]) * ~e, "the last reward was cut off together with the future. It was paid: only the next value is masked."),
             Mutant("mean", lambda r, n, e, q, g: r + g * q.mean(1)[n] * ~e, "you average over the actions: that values a policy that acts at random. Q-learning takes the best."),
+            Mutant("one best for all", lambda r, n, e, q, g: r + g * q.max() * ~e, "q.max() is the best entry of the whole table. Each row needs the best of *its* next state: max over dim=1, then look it up."),
+            Mutant("sum", lambda r, n, e, q, g: r + g * q.sum(1)[n] * ~e, "the values of all actions are added up. One action will be taken: the best."),
+            Mutant("no reward", lambda r, n, e, q, g: g * q.amax(1)[n] * ~e, "the row's own reward is missing."),
             Mutant("minimum", lambda r, n, e, q, g: r + g * q.amin(1)[n] * ~e, "that is the *worst* action of the next state."),
             Mutant("own row", lambda r, n, e, q, g: r + g * q.amax(1)[: len(r)] * ~e if len(q) >= len(r) else r, "the value was taken from the state with the *row's* number. next_states says where the row led: best[next_states]."),
             Mutant("no discount", lambda r, n, e, q, g: r + q.amax(1)[n] * ~e, "the next value is not discounted."),
@@ -133,7 +136,7 @@ EXERCISES = (
         minutes=8,
         reference=mean_of_the_best,
         examples=(
-            Example((SAMPLES,), "two repeats, two arms, two tries each"),
+            Example((SAMPLES,), "two repeats, two arms, three tries each"),
             Example((LARGE_SAMPLES,), "thirty repeats, five arms, three tries", shown=False),
         ),
         mutants=(
@@ -170,6 +173,7 @@ EXERCISES = (
             Mutant("unseen as zero", lambda q, n: (q * (n > 0)).amax(1), "an unseen action was set to 0 and won, as the logged values are negative there. Minus infinity never wins: masked_fill."),
             Mutant("mean of logged", lambda q, n: ((q * (n > 0)).sum(1) / (n > 0).sum(1).clamp(min=1)), "that is the mean over the logged actions. The control still *improves*: the largest of them."),
             Mutant("behaviour's mean", lambda q, n: (q * n).sum(1) / n.sum(1).clamp(min=1), "weighted by how often each was done, you get the value of the log's own policy. The control still improves: the largest."),
+            Mutant("given up too early", lambda q, n: torch.where((n > 0).all(1), q.amax(1), 0.0), "a state is worth 0 in yours as soon as its best action, or any, is unseen. Skip the unseen ones, and take the best that is left."),
             Mutant("most logged", lambda q, n: torch.where(_seen(n), q.gather(1, n.argmax(1, keepdim=True))[:, 0], 0.0), "that is the value of the action done *most often*. Any logged action may be chosen: the best of them."),
             Mutant("worst logged", lambda q, n: torch.where(_seen(n), q.masked_fill(n == 0, math.inf).amin(1), 0.0), "that is the smallest logged value."),
             Mutant("minus infinity left", lambda q, n: q.masked_fill(n == 0, -math.inf).amax(1), "right where something was logged, minus infinity where nothing was: one such state and the whole table is lost. Put 0 there."),
@@ -219,11 +223,12 @@ EXERCISES = (
         minutes=6,
         reference=share_impossible,
         examples=(
-            Example((PREDICTED, 1.0, 0.9), "seven predictions, no reward above 1, discount 0.9"),
+            Example((PREDICTED, 1.0, 0.9), "eight predictions, no reward above 1, discount 0.9"),
             Example((torch.tensor([-1.0, 0.0, 0.5, -20.0], dtype=D), 0.0, 0.95), "no reward above 0", shown=False),
         ),
         mutants=(
             Mutant("one reward", lambda q, r, g: (q > r).double().mean(), "the bound is one reward. A value sums many: the best reward for ever, discounted, is best_reward / (1 - discount)."),
+            Mutant("multiplied", lambda q, r, g: (q > r * (1 - g)).double().mean(), "you multiply by 1 - discount. The sum of 1 + g + g^2 + ... *divides* by it."),
             Mutant("divided by the discount", lambda q, r, g: (q > r / g).double().mean(), "you divide by the discount. 1 + g + g^2 + ... is 1 / (1 - g)."),
             Mutant("first reward forgotten", lambda q, r, g: (q > g * r / (1 - g)).double().mean(), "the reward that is paid now is missing from the bound: the series starts at 1, not at the discount."),
             Mutant("possible ones", lambda q, r, g: (q <= r / (1 - g)).double().mean(), "that is the share of predictions that *are* possible."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from .desk import Question
@@ -14,7 +16,7 @@ MU = torch.tensor([[0.7, 0.2, 0.08, 0.02]], dtype=D)
 TWO_POLICIES, TWO_LOGS = torch.cat([MU, LOG]), torch.cat([LOG, LOG])
 FREE = torch.tensor([[3.0, 5.0], [2.0, 9.0]], dtype=D)
 PER_ALPHA = torch.tensor([[2.0, 0.5], [1.0, 0.5]], dtype=D)
-TRUTH = torch.tensor([[1.0, 3.5], [4.0, 1.0]], dtype=D)
+TRUTH = torch.tensor([[1.0, 3.5], [4.5, 1.0]], dtype=D)
 SEEN = torch.tensor([[True, True], [True, False]])
 VALUES = torch.tensor([[0.0, 1.0, 3.0], [2.0, 2.0, 2.5]], dtype=D)
 
@@ -91,6 +93,7 @@ EXERCISES = (
             Mutant("plus", lambda r, m, b, a: r + a / 2 * m / b, "the sign is turned: a fine lowers the reward."),
             Mutant("difference", lambda r, m, b, a: r - a / 2 * (m - b), "you subtract the shares. The minimum of a squared error weighted by b sits at the *ratio* mu / b."),
             Mutant("logarithm", lambda r, m, b, a: r - a / 2 * (m / b).log(), "no logarithm: the penalty is linear in Q, so its pull is mu itself."),
+            Mutant("fine alone", lambda r, m, b, a: a / 2 * m / b, "that is the fine alone. Asked is what it leaves of the rewards."),
             Mutant("alpha alone", lambda r, m, b, a: r - a / 2, "the fine is the same for every action here. It is alpha / 2 times mu / behaviour."),
         ),
         hints=(
@@ -143,6 +146,8 @@ EXERCISES = (
         ),
         mutants=(
             Mutant("averaged over the log", lambda p, b: (b * (p / b.where(b > 0, 1.0) - 1)).sum(1), "you average over the *log's* actions, and there fines and bonuses cancel. The policy does what the policy likes: weigh by pi."),
+            Mutant("swapped", lambda p, b: (b * (b / p.where(p > 0, math.inf) - 1)).sum(1), "policy and log are swapped: pi pays, and what it pays is pi over b."),
+            Mutant("bonus cut off", lambda p, b: (p * (p / b.where(b > 0, 1.0) - 1)).where(b > 0, 0.0).clamp(min=0).sum(1), "you left the bonuses out. They belong to the average, which is never negative all the same."),
             Mutant("KL", lambda p, b: (p * (p / b).log()).nan_to_num(0.0, 0.0, 0.0).sum(1), "that is the Kullback-Leibler divergence, with a logarithm of the ratio. D_CQL has the ratio itself."),
             Mutant("minus one forgotten", lambda p, b: (p * p / b.where(b > 0, 1.0)).where(b > 0, 0.0).sum(1), "the minus 1 is missing: at pi = behaviour the answer must be 0."),
             Mutant("mean over actions", lambda p, b: (p * (p / b.where(b > 0, 1.0) - 1)).where(b > 0, 0.0).mean(1), "you divide by the number of actions. The weights pi already sum to one: sum."),
@@ -176,6 +181,7 @@ EXERCISES = (
             Mutant("smallest need", lambda f, p, t, s: ((f - t) / p)[s].min().clamp(min=0), "that alpha satisfies the easiest pair. The bound must hold at *every* pair: the largest need."),
             Mutant("mean need", lambda f, p, t, s: ((f - t) / p)[s].mean().clamp(min=0), "that alpha satisfies the pairs on average. The bound must hold at every one: the largest need."),
             Mutant("not divided", lambda f, p, t, s: (f - t)[s].max().clamp(min=0), "that is the largest excess. How much alpha removes it depends on what a unit of alpha does there: divide by per_alpha."),
+            Mutant("distance below", lambda f, p, t, s: ((t - f) / p)[s].max().clamp(min=0), "that is how far the *lowest* pair lies under its truth already. What lies above needs the alpha: free - truth."),
             Mutant("turned", lambda f, p, t, s: (p / (f - t))[s].max().clamp(min=0), "the fraction is upside down: excess over effect."),
             Mutant("multiplied", lambda f, p, t, s: ((f - t) * p)[s].max().clamp(min=0), "you multiply. free - alpha * per_alpha <= truth, solved for alpha, divides."),
             Mutant("below zero", lambda f, p, t, s: ((f - t) / p)[s].max(), "right where a fine is needed; where none is, alpha 0 is enough: clamp at 0."),
@@ -203,6 +209,7 @@ EXERCISES = (
             Mutant("log-sum-exp", lambda q, t: t * torch.logsumexp(q / t, 1), "that is the soft maximum: mean value *plus* an entropy bonus. Asked is what the policy expects of Q, no bonus."),
             Mutant("maximum", lambda q, t: q.amax(1), "that is temperature zero: only the best action counts."),
             Mutant("mean", lambda q, t: q.mean(1), "that is an infinite temperature: every action counts alike."),
+            Mutant("over states", lambda q, t: (torch.softmax(q / t, 0) * q).sum(1), "the softmax runs over the states. A policy chooses among the actions of one state: dim=1."),
             Mutant("times", lambda q, t: (torch.softmax(q * t, 1) * q).sum(1), "Q is multiplied by the temperature. Colder means sharper: divide."),
             Mutant("no temperature", lambda q, t: (torch.softmax(q, 1) * q).sum(1), "the temperature has no part in it: softmax of Q / temperature."),
             Mutant("scaled value", lambda q, t: (torch.softmax(q / t, 1) * q / t).sum(1), "the weights are right, but the value is divided by the temperature too.", "where a temperature divides is asked in young-geng/CQL issue 3"),

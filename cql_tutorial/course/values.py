@@ -68,6 +68,8 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
     """How two arrays of one shape differ: by sign, by a constant, by a factor, or in how many places."""
     if np.allclose(a, -b, atol=tolerance):
         return "right size, opposite sign."
+    if np.allclose(a, 0.0, atol=tolerance):
+        return "what you return is 0 throughout: is the result of your last step used?"
     difference = a - b
     if a.size > 1 and np.allclose(difference, difference.flat[0], atol=tolerance):
         return f"every entry is off by the same {difference.flat[0]:+.4g}: a constant is missing or too much."
