@@ -47,7 +47,7 @@ def _go(rewards: torch.Tensor, starts: torch.Tensor, discount: float) -> torch.T
 
 def _late(rewards: torch.Tensor, starts: torch.Tensor, discount: float) -> torch.Tensor:
     """Set back to 0 at an episode's first row instead of after it."""
-    result, after = torch.zeros_like(rewards), 0.0
+    result, after = torch.zeros_like(rewards), torch.zeros(())
     for row in reversed(range(len(rewards))):
         after = rewards[row] + discount * (0.0 if row in starts.tolist() else after)
         result[row] = after
