@@ -20,6 +20,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pitfall_results
+import pitfall_tables
 import sepsis_results
 import torch
 from result_tables import RESULTS, chosen_alpha, interval, markdown, read, write_csv
@@ -319,6 +321,7 @@ def write_sheet() -> None:
         if read(table):
             lines += ["", f"## {table}", "", ABOUT[table], *made_from(table), "", *markdown(table)]
     lines += ["", *sepsis_results.sheet()] if read("sepsis") else []
+    lines += ["", *pitfall_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
     text = "\n".join(lines) + "\n"
     (RESULTS / "README.md").write_text(text)
     print(text)
@@ -373,7 +376,7 @@ def write_readme() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see --help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", choices=[*TASKS, "sepsis", "signature"], help="this table alone")
+    parser.add_argument("--table", choices=[*TASKS, "sepsis", "pitfalls", "signature"], help="this table alone")
     parser.add_argument("--minutes", type=float, default=55, help="start no run after this many minutes (default 55)")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default 2)")
     parser.add_argument("--show", action="store_true", help="print the tables from the rows that are there")
@@ -384,6 +387,8 @@ def main(arguments: list[str] | None = None) -> int:
     complete = all(run(table, options.processes, deadline) for table in tables if table in TASKS)
     if options.table in (None, "sepsis") and not options.show and time.monotonic() < deadline:
         complete &= sepsis_results.run(options.processes, deadline)
+    if options.table in (None, "pitfalls") and not options.show and time.monotonic() < deadline:
+        complete &= pitfall_results.run(options.processes, deadline)
     if options.table in (None, "signature") and not options.show and time.monotonic() < deadline:
         signature(options.processes)
     write_sheet()

@@ -1,0 +1,85 @@
+"""What is shown of the table of pitfalls: differences to the correct penalty, draw by draw, with intervals."""
+
+from __future__ import annotations
+
+import math
+
+from pitfall_results import ALPHAS, COMMON, REPORTED, STARTS, STATES, TASKS, TUNING, VARIANTS, column, tuned
+from result_tables import read
+
+from cql_tutorial.evaluation import t_interval
+
+
+def difference(task: str, variant: str, name: str) -> tuple[float, float, float] | None:
+    """Variant minus correct, draw by draw: (mean, t-interval's half width, smallest effect seen with power 0.8).
+
+    The last is ``(t_0.975 + t_0.8) * standard error`` at n - 1 degrees of freedom. None where a number is missing.
+    """
+    from scipy.stats import t
+
+    rows = read("pitfalls")
+    pairs = [
+        [column(rows, name, task=task, variant=kind, draw=draw) for kind in (variant, "correct")] for draw in REPORTED
+    ]
+    if not all(wrong and right for wrong, right in pairs):
+        return None
+    mean, half = t_interval([wrong[0] - right[0] for wrong, right in pairs])
+    freedom = len(pairs) - 1
+    return mean, half, half * (1 + float(t.ppf(0.8, freedom)) / float(t.ppf(0.975, freedom)))
+
+
+def markdown() -> list[str]:
+    """Return and estimation error of every variant on every task, with what differs from "correct" in bold."""
+    lines: list[str] = []
+    rows = read("pitfalls")
+    for task in TASKS:
+        lines += ["", f"### {task} (tuned alpha {tuned(rows, task):g})", ""]
+        heads = ["variant", "return", "minus correct", "could have seen", "estimation error", "minus correct",
+                 "could have seen", "impossible", "push on policy", "softmax on policy"]  # fmt: skip
+        lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        for variant in VARIANTS:
+            cells = [variant]
+            for name in ("return", "estimation_error"):
+                values = column(rows, name, task=task, variant=variant, split="report")
+                cells.append(_pm(*t_interval(values)) if values else "")
+                found = difference(task, variant, name) if variant != "correct" else None
+                cells += ["", ""] if found is None else [_bold(found), f"{found[2]:.2g}"]
+            for name in ("share_impossible", "push_on_policy", "softmax_on_policy"):
+                values = column(rows, name, task=task, variant=variant, split="report")
+                cells.append(f"{sum(values) / len(values):.2f}" if values else "")
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _pm(mean: float, half: float) -> str:
+    digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def _bold(found: tuple[float, float, float]) -> str:
+    text = _pm(*found[:2])
+    return f"**{text}**" if abs(found[0]) > found[1] else text
+
+
+def sheet() -> list[str]:
+    """The part of the results' data sheet: what the table is, and every variant."""
+    rows = read("pitfalls")
+    hours = sum(column(rows, "seconds")) / 3600
+    return [
+        "## pitfalls",
+        "",
+        f"Every wrong penalty beside the correct one on the same {len(REPORTED)} logs (draws {list(REPORTED)}), a seed",
+        f"each; {STATES} common states and {STARTS} common starts from draw {COMMON}. `cql_alpha` (best return of",
+        f"{', '.join(f'{a:g}' for a in ALPHAS)}) and Lagrange targets are from draws {list(TUNING)}.",
+        f"{hours:.1f} hours of training on one core in all.",
+        "",
+        "- ±: 95 % t-interval over the draws. *Minus correct*: paired by draw; bold where its interval leaves out 0",
+        "  (of so many cells, one in twenty would by chance).",
+        "- *Could have seen*: the smallest difference that an experiment with this spread finds with probability 0.8.",
+        "- *Push on policy*: share of the penalty's push-down on actions where the policy is denser than the uniform",
+        "  distribution; *softmax on policy*: the share that softmax(Q) has there, by importance sampling with 1,000 actions.",
+        "- Values of *reward_unit* are told in the world's own unit.",
+        "",
+        *(f"- *{name}*: {text}." for name, text in VARIANTS.items()),
+        *markdown(),
+    ]
