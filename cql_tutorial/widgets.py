@@ -20,6 +20,7 @@ from .figures.estimators import estimate_histograms
 from .figures.grids import map_and_curve
 from .figures.logs import covered_decisions
 from .figures.overestimation import kinds_and_curve
+from .figures.pitfalls import push_and_error, spoken
 from .figures.tables import arms
 from .tabular import TabularLog
 from .truth import log_partition_quadrature, optimal_q, solve_q
@@ -162,3 +163,12 @@ def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Ex
 
     deviations = (1.0, 0.6, 0.3, 0.2, 0.1, 0.05, 0.02)
     return Explorer(draw, deviations, "standard deviation of the policy", start=1.0)
+
+
+def explore_pitfalls(plane: Any, fitted: Mapping[str, tuple[Tensor, Tensor]]) -> Explorer:
+    """Chapter 07: push-down and error map of one loss after another; ``fitted`` maps its name to `Plane.fitted`."""
+
+    def draw(name: str) -> SpeakingFigure:
+        return push_and_error(name, plane, *fitted[name])
+
+    return Explorer(draw, list(fitted), "loss", options=[spoken(name) for name in fitted])

@@ -1,6 +1,6 @@
 """The table of pitfalls: each wrong penalty trained on bandit, arm and maze, beside the correct one on the same logs.
 
-`cql_alpha` and the Lagrange targets are set on tuning draws and reported on others; every variant sees the same five
+`cql_alpha` and the Lagrange targets are set on tuning draws and reported on others; every variant sees the same ten
 logs, so that a difference is taken draw by draw. `make_results.py --table pitfalls` calls this. A row a run.
 """
 
@@ -29,7 +29,7 @@ from cql_tutorial.worlds.arm import arm_episodes
 from cql_tutorial.worlds.base import World, normal, record_episodes
 from cql_tutorial.worlds.maze import stitching_episodes
 
-TUNING, REPORTED, COMMON = (100, 101, 102), (0, 1, 2, 3, 4), 999  # draws; the last gives the evaluation states
+TUNING, REPORTED, COMMON = (100, 101, 102), tuple(range(10)), 999  # draws; the last gives the evaluation states
 ALPHAS, FACTOR = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), 30.0
 STATES, STARTS = 200, 300
 COLUMNS = [
@@ -167,12 +167,16 @@ def column(rows: list[dict[str, Any]], name: str, **where: Any) -> list[float]:
 
 
 def tuned(rows: list[dict[str, Any]], task: str) -> float:
-    """The alpha with the best mean return over the tuning draws."""
+    """The largest alpha whose mean return over the tuning draws is within 2 % of the best alpha's.
 
-    def mean(alpha: float) -> float:
-        return t_interval(column(rows, "return", task=task, variant="tuning", cql_alpha=f"{alpha:g}"))[0]
-
-    return max(ALPHAS, key=mean)
+    The most conservative one that costs nothing: where returns are tied, a weak penalty would hide every pitfall.
+    """
+    means = {
+        alpha: t_interval(column(rows, "return", task=task, variant="tuning", cql_alpha=f"{alpha:g}"))[0]
+        for alpha in ALPHAS
+    }
+    best = max(means.values())
+    return max(alpha for alpha, mean in means.items() if mean >= best - 0.02 * abs(best))
 
 
 def lagrange_targets(rows: list[dict[str, Any]], task: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ An exercise is a few *examples* (inputs small enough to be printed), a *referenc
 answers with the message each deserves. A check calls the student's function on the examples, one after the other, and
 stops at the first whose result is not the reference's. If the wrong result is a mutant's result, the message is that
 mutant's; otherwise the difference itself is described. So every message is proven by calling its mutant.
+A loss may be judged by its gradients, too: which of its inputs it moves is as much a part of it as its value.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Exercise:
     hints: tuple[str, str, str]
     meaning: str  # what a right answer has shown: one sentence
     tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
+    gradients: tuple[str, ...] = ()  # arguments (tensors) whose gradient is compared as well
 
     @property
     def header(self) -> str:
@@ -103,10 +105,10 @@ def judge(exercise: Exercise, function: Function) -> Result:
         message = f"expected the function itself, found {show(function)}. Pass its name without brackets."
         return Result(exercise, CRASHED, message)
     for number, example in enumerate(exercise.examples):
-        expected = exercise.reference(*copies(example.arguments))
+        expected = _answer(exercise, exercise.reference, copies(example.arguments))
         arguments = copies(example.arguments)
         try:
-            found = function(*arguments)
+            found = _answer(exercise, function, arguments)
         except NotImplementedError:
             return Result(exercise, NOT_ATTEMPTED, "replace the line that raises NotImplementedError by your own.")
         except Exception as error:
@@ -119,27 +121,70 @@ def judge(exercise: Exercise, function: Function) -> Result:
     return Result(exercise, PASSED, exercise.meaning)
 
 
+def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -> Any:
+    """What a function returns; with ``exercise.gradients`` a tuple of its value and its sum's gradients."""
+    if not exercise.gradients:
+        return function(*arguments)
+    names = list(inspect.signature(exercise.reference).parameters)
+    leaves = [arguments[names.index(name)].requires_grad_() for name in exercise.gradients]
+    with torch.enable_grad():
+        value = function(*arguments)
+    if value is None or isinstance(value, (str, tuple, list)):
+        return value
+    total = torch.as_tensor(value).sum()
+    found = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else [None] * len(leaves)
+    for leaf in leaves:
+        leaf.requires_grad_(False)
+    parts = zip(found, leaves, strict=True)
+    return (torch.as_tensor(value).detach(), *(torch.zeros_like(x) if g is None else g for g, x in parts))
+
+
 def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result:
     example, earlier = exercise.examples[number], exercise.examples[:number]  # the earlier ones were answered rightly
     shown = f"\n  example ({example.about}): {_call(example)}" if example.shown else f"\n  example: {example.about}"
-    facts = f"{shown}\n  yours:    {show(found)}\n  expected: {show(expected)}\n"
+    facts = f"{shown}\n  yours:    {_told(exercise, found)}\n  expected: {_told(exercise, expected)}\n"
     for mutant in exercise.mutants:
         try:
-            theirs = mutant.function(*copies(example.arguments))
+            theirs = _answer(exercise, mutant.function, copies(example.arguments))
         except Exception:  # a mutant that crashes here is not what the student wrote
             continue
         alike = agree(found, theirs, exercise.tolerance)
         if alike and all(_right(exercise, mutant.function, other) for other in earlier):
             return Result(exercise, WRONG, f"{mutant.message}{facts}  next: hint({exercise.id!r})", mutant.name)
-    said = describe(found, expected, exercise.tolerance)
+    said = _described(exercise, found, expected)
     if number:
         said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")
 
 
 def _right(exercise: Exercise, function: Function, example: Example) -> bool:
-    expected = exercise.reference(*copies(example.arguments))
-    return agree(function(*copies(example.arguments)), expected, exercise.tolerance)
+    expected = _answer(exercise, exercise.reference, copies(example.arguments))
+    return agree(_answer(exercise, function, copies(example.arguments)), expected, exercise.tolerance)
+
+
+def _told(exercise: Exercise, answer: Any) -> str:
+    if not exercise.gradients or not isinstance(answer, tuple):
+        return show(answer)
+    parts = zip(exercise.gradients, answer[1:], strict=False)
+    return "; ".join([show(answer[0]), *(f"gradient in {name} {show(part)}" for name, part in parts)])
+
+
+def _described(exercise: Exercise, found: Any, expected: Any) -> str:
+    """How an unforeseen result differs; for gradients, which of them is wrong once the value is right."""
+    if not exercise.gradients or not isinstance(found, tuple) or len(found) != len(expected):
+        return describe(found, expected[0] if exercise.gradients else expected, exercise.tolerance)
+    if not agree(found[0], expected[0], exercise.tolerance):
+        return describe(found[0], expected[0], exercise.tolerance)
+    for name, mine, wanted in zip(exercise.gradients, found[1:], expected[1:], strict=True):
+        if not agree(mine, wanted, exercise.tolerance):
+            if not wanted.any():
+                return f"the value is right, but {name} is a constant here and your loss moves it: {name}.detach()."
+            if not mine.any():
+                return (
+                    f"the value is right, but no gradient reaches {name}: is there a detach, item or no_grad too many?"
+                )
+            return f"the value is right, its gradient in {name} is not: {describe(mine, wanted, exercise.tolerance)}"
+    raise AssertionError("an answer that agrees is not wrong")
 
 
 def _crash(function: Function, error: Exception, example: Example) -> str:

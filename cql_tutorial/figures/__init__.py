@@ -15,11 +15,17 @@ from .estimators import (
 from .grids import error_maps, map_and_curve, value_maps
 from .logs import author_error, covered_decisions, nearest_rows, three_logs
 from .overestimation import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
+from .pitfalls import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
 from .rulers import cut_rollouts, interval_coverage, settling
 from .tables import arms, falling, penalties, push, soft_maximum
 from .training import prediction_and_truth
 
 __all__ = [
+    "push_down_shares",
+    "push_and_error",
+    "penalty_errors",
+    "paired_effects",
+    "logged_curves",
     "SpeakingFigure",
     "arms",
     "author_error",

@@ -1,0 +1,269 @@
+"""Exercises of chapter 07, pitfalls: instruments that measure what a wrong detail of the loss does."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .engine import Example, Exercise, Mutant
+
+DOUBLE = torch.float64
+LOG_2 = math.log(2.0)
+
+
+def _numbers(values: object) -> Tensor:
+    return torch.tensor(values, dtype=DOUBLE)
+
+
+# ---------------------------------------------------------------- 07.1
+def push_down(q, log_density):
+    """The share of the push-down that lands on each candidate: d log_partition / d q.
+
+    [B, K], [B, K] -> [B, K]
+    """
+    return torch.softmax(q - log_density, dim=1)
+
+
+def _one_hot(values: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(values.argmax(1), values.shape[1]).to(values)
+
+
+# ---------------------------------------------------------------- 07.2
+def effective_actions(weights):
+    """On how many actions a state's push-down lands, in effect: 1 / sum of squared shares.
+
+    [B, K] -> [B]
+    """
+    return 1 / weights.square().sum(dim=1)
+
+
+# ---------------------------------------------------------------- 07.3
+def uniform_hits(n, half_width, action_dim):
+    """How many of n uniform actions fall, on average, within half_width of a point in every dimension.
+
+    number, number, number -> number; the box lies inside [-1, 1]^action_dim
+    """
+    return n * half_width**action_dim
+
+
+# ---------------------------------------------------------------- 07.4
+def smallest_effect(differences, t_level, t_power):
+    """The smallest true difference that so many paired runs would have shown, with the chance t_power stands for.
+
+    differences [n], two quantiles -> []
+    """
+    return (t_level + t_power) * differences.std() / math.sqrt(len(differences))
+
+
+# ---------------------------------------------------------------- 07.5
+def penalty_in_unit(q_candidates, log_density, q_data, alpha, unit):
+    """Alpha times the penalty, for values counted in a unit that makes every number `unit` times as large.
+
+    [B, K], [B, K], [B], number, number -> []; unit**2 times what it is at unit 1, like the squared error
+    """
+    q, logged = q_candidates / unit, q_data / unit
+    soft = torch.logsumexp(q - log_density, dim=1) - math.log(q.shape[1])
+    return alpha * unit**2 * (soft - logged).mean()
+
+
+def _penalty(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    return (torch.logsumexp(q - log_density, 1) - math.log(q.shape[1]) - q_data).mean()
+
+
+# ---------------------------------------------------------------- 07.6
+def lowest_gap(log_behaviour, action_dim):
+    """The lowest CQL gap that any critic can reach: minus KL(behaviour || uniform), from logged actions.
+
+    log_behaviour [N], the behaviour policy's log-density of each logged action; number -> []
+    """
+    return -log_behaviour.mean() - action_dim * math.log(2)
+
+
+EXERCISES = (
+    Exercise(
+        id="07.1",
+        title="where the push-down lands",
+        kind="build",
+        difficulty=2,
+        importance=5,
+        minutes=8,
+        reference=push_down,
+        examples=(
+            Example((_numbers([[0.0, math.log(4.0), math.log(6.0)]]), _numbers([[0.0, 0.0, math.log(2.0)]])), "worked by hand: exp Q is 1, 4, 6 and the densities are 1, 1, 2"),
+            Example((_numbers([[1.0, 0.5, -1.0], [2.0, 2.0, 3.0]]), _numbers([[-0.7, -0.7, 1.5], [-0.7, -0.7, 2.0]])), "two states, two uniform candidates and one of the policy's"),
+            Example((_numbers([[900.0, 901.0]]), _numbers([[-0.7, 0.3]])), "values of 900", False),
+        ),
+        mutants=(
+            Mutant("density forgotten", lambda q, d: torch.softmax(q, 1), "the density is missing: these are the shares without importance correction, the first pitfall of this chapter. Each candidate stands for 1 / density.", "EmptyJackson/unifloral"),
+            Mutant("density multiplied", lambda q, d: torch.softmax(q + d, 1), "the density is multiplied in: dividing exp Q by the density *subtracts* its logarithm."),
+            Mutant("divided by the log", lambda q, d: torch.softmax(q / d.exp(), 1), "Q itself is divided by the density. It is exp Q that is divided: inside the exponent that is a subtraction of log_density."),
+            Mutant("over the states", lambda q, d: torch.softmax(q - d, 0), "the softmax runs over the states (axis 0). Each state has its own sum: the candidates are axis 1."),
+            Mutant("over everything", lambda q, d: torch.softmax((q - d).flatten(), 0).view_as(q), "one softmax over states and candidates together: a state with high values would take the push-down away from the others."),
+            Mutant("all on the largest", lambda q, d: _one_hot(q - d), "all on the largest: that is what a hard maximum does. The log-sum-exp spreads the push-down over all candidates."),
+            Mutant("all on the largest Q", lambda q, d: _one_hot(q), "all of it on the candidate with the largest Q, densities ignored: a hard maximum. The derivative of a log-sum-exp is a softmax."),
+            Mutant("not shares", lambda q, d: (q - d).exp(), "these are the terms of the sum. The derivative of its logarithm is each term divided by the sum: shares that add up to 1."),
+            Mutant("divided by the number", lambda q, d: (q - d).exp() / q.shape[1], "you divide by the number of candidates. The derivative of the logarithm divides by the *sum* of the terms, so that the shares add up to 1."),
+            Mutant("log of the shares", lambda q, d: torch.log_softmax(q - d, 1), "these are the logarithms of the shares."),
+            Mutant("equal shares", lambda q, d: torch.full_like(q, 1 / q.shape[1]), "the same for every candidate: that would be the derivative of a plain mean. A log-sum-exp pushes where exp Q over density is large."),
+        ),
+        hints=(
+            "By hand: exp Q over density is 1, 4 and 3. Their sum is 8.",
+            "The derivative of a log-sum-exp is a softmax, of whatever stands in the exponent. Over which axis is the sum?",
+            "return torch.softmax(____, dim=1)",
+        ),
+        meaning="The gradient of the penalty is a set of shares: what a wrong density does, it does by moving them.",
+    ),
+    Exercise(
+        id="07.2",
+        title="how many actions carry the push-down",
+        kind="build",
+        difficulty=2,
+        importance=3,
+        minutes=6,
+        reference=effective_actions,
+        examples=(
+            Example((_numbers([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]),), "worked by hand: shares 1/2, 1/4, 1/4, and all on one"),
+            Example((_numbers([[0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1]]),), "four equal shares, and four unequal ones"),
+        ),
+        mutants=(
+            Mutant("not inverted", lambda w: w.square().sum(1), "that is the sum of squares: 1 where all lies on one action, small where it is spread. The number of actions is one over it."),
+            Mutant("shares not squared", lambda w: 1 / w.sum(1), "the shares add up to 1, so this is 1 whatever they are. Square them first."),
+            Mutant("entropy", lambda w: torch.special.entr(w).sum(1).exp(), "the exponential of the entropy is another, and a fair, count of the same thing; here the sum of squares is asked for, which is that of importance sampling."),
+            Mutant("one over the largest", lambda w: 1 / w.amax(1), "one over the largest share is a lower limit of the count: it ignores how the rest is spread."),
+            Mutant("counted", lambda w: (w > 0).sum(1), "you count the actions with any share at all. A share of a millionth should count next to nothing."),
+            Mutant("as a part of all", lambda w: 1 / w.square().sum(1) / w.shape[1], "that is the count as a part of all candidates. The number itself is asked for."),
+            Mutant("over the states", lambda w: 1 / w.square().sum(0), "the sum runs over the states. Each state has its own count: sum over axis 1."),
+            Mutant("one for the batch", lambda w: 1 / w.square().sum(1).mean(), "one number for the whole batch; a count for each state is asked for."),
+            Mutant("root", lambda w: 1 / w.square().sum(1).sqrt(), "there is a square root too many: four equal shares should count as four."),
+        ),
+        hints=(
+            "Four equal shares must give 4, and a single share of 1 must give 1.",
+            "Square the shares, add them up in each state, and take one over the sum (Kish's effective sample size).",
+            "return 1 / weights.____().sum(dim=1)",
+        ),
+        meaning="A penalty that counts thirty candidates may push on one or two: the count tells before any curve does.",
+    ),
+    Exercise(
+        id="07.3",
+        title="how often luck finds the policy",
+        kind="build",
+        difficulty=2,
+        importance=4,
+        minutes=5,
+        reference=uniform_hits,
+        examples=(
+            Example((80, 0.5, 3), "worked by hand: 80 uniform actions in a cube of side 2, a box of side 1 in it"),
+            Example((100, 0.1, 1), "one dimension, a tenth to both sides"),
+            Example((1000, 0.2, 6), "six dimensions, a fifth to both sides"),
+        ),
+        mutants=(
+            Mutant("volume of the box", lambda n, h, d: n * (2 * h) ** d, "you multiply by the *volume* of the box. The chance is its volume over that of all actions, 2 to the power action_dim."),
+            Mutant("times the dimensions", lambda n, h, d: n * h * d, "the chances of the dimensions are *added*. A hit needs every dimension at once: they multiply."),
+            Mutant("one dimension", lambda n, h, d: n * h, "that is the count for one dimension: a hit must lie within the box in *every* dimension."),
+            Mutant("the chance", lambda n, h, d: h**d, "that is the chance of one action. How many of n is asked."),
+            Mutant("a quarter to each side", lambda n, h, d: n * (h / 2) ** d, "half_width goes to *both* sides: the box has side 2 half_width, of a range of 2."),
+            Mutant("at least one", lambda n, h, d: 1 - (1 - h**d) ** n, "that is the chance of at least one hit; the average number of hits is asked for (the two agree where both are small)."),
+            Mutant("power over all", lambda n, h, d: (n * h) ** d, "the number of actions is inside the power too. n actions are drawn, not n in every dimension."),
+        ),
+        hints=(
+            "In the example the small cube has an eighth of the large one's volume, so 10 of 80 land in it.",
+            "The chance of one action in one dimension is 2 half_width / 2. All dimensions must agree; then multiply by n.",
+            "return n * half_width ** ____",
+        ),
+        meaning="In six dimensions no affordable number of uniform actions comes near a policy's own.",
+    ),
+    Exercise(
+        id="07.4",
+        title="what could this have missed?",
+        kind="build",
+        difficulty=3,
+        importance=5,
+        minutes=8,
+        reference=smallest_effect,
+        examples=(
+            Example((_numbers([1.0, 3.0, 5.0, 7.0]), 3.2, 0.98), "four paired differences, whose standard deviation is 2.58"),
+            Example((_numbers([-2.0, 0.5, 0.0, 1.5, -1.0]), 2.8, 0.9), "five differences on both sides of 0"),
+        ),
+        mutants=(
+            Mutant("interval only", lambda d, a, b: a * d.std() / math.sqrt(len(d)), "that is the half-width of the interval: a true effect of that size would be missed every second time. The power needs t_power on top."),
+            Mutant("power only", lambda d, a, b: b * d.std() / math.sqrt(len(d)), "only t_power is used. The effect must clear the interval's half-width (t_level) and then the noise again (t_power): the two add up."),
+            Mutant("n divided out twice", lambda d, a, b: (a + b) * d.std() / len(d), "you divide by n; the error of a mean falls with its *root*."),
+            Mutant("spread of single runs", lambda d, a, b: (a + b) * d.std(), "that is for a single pair. The mean of n pairs is less noisy, by the root of n."),
+            Mutant("n for n - 1", lambda d, a, b: (a + b) * d.std(correction=0) / math.sqrt(len(d)), "the standard deviation divides by n here; an estimate from a sample divides by n - 1, which .std() does by itself."),
+            Mutant("root of n - 1", lambda d, a, b: (a + b) * d.std() / math.sqrt(len(d) - 1), "the n - 1 belongs into the standard deviation (where .std() has it already); the error of the mean is over the root of n."),
+            Mutant("variance", lambda d, a, b: (a + b) * d.var() / math.sqrt(len(d)), "that is the variance, in squared units. The standard deviation is its root."),
+            Mutant("around the mean", lambda d, a, b: d.mean().abs() + (a + b) * d.std() / math.sqrt(len(d)), "the mean that was found does not enter: what could have been missed depends on the noise alone."),
+            Mutant("quantiles multiplied", lambda d, a, b: a * b * d.std() / math.sqrt(len(d)), "the two quantiles are multiplied; they are two distances, one after the other: they add up."),
+        ),
+        hints=(
+            "The mean of n differences has a standard error: their standard deviation over the root of n.",
+            "To be seen, an effect must exceed t_level standard errors; to be seen *reliably*, it needs t_power more.",
+            "return (t_level + t_power) * differences.std() / ____",
+        ),
+        meaning="'No difference seen' says something only together with the difference that would have been seen.",
+    ),
+    Exercise(
+        id="07.5",
+        title="the same loss in another unit",
+        kind="build",
+        difficulty=4,
+        importance=4,
+        minutes=10,
+        reference=penalty_in_unit,
+        examples=(
+            Example((_numbers([[0.0, 3 * math.log(3.0)]]), _numbers([[0.0, math.log(3.0)]]), _numbers([1.5]), 2.0, 3.0), "unit 3, alpha 2: one state, candidates worth 0 and 3 log 3 with densities 1 and 3, logged action worth 1.5"),
+            Example((_numbers([[0.1, 0.2, -0.3], [0.0, 0.4, 0.5]]), _numbers([[-0.7, 0.2, 1.0], [-0.7, 0.4, 0.3]]), _numbers([0.2, 0.1]), 5.0, 0.1), "unit 0.1: two states"),
+            Example((_numbers([[1.0, 2.0], [0.0, 1.0]]), _numbers([[-0.7, 0.1], [-0.7, 0.3]]), _numbers([0.5, 1.5]), 1.0, 1.0), "unit 1: nothing changes", False),
+        ),
+        mutants=(
+            Mutant("unit ignored", lambda q, d, y, a, u: a * _penalty(q, d, y), "the unit is ignored. The squared error grows with unit**2, this penalty does not: the same alpha means less and less."),
+            Mutant("alpha times unit", lambda q, d, y, a, u: a * u * _penalty(q, d, y), "alpha times the unit is the rule of thumb, and nearly right where one candidate dominates the sum. The logarithm and the exponential still see values in the new unit: divide Q by the unit *inside*, not after."),
+            Mutant("alpha times unit squared", lambda q, d, y, a, u: a * u**2 * _penalty(q, d, y), "alpha is rescaled, Q is not: exp of the larger numbers sharpens the softmax, and the penalty picks out the maximum. Divide Q by the unit first."),
+            Mutant("one unit short", lambda q, d, y, a, u: a * u * _penalty(q / u, d, y / u), "the penalty is in the old unit again, good. The squared error has grown with unit *squared*, so alpha must, too."),
+            Mutant("old unit only", lambda q, d, y, a, u: a * _penalty(q / u, d, y / u), "that is the penalty in the old unit. The squared error beside it has grown by unit**2: multiply alpha by that."),
+            Mutant("density divided too", lambda q, d, y, a, u: a * u**2 * _penalty(q / u, d / u, y / u), "the log-density is divided as well. A density of actions has no unit of reward: only Q is divided.", "young-geng/CQL#3"),
+            Mutant("logged value not divided", lambda q, d, y, a, u: a * u**2 * _penalty(q / u, d, y), "the logged action's value is still in the new unit, the soft maximum in the old one: both terms are values of Q."),
+            Mutant("multiplied", lambda q, d, y, a, u: a * _penalty(q * u, d, y * u), "the values are already unit times as large: divide them by the unit to get back, then weigh with unit**2."),
+            Mutant("data term forgotten", lambda q, d, y, a, u: a * u**2 * (torch.logsumexp(q / u - d, 1) - math.log(q.shape[1])).mean(), "the push up on the logged action is missing."),
+            Mutant("number of candidates", lambda q, d, y, a, u: a * u**2 * (torch.logsumexp(q / u - d, 1) - y / u).mean(), "the number of candidates is missing: a mean inside the logarithm subtracts log K."),
+        ),
+        hints=(
+            "Divide by the unit and you are back in the old numbers, where the penalty was right.",
+            "Penalty of q / unit and q_data / unit (the density has no unit), then times alpha and times unit squared, since the squared error has grown by that.",
+            "return alpha * ____ * (soft - logged).mean()",
+        ),
+        meaning="Alpha has the unit of a squared reward, and the log-sum-exp a temperature in units of reward: neither is a pure number.",
+    ),
+    Exercise(
+        id="07.6",
+        title="the floor under the CQL gap",
+        kind="build",
+        difficulty=3,
+        importance=4,
+        minutes=8,
+        reference=lowest_gap,
+        examples=(
+            Example((_numbers([0.0, 0.0, -LOG_2 / 2, -LOG_2 / 2]), 1), "worked by hand: four logged actions with densities 1, 1, 0.71 and 0.71, one dimension"),
+            Example((_numbers([3.1, 2.0, 4.2]), 6), "three logged actions in six dimensions"),
+            Example((torch.full((5,), -2 * LOG_2, dtype=DOUBLE), 2), "uniform behaviour in two dimensions: the floor is 0"),
+        ),
+        mutants=(
+            Mutant("distance itself", lambda b, d: b.mean() + d * LOG_2, "that is KL(behaviour || uniform) itself; the floor lies that far *below* zero."),
+            Mutant("volume forgotten", lambda b, d: -b.mean(), "that is the entropy of the behaviour policy, the lowest value of the log-mean form. The CQL gap is that minus action_dim log 2."),
+            Mutant("volume added", lambda b, d: -b.mean() + d * LOG_2, "the volume has the wrong sign: uniform behaviour has log-density -action_dim log 2, and its floor must be 0."),
+            Mutant("log 2 once", lambda b, d: -b.mean() - LOG_2, "log 2 is needed once for each dimension."),
+            Mutant("density for its log", lambda b, d: -b.exp().mean() - d * LOG_2, "log_behaviour holds logarithms already, and an entropy averages logarithms, not densities."),
+            Mutant("log of the mean", lambda b, d: -(torch.logsumexp(b, 0) - math.log(len(b))) - d * LOG_2, "the logarithm of the mean density is not the mean of the logarithm; a KL divergence averages the logarithm."),
+            Mutant("sum", lambda b, d: -b.sum() - d * LOG_2, "a sum over the logged actions grows with the log. The floor is an average."),
+            Mutant("sign of the log-density", lambda b, d: b.mean() - d * LOG_2, "the sign of the mean is turned: a *denser* behaviour (larger log-density) allows a lower gap."),
+        ),
+        hints=(
+            "Uniform behaviour: every log-density is -action_dim log 2, and the floor must come out as 0.",
+            "The best critic for the penalty is Q = log behaviour. Its penalty is minus the mean log-density of the logged actions; the CQL gap subtracts action_dim log 2.",
+            "return ____ - action_dim * math.log(2)",
+        ),
+        meaning="No critic can push the CQL gap below minus KL(behaviour || uniform): a Lagrange target below it sends the multiplier to its cap.",
+    ),
+)  # fmt: skip
