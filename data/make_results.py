@@ -10,23 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pitfall_results
-import pitfall_tables
 import sepsis_results
 import torch
-from result_tables import RESULTS, chosen_alpha, interval, markdown, read, write_csv
+from result_sheet import write_sheet
+from result_tables import RESULTS, chosen_alpha, read, write_csv
 
-from cql_tutorial import History, OfflineDataset, __version__, fit, load_agent, load_dataset, make_agent
+from cql_tutorial import History, OfflineDataset, fit, load_agent, load_dataset, make_agent
 from cql_tutorial.collect import dataset_of, record
 from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score
 from cql_tutorial.worlds import Maze, Pendulum
@@ -40,7 +38,6 @@ COLUMNS = [
     "settings",
 ]  # fmt: skip
 MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-START, END = "<!-- results: written by make results -->", "<!-- /results -->"
 
 # Common to both tasks; from the traps of the field: a last bias of mean reward / (1 - discount) and tau 0.02, without
 # which an under-trained critic looks like an over-estimating one; no entropy in the backup, so that Q estimates Q^pi.
@@ -166,10 +163,29 @@ def lagrange_jobs() -> Iterator[Job]:
         yield Job("lagrange", "cql-lagrange", draw=0, seed=seed, split="report", steps=8000, settings=settings)
 
 
+def critics_jobs(task: str) -> Iterator[Job]:
+    """One, two and five critics, and a fixed temperature, at the chosen alpha; on the draws of the headline tables."""
+    like = task.removesuffix("-critics")
+    lr, steps = ({"actor_lr": 1e-3}, 2000) if like == "maze" else ({"actor_lr": 5e-4}, 4000)
+    draws, seeds = ((1000, 1001, 1002, 1003, 1004), (0,)) if like == "maze" else ((0, 1, 2, 3), (10, 11))
+    settings = {**CQL, **lr, "cql_alpha": float(chosen_alpha(like))}
+    variants: dict[str, dict[str, Any]] = {f"cql-{n}": {"n_critics": n} for n in (1, 2, 5)}
+    variants["cql-fixed"] = {"auto_alpha": False}
+    for draw in draws:
+        for seed in seeds:
+            for name, change in variants.items():
+                run = {"task": task, "draw": draw, "seed": seed or draw, "split": "report", "steps": steps}
+                yield Job(algorithm=name, settings=settings | change, **run)
+
+
 TASKS = {
     "maze": Task(Maze, maze_data, maze_references, 300, maze_jobs),
     "pendulum-medium": Task(Pendulum, pendulum_data, pendulum_references, 500, pendulum_jobs),
     "pendulum-swinging": Task(Pendulum, swinging_data, pendulum_references, 500, swinging_jobs),
+    "maze-critics": Task(Maze, maze_data, maze_references, 300, lambda: critics_jobs("maze-critics")),
+    "pendulum-medium-critics": Task(
+        Pendulum, pendulum_data, pendulum_references, 500, lambda: critics_jobs("pendulum-medium-critics")
+    ),
     "lagrange": Task(Pendulum, pendulum_data, pendulum_references, 500, lagrange_jobs),
 }
 
@@ -189,7 +205,7 @@ def measure(job: Job, references: tuple[float, float]) -> dict[str, Any]:
     agent = make_agent(name, {**dims, **bounds, **settings})
     history = fit(agent, data, job.steps, batch_size=64, seed=job.seed, log_every=1000, progress=False)
     row = Evaluator(world, data, n_starts=task.starts)(agent)
-    if job.task == "maze":
+    if job.task.startswith("maze"):
         returns = evaluate_policy(world, agent.policy(deterministic=True), task.starts)
         row["success"] = float((returns > 0).double().mean())
     if name == "cql-lagrange":
@@ -297,82 +313,6 @@ def run(table: str, processes: int, deadline: float) -> bool:
     return True
 
 
-# ---------------------------------------------------------------- what is shown
-def write_sheet() -> None:
-    """The data sheet of the results: how they were made, the tables, and what each column means."""
-    versions = (
-        f"cql-tutorial {__version__}, torch {torch.__version__.split('+')[0]}, {platform.system()} {platform.machine()}"
-    )
-    lines = [
-        "# Results",
-        "",
-        "Made by `make results` (`data/make_results.py`), a row a run in the CSV files.",
-        f"{versions}, {date.today()}.",
-        "",
-        "- *Return*: deterministic policy on start states common to all runs.",
-        "- *Estimation error*: min over the critics minus Q^pi (Monte-Carlo, 4 rollouts) of the stochastic policy at",
-        "  its own actions in 200 common states.",
-        "- *Share impossible*: predictions above the first reward plus the best reward for ever after.",
-        "- `chapters.csv` is another kind of table: what the last run of each notebook took (`make chapter`).",
-        "- ±: 95 % t-interval over data draws (each draw the mean of its seeds); every run is listed beside it.",
-        "- *Tuned*: the alpha with the best return on other draws and seeds.",
-    ]
-    for table in TASKS:
-        if read(table):
-            lines += ["", f"## {table}", "", ABOUT[table], *made_from(table), "", *markdown(table)]
-    lines += ["", *sepsis_results.sheet()] if read("sepsis") else []
-    lines += ["", *pitfall_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
-    text = "\n".join(lines) + "\n"
-    (RESULTS / "README.md").write_text(text)
-    print(text)
-    write_readme()
-
-
-ABOUT = {
-    "maze": "BC, %BC, SAC (with weight decay as control) and CQL in the stitching maze. A data draw a seed.",
-    "pendulum-medium": "The same on the four shipped medium logs of Pendulum.",
-    "pendulum-swinging": "The same kind of quality, another coverage: the log's policy never gets the pendulum up.",
-    "lagrange": "The multiplier with target -0.5 on the first medium log, one draw: here ± is over the five seeds. The "
-    "gap is the mean over the last 1,000 of 8,000 updates.",
-}
-
-
-def made_from(table: str) -> list[str]:
-    """Which draws and seeds were tuned on and which are reported, and for how many updates."""
-    lines = []
-    for split, word in (("tune", "Tuned on"), ("report", "Reported")):
-        jobs = [job for job in TASKS[table].jobs() if job.split == split]
-        if jobs:
-            draws, seeds = (sorted({getattr(job, name) for job in jobs}) for name in ("draw", "seed"))
-            lines.append(f"{word}: draws {draws}, seeds {seeds}, {jobs[0].steps} updates of 64 transitions.")
-    return lines
-
-
-HEADLINES = {  # table -> what is said above it; {data} is the return of the log itself
-    "maze": "**Stitching maze** (5 seeds, each on its own data draw; 300 starts in the arm that never reached it)",
-    "pendulum-medium": "**Pendulum medium** (4 data draws x 3 seeds; 500 starts; the log's own return is {data})",
-    "pendulum-swinging": "**Pendulum swinging**: a log whose policy never gets up (4 draws; its own return is {data})",
-}
-SEPSIS = (
-    "**ICU-Sepsis**: survival, predicted and true (exact), of tables fitted to logs of the clinician policy, 5 seeds. "
-    "An MDP *estimated* from records; no clinical claim. Exact: random 0.780, clinician 0.782, optimal 0.875."
-)
-
-
-def write_readme() -> None:
-    """Put the short tables between the markers of the README."""
-    parts = []
-    for table, headline in HEADLINES.items():
-        if any(row["split"] == "report" for row in read(table)):
-            draws = sorted({int(row["draw"]) for row in read(table) if row["split"] == "report"})
-            returns = [float(TASKS[table].data(draw).episode_returns().mean()) for draw in draws]
-            parts += [headline.format(data=interval([[r] for r in returns], ".1f")), "", *markdown(table, False), ""]
-    parts += [SEPSIS, "", *sepsis_results.markdown(every=False), ""] if read("sepsis") else []
-    path = HERE.parent / "README.md"
-    before, rest = path.read_text().split(START)
-    path.write_text("\n".join([before + START, *parts, END + rest.split(END)[1]]))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; see --help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -391,7 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
         complete &= pitfall_results.run(options.processes, deadline)
     if options.table in (None, "signature") and not options.show and time.monotonic() < deadline:
         signature(options.processes)
-    write_sheet()
+    write_sheet(TASKS)
     return 0 if complete else 3
 
 

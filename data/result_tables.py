@@ -59,7 +59,11 @@ def markdown(table: str, every_run: bool = True) -> list[str]:
     groups = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
     rank = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4}
     groups.sort(key=lambda g: (rank.get(g[0], 5), float(g[1] or 0)))
-    columns = [("return", ".1f")] + ([("success", ".2f")] if table == "maze" else []) + [("estimation_error", "+.1f")]
+    columns = (
+        [("return", ".1f")]
+        + ([("success", ".2f")] if table.startswith("maze") else [])
+        + [("estimation_error", "+.1f")]
+    )
     columns += [("cql_gap", "+.3f"), ("multiplier", ".2f")] if table == "lagrange" else [("share_impossible", ".2f")]
     listed = ("return", "cql_gap") if every_run else ()  # these columns are followed by every run
     heads = [

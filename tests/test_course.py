@@ -55,7 +55,8 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
 def test_each_chapter_has_enough_exercises_and_a_published_mistake() -> None:
     for chapter in course.CHAPTERS:
         short = chapter.__name__.endswith("ch00")
-        assert (2 if short else 4) <= len(chapter.EXERCISES) <= 6
+        longest = 9 if chapter.__name__.endswith("ch08") else 6  # the update, line by line
+        assert (2 if short else 4) <= len(chapter.EXERCISES) <= longest
         assert any(mutant.seen for exercise in chapter.EXERCISES for mutant in exercise.mutants)
 
 

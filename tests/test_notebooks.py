@@ -117,7 +117,7 @@ def shape_faults(path: Path, notebook: Any) -> list[str]:
         faults += [f"beat {i} lacks {part}" for part in ("predict(", "outcome(", "**Meaning.**") if part not in beat]
     for call, table in (("predict", DESK.predictions), ("outcome", DESK.predictions), ("quiz", DESK.quizzes)):
         wanted = sorted(id for id in table if id.startswith(number))
-        found = sorted(re.findall(rf'^{call}\("([\w.]+)"', text, re.MULTILINE))
+        found = sorted(re.findall(rf'^(?:display\()?{call}\("([\w.]+)"', text, re.MULTILINE))
         if found != wanted:
             faults.append(f"{call} for each of {wanted}, found {found}")
     if len([id for id in DESK.quizzes if id.startswith(number)]) != 3:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from .desk import Question
 from .engine import Example, Exercise, Mutant
 
 DOUBLE = torch.float64
@@ -267,3 +268,114 @@ EXERCISES = (
         meaning="No critic can push the CQL gap below minus KL(behaviour || uniform): a Lagrange target below it sends the multiplier to its cap.",
     ),
 )  # fmt: skip
+
+
+# ---------------------------------------------------------------- predictions
+def _row(text: str, answer: str, lost: str, high: str, unseen: str) -> Question:
+    """A row of the table of pitfalls: where does it bite?"""
+    choices = {
+        "a": ("return is lost on at least one of the five tasks", lost),
+        "b": ("no return is seen to be lost, but values err upwards on at least one", high),
+        "c": ("neither is seen, on any of them", unseen),
+    }
+    return Question(text, choices, answer)
+
+
+PREDICTIONS = {
+    "07.p1": Question(
+        "Six dimensions, half of the candidates uniform and half from a fairly sharp policy on the higher bump. Leave out all densities. Which share of the push-down falls on the policy's neighbourhood, where softmax(Q) has a twenty-fifth?",
+        {
+            "a": ("about as much as softmax(Q) has", "Each candidate would have to stand for the region that it was drawn from, and that is what the density says."),
+            "b": ("nearly all of it", "Where a candidate came from no longer matters, only its exp Q: and the policy's candidates are the highest there are."),
+            "c": ("hardly any", "They are half of the candidates, and the half with the largest values."),
+        },
+        "b",
+    ),
+    "07.p2": Question(
+        "CQL with uniform candidates only, right density, on the arm's narrow log (six joints, every reward negative). After two thousand updates its predictions for the policy's own actions are...",
+        {
+            "a": ("about right: the estimator is unbiased", "It is, before the logarithm. But five uniform candidates never come near the policy's actions, so nothing pushes there."),
+            "b": ("above zero, where no value can be", "Nothing pushes the policy's own actions down, so the maximisation runs off as without a penalty; what is pushed down are random actions, without an end."),
+            "c": ("far too low: everything is pushed down", "Everything but the actions that the policy has moved to."),
+        },
+        "b",
+    ),
+    "07.p3": _row("Row *no importance correction*. Where does it bite?", "c",
+        "A loss of return would mean that pushing on the policy's own action takes away what the log supports.",
+        "It puts *more* push-down on the policy's actions than softmax(Q) asks for.",
+        "It turns the penalty into 'push the policy's own action down', and that is what keeps the policy honest. The gradient is wrong, the remedy works."),
+    "07.p4": _row("Row *no uniform density*. Where does it bite?", "c",
+        "It would need random actions to matter for the return.",
+        "The random candidates weigh less, the policy's more: values there are pushed down more, not less.",
+        "It moves push-down from random actions to the policy's, which is where the return is decided."),
+    "07.p5": _row("Row *hard max*. Where does it bite?", "c",
+        "The maximum over candidates is nearly always one of the policy's own, and pushing it down is what protects the return.",
+        "All push-down lands on the highest candidate: the values that could run off are the first to be pushed.",
+        "The candidate with the highest value is the one that could run off. Biased by several nats, and harmless here."),
+    "07.p6": _row("Row *batch max*: one maximum over the whole batch. Where does it bite?", "a",
+        "One state in the batch takes all the push-down; the states with lower values are left to themselves.",
+        "One state in the batch takes all the push-down; elsewhere nothing holds the values.",
+        "One state of 64 gets all the push-down, so the others must be missing something."),
+    "07.p7": _row("Row *single action*: one uniform and one policy candidate. Where does it bite?", "c",
+        "The estimate is noisier in each state, but an update averages over 64 states, and training over thousands of updates.",
+        "Its estimate of the integral is lower, by a constant; its push-down averages out.",
+        "The noise of one state averages out over 64 states and thousands of updates."),
+    "07.p8": _row("Row *policy only*. Where does it bite?", "c",
+        "Random actions are never pushed, but the policy does not go there as long as its own neighbourhood is good.",
+        "The policy's own actions get all the push-down there is.",
+        "The policy's own actions are pushed, all others are left alone; whoever moves there is pushed again."),
+    "07.p9": _row("Row *uniform only*, on all five tasks. Where does it bite?", "a",
+        "On narrow data in six dimensions nothing holds the values of the policy's own actions, as the live run showed.",
+        "Where values run off as far as in the live run, the return follows.",
+        "The live run showed values that cannot exist."),
+    "07.p10": _row("Row *alpha small*: a thirtieth of the tuned alpha. Where does it bite?", "a",
+        "On narrow data the penalty is what keeps the policy inside the log; a thirtieth of it does not.",
+        "Where values run off far enough, the return follows.",
+        "A thirtieth of the penalty is nearly no penalty."),
+    "07.p11": _row("Row *alpha large*: thirty times the tuned alpha. Where does it bite?", "a",
+        "So strong a penalty flattens what the rewards say: the critic tells logged from unlogged actions, and hardly good from bad.",
+        "One would expect values that are too *low*.",
+        "Thirty times the penalty must do something."),
+    "07.p12": _row("Row *reward unit*: the same alpha, the rewards logged in a unit thirty times smaller. Where does it bite?", "a",
+        "Alpha is thirty times too small for the new numbers, or nearly: it belongs to the unit.",
+        "Where the penalty is lost on narrow data, the return goes with it.",
+        "The numbers are thirty times as large, and the squared error nine hundred times: alpha cannot mean the same."),
+    "07.p13": _row("Row *Lagrange, target below the floor*. Where does it bite?", "a",
+        "The multiplier rises without an end, since nothing can satisfy it: an alpha that is far too large.",
+        "A huge multiplier makes values too low at first sight; a critic that only separates logged from unlogged actions can err either way.",
+        "The multiplier is at its cap, or on its way: an alpha that is far too large."),
+    "07.p14": _row("Row *Lagrange, target above the natural gap*. Where does it bite?", "a",
+        "The target is met without any penalty, so the multiplier goes to its lower bound: plain SAC, with what that costs.",
+        "Plain SAC, with its values; where they run off far enough the return follows.",
+        "The multiplier goes to its lower bound: this is plain SAC."),
+}  # fmt: skip
+
+QUIZZES = {
+    "07.a": Question(
+        "A colleague's CQL leaves out every density, and returns are as good as those of the correct loss. What follows?",
+        {
+            "a": ("the correction is unnecessary: leave it out", "On the tasks measured, for the return. The logged penalty and every Lagrange target then belong to another quantity, and another task may tell them apart."),
+            "b": ("on these tasks no difference larger than the smallest detectable one exists; the penalty's number means something else", "Both halves matter: what was not seen has a size, and a target for the CQL gap cannot be carried over."),
+            "c": ("the colleague made a second mistake that cancels the first", "No second mistake is needed: pushing on the policy's own action is a working penalty of another kind."),
+        },
+        "b",
+    ),
+    "07.b": Question(
+        "The logged CQL gap of a run falls steadily, to -100. What is the likeliest reading?",
+        {
+            "a": ("the penalty works very well", "No critic can bring the true CQL gap below minus the distance of the behaviour policy from uniform."),
+            "b": ("the estimate misses the actions that matter: values of some actions fall without an end", "The floor is a handful of nats; an estimate far below it does not see where the values are."),
+            "c": ("alpha is too small", "With too small an alpha the CQL gap stays high."),
+        },
+        "b",
+    ),
+    "07.c": Question(
+        "Rewards are rescaled from euros to cents (numbers a hundred times as large). Which alpha is closest to the old behaviour, if the loss itself is not changed?",
+        {
+            "a": ("the same", "The squared error grows by ten thousand, the penalty by about a hundred: alpha would be a hundred times too weak."),
+            "b": ("about a hundred times as large", "The penalty grows with the values, the squared error with their square; the softmax inside sharpens, too, so this is only about right."),
+            "c": ("ten thousand times as large", "That would be right if the penalty did not grow at all; it is a difference of values, and grows a hundredfold itself."),
+        },
+        "b",
+    ),
+}  # fmt: skip

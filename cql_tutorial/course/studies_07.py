@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -162,3 +163,30 @@ def bites(rows: Sequence[Mapping[str, str]], variant: str, level: float = 0.99) 
 def letter(found: Mapping[str, Sequence[str]]) -> str:
     """The answer to a row's prediction: a, return is lost somewhere; b, only values err upwards; c, neither is seen."""
     return "a" if found["return"] else "b" if found["error"] else "c"
+
+
+LOGGED = {
+    "log_cql_gap": "CQL gap", "log_q_value": "Q of logged actions", "log_td_loss": "squared Bellman error",
+    "log_entropy": "policy's entropy", "log_multiplier": "multiplier",
+}  # fmt: skip
+
+
+def sign_in_logs(rows: Sequence[Mapping[str, str]], variant: str, level: float = 0.99) -> str:
+    """The logged metric that tells a variant from the correct penalty on most tasks, and in which direction."""
+    told: dict[str, list[str]] = {}
+    for column, name in LOGGED.items():
+        for task in TASKS:
+            values = differences(rows, task, variant, column)
+            mean, half = t_interval(values, level)
+            if max(values) > min(values) and abs(mean) > half:
+                told.setdefault(name, []).append("higher" if mean > 0 else "lower")
+    if not told:
+        return "nothing told apart"
+    best = max(told, key=lambda name: len(told[name]))
+    count = {word: told[best].count(word) for word in ("higher", "lower") if word in told[best]}
+    return f"{best} " + ", ".join(f"{word} on {n}" for word, n in count.items()) + f" of {len(TASKS)} tasks"
+
+
+def target_of(row: Mapping[str, str]) -> float:
+    """The Lagrange target that a row's agent was given."""
+    return float(json.loads(row["settings"])["cql_target_action_gap"])

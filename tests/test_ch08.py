@@ -1,0 +1,182 @@
+"""Chapter 08: each part of the update against the package's own, with gradients; every message proven by its mutant."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from cql_tutorial import CQLAgent, losses
+from cql_tutorial.course import ch08
+from cql_tutorial.course.engine import Exercise, Result, judge
+from cql_tutorial.networks import TanhGaussian
+
+DOUBLE = torch.float64
+EXERCISES = {exercise.id: exercise for exercise in ch08.EXERCISES}
+MUTANTS = [(exercise, mutant) for exercise in ch08.EXERCISES for mutant in exercise.mutants]
+
+
+def normal(*shape: int, seed: int = 0, moves: bool = True) -> torch.Tensor:
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+    return drawn.requires_grad_(moves)
+
+
+def same_with_gradients(mine: torch.Tensor, theirs: torch.Tensor, *leaves: torch.Tensor) -> None:
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    found, wanted = (
+        torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True) for value in (mine, theirs)
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------- references
+def test_the_target_is_the_package_s() -> None:
+    for seed in range(3):
+        rewards, next_q = normal(50, seed=seed, moves=False), normal(4, 50, seed=seed + 10, moves=False)
+        ended = torch.rand(50, generator=torch.Generator().manual_seed(seed)) < 0.3
+        theirs = losses.td_target(rewards, ended, next_q.amin(0), 0.97)
+        torch.testing.assert_close(ch08.bellman_target(rewards, ended, next_q, 0.97), theirs, rtol=0, atol=1e-14)
+        assert torch.equal(ch08.bellman_target(rewards, ended, next_q, 0.97)[ended], rewards[ended])
+
+
+def test_the_critics_loss_is_the_sum_in_the_agent_s_update() -> None:
+    q, y, penalty, log_multiplier = normal(3, 8), normal(8, seed=1), normal(3, seed=2), normal(seed=3)
+    theirs = (losses.td_loss(q, y) + log_multiplier.detach().exp() * penalty).sum()
+    same_with_gradients(ch08.critic_loss(q, y, penalty, log_multiplier), theirs, q, y, penalty, log_multiplier)
+
+
+def test_the_candidates_are_those_the_agent_proposes() -> None:
+    config = {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 4, "dtype": "float64", "device": "cpu"}
+    agent = CQLAgent(config)
+    policy, next_policy = (
+        agent.actor(normal(5, 3, seed=seed, moves=False).to(agent.dtype)) for seed in (1, 2)
+    )  # TanhGaussian(mean, log_std)
+    noise = agent.draw_noise(5)
+    with torch.no_grad():
+        theirs = agent.propose(policy, next_policy, noise)
+        mine = ch08.candidates(*policy, *next_policy, noise.uniform, noise.policy, noise.next_policy)
+    assert isinstance(policy, TanhGaussian) and agent.dtype == DOUBLE
+    assert mine[0].shape == (5, 12, 2) and mine[1].shape == (5, 12)
+    torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_penalty_is_the_package_s_and_ignores_the_next_observations() -> None:
+    weights = normal(3, 4 + 2, seed=5)
+
+    def critic(observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        rows = torch.cat([observations[:, None].expand(-1, actions.shape[1], -1), actions], -1)
+        return torch.einsum("bki,ei->ebk", rows.sin(), weights)
+
+    s, a, k = normal(6, 4, seed=1, moves=False), normal(6, 2, seed=2, moves=False), normal(6, 9, 2, seed=3, moves=False)
+    density = normal(6, 9, seed=4, moves=False)
+    mine = ch08.conservative_penalty(critic, s, torch.full_like(s, torch.nan), a, k, density)
+    theirs = losses.cql_penalty(critic(s, k), density, critic(s, a[:, None])[..., 0])
+    assert mine.shape == (3,)
+    same_with_gradients(mine.sum(), theirs.sum(), weights)
+
+
+def test_the_three_small_losses_are_the_package_s() -> None:
+    q, target_q, log_prob, number = normal(2, 7), normal(2, 7, seed=1), normal(7, seed=2), normal(seed=3)
+    theirs = losses.actor_loss(log_prob, q.amin(0), number.detach())
+    same_with_gradients(ch08.actor_loss(q, target_q, log_prob, number), theirs, q, target_q, log_prob, number)
+    theirs = losses.temperature_loss(number, log_prob, -6.0)
+    same_with_gradients(ch08.temperature_loss(number, log_prob, 6), theirs, number, log_prob)
+    penalty = normal(5, seed=4)
+    theirs = losses.multiplier_loss(number, losses.normalised_gap(penalty, 6), 0.8)
+    same_with_gradients(ch08.multiplier_loss(number, penalty, 6, 0.8), theirs, number, penalty)
+
+
+def test_a_step_of_descent_turns_temperature_and_multiplier_the_right_way() -> None:
+    for log_prob, rises in ((torch.full((4,), 5.0), True), (torch.full((4,), -5.0), False)):  # narrow, wide
+        number = torch.zeros((), requires_grad=True)
+        ch08.temperature_loss(number, log_prob, 2).backward()
+        assert (float(-number.grad) > 0) is rises
+    for penalty, rises in ((torch.full((2,), 9.0), True), (torch.full((2,), 1.0), False)):
+        number = torch.zeros((), requires_grad=True)
+        ch08.multiplier_loss(number, penalty, 2, 1.0).backward()
+        assert (float(-number.grad) > 0) is rises
+
+
+def test_blend_is_lerp_on_new_tensors() -> None:
+    target, online = normal(4, 3, moves=False), normal(4, 3, seed=1, moves=False)
+    kept = target.clone(), online.clone()
+    for tau in (0.0, 0.005, 0.5, 1.0):
+        torch.testing.assert_close(ch08.blend(target, online, tau), torch.lerp(target, online, tau))
+    assert torch.equal(target, kept[0]) and torch.equal(online, kept[1])
+
+
+def test_only_one_order_of_the_five_steps_is_right() -> None:
+    for example in EXERCISES["08.9"].examples:
+        step, start = example.arguments
+        wanted, right = ch08.one_update(step, start), []
+        for order in itertools.permutations(step):
+            state = start
+            for name in order:
+                state = step[name](state)
+            if torch.equal(torch.as_tensor(state), torch.as_tensor(wanted)):
+                right.append(order)
+        assert right == [("critic", "actor", "temperature", "multiplier", "target")]
+
+
+# ---------------------------------------------------------------- every check is proven
+def stub(exercise: Exercise) -> Any:
+    scope: dict[str, Any] = {}
+    exec(exercise.stub, scope)
+    return next(value for name, value in scope.items() if callable(value) and not name.startswith("__"))
+
+
+@pytest.mark.parametrize("exercise", ch08.EXERCISES, ids=lambda e: e.id)
+def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
+    assert judge(exercise, stub(exercise)).status == "not attempted"
+    assert judge(exercise, exercise.reference).status == "passed"
+    assert len(exercise.mutants) >= 4 and len(exercise.hints) == 3 and "____" in exercise.hints[2]
+    messages = [mutant.message for mutant in exercise.mutants]
+    assert len(set(messages)) == len(messages)
+    assert [m for m in messages if re.match(r"[A-Z][a-z]", m) or not m.endswith((".", "?", ")"))] == []
+    body = exercise.source.strip().splitlines()[len(exercise.stub.strip().splitlines()) - 1 :]
+    assert 1 <= len(body) <= 12
+    columns = [len(line) for line in exercise.stub.split("\n", 1)[1].splitlines()]
+    assert max(columns) <= 88 and "->" in exercise.stub
+
+
+@pytest.mark.parametrize(("exercise", "mutant"), MUTANTS, ids=lambda x: getattr(x, "id", None) or x.name)
+def test_each_mutant_is_told_its_own_mistake(exercise: Exercise, mutant: Any) -> None:
+    result = judge(exercise, mutant.function)
+    assert result.status == "wrong" and result.mutant == mutant.name, result
+    assert result.message.startswith(mutant.message) and "yours:" in result.message and "expected:" in result.message
+
+
+def test_the_first_example_alone_names_nearly_every_mistake() -> None:
+    late = set()
+    for exercise, mutant in MUTANTS:
+        if exercise.examples[0].about not in judge(exercise, mutant.function).message:
+            late.add(mutant.name)
+    assert late <= {"broadcast", "in threes"}  # they need two candidates of each kind
+
+
+# ---------------------------------------------------------------- wrong answers that are no mutant's
+def unforeseen(id: str, function: Any) -> Result:
+    result = judge(EXERCISES[id], function)
+    assert result.status == "wrong" and result.mutant == "", result
+    return result
+
+
+def test_a_wrong_gradient_is_described_when_no_mutant_matches() -> None:
+    def half_detached(q, target, penalty, log_multiplier):  # the value is right, one critic's Q is a constant
+        q = torch.cat([q[:1].detach(), q[1:]])
+        return ch08.critic_loss(q, target, penalty, log_multiplier)
+
+    assert "its gradient in q_data is not" in unforeseen("08.2", half_detached).message
+    moved = unforeseen("08.5", lambda q, y, p, t: ch08.actor_loss(q, y, p, t) + y.mean() - y.mean().detach())
+    assert "target_q is a constant here and your loss moves it" in moved.message
+    still = unforeseen("08.2", lambda q, y, p, m: ch08.critic_loss(q.detach(), y, p, m))
+    assert "no gradient reaches q_data" in still.message
+    assert (
+        "no gradient reaches log_temperature"
+        in unforeseen("08.6", lambda t, p, d: ch08.temperature_loss(t.detach(), p, d)).message
+    )
+    other = unforeseen("08.7", lambda m, p, d, g: 2 * ch08.multiplier_loss(m, p, d, g))
+    assert "2 times what it should be" in other.message
