@@ -19,12 +19,13 @@ from .figures.bounds import backup_errors
 from .figures.estimators import estimate_histograms
 from .figures.grids import map_and_curve
 from .figures.logs import covered_decisions
+from .figures.mazes import maze_values
 from .figures.overestimation import kinds_and_curve
 from .figures.pitfalls import push_and_error, spoken
 from .figures.tables import arms
 from .tabular import TabularLog
 from .truth import log_partition_quadrature, optimal_q, solve_q
-from .worlds import Bandit, Gridworld
+from .worlds import Bandit, Gridworld, Maze
 
 STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
 
@@ -172,3 +173,12 @@ def explore_pitfalls(plane: Any, fitted: Mapping[str, tuple[Tensor, Tensor]]) ->
         return push_and_error(name, plane, *fitted[name])
 
     return Explorer(draw, list(fitted), "loss", options=[spoken(name) for name in fitted])
+
+
+def explore_maze(world: Maze, places: Tensor, snapshots: Mapping[int, Mapping[str, Tensor]]) -> Explorer:
+    """Chapter 08: value, policy and error in the maze along training; ``snapshots`` maps updates to a snapshot."""
+
+    def draw(updates: int) -> SpeakingFigure:
+        return maze_values(world, places, snapshots[updates], f"after {updates:,} updates")
+
+    return Explorer(draw, list(snapshots), "updates", start=min(snapshots), options=[f"{u:,}" for u in snapshots])

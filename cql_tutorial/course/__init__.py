@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from . import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07
+from . import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08
 from .desk import Card, Desk, Question
 from .engine import Example, Exercise, Mutant, Result
 
-CHAPTERS = (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07)
+CHAPTERS = (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08)
 DESK = Desk(
     [exercise for chapter in CHAPTERS for exercise in chapter.EXERCISES],
     {id: question for chapter in CHAPTERS for id, question in chapter.QUIZZES.items()},

@@ -152,6 +152,12 @@ def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result
         if alike and all(_right(exercise, mutant.function, other) for other in earlier):
             return Result(exercise, WRONG, f"{mutant.message}{facts}  next: hint({exercise.id!r})", mutant.name)
     said = _described(exercise, found, expected)
+    if exercise.gradients and isinstance(found, tuple) and not agree(found[0], expected[0], exercise.tolerance):
+        for mutant in exercise.mutants:  # two mistakes at once: name the one in the value
+            theirs = _answer(exercise, mutant.function, copies(example.arguments))
+            if isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
+                said = f"{mutant.message} The gradients differ as well: look at what is detached."
+                break
     if number:
         said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")

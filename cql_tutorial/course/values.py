@@ -135,7 +135,9 @@ def show(value: Any) -> str:
         return f"the function {value.__name__}" if hasattr(value, "__name__") else repr(value)
     if array.ndim == 0:
         return f"{float(array):.4g}"
-    if np.issubdtype(np.asarray(value).dtype, np.integer):
-        array = array.astype(int)
+    kind = np.asarray(value).dtype.kind
+    array = array.astype({"b": bool, "i": int, "u": int}.get(kind, float))
+    if kind == "f":
+        array = array + 0.0  # no "-0."
     text = np.array2string(array, precision=4, suppress_small=True, threshold=24, separator=", ")
     return " ".join(text.split())

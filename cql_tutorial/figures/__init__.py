@@ -14,6 +14,7 @@ from .estimators import (
 )
 from .grids import error_maps, map_and_curve, value_maps
 from .logs import author_error, covered_decisions, nearest_rows, three_logs
+from .mazes import maze_values
 from .overestimation import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
 from .pitfalls import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
 from .rulers import cut_rollouts, interval_coverage, settling
@@ -46,6 +47,7 @@ __all__ = [
     "kinds_and_curve",
     "map_and_curve",
     "maximum_bias",
+    "maze_values",
     "nearest_rows",
     "penalties",
     "policy_densities",
