@@ -163,7 +163,7 @@ def reported_jobs(rows: list[dict[str, Any]]) -> Iterator[Job]:
 def column(rows: list[dict[str, Any]], name: str, **where: Any) -> list[float]:
     """The numbers of a column in the rows where the other columns have these values; empty cells are left out."""
     chosen = [row for row in rows if all(str(row[k]) == str(v) for k, v in where.items())]
-    return [float(row[name]) for row in chosen if row[name] not in ("", None)]
+    return [float(row[name]) for row in chosen if row.get(name) not in ("", None)]
 
 
 def tuned(rows: list[dict[str, Any]], task: str) -> float:
@@ -223,7 +223,7 @@ def measure(job: Job) -> dict[str, Any]:
         if "cql_alpha" in history.columns:
             rows["log_multiplier"] = history.last("cql_alpha")
     except DivergedError as error:
-        diverged, rows = 1, {"settings": str(error)}
+        diverged, settings = 1, settings | {"diverged": str(error)}
     seconds = time.perf_counter() - began
     row: dict[str, Any] = {"task": job.task, "variant": job.variant, "draw": job.draw, "diverged": diverged}
     row |= {"cql_alpha": f"{job.alpha:g}", "split": "report" if job.draw in REPORTED else "tune"}

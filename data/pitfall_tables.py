@@ -79,7 +79,7 @@ def sheet() -> list[str]:
         "- *Could have seen*: the smallest difference that an experiment with this spread finds with probability 0.8.",
         "- *Push on policy*: share of the penalty's push-down on actions where the policy is denser than the uniform",
         "  distribution; *softmax on policy*: the share of softmax(Q) there, by sampling 1,000 actions a state.",
-        "- Values of *reward_unit* are told in the world's own unit.",
+        "- *Reward_unit*: returns, values and errors in the world's own unit; logged metrics as that run logs them.",
         "",
         *(f"- *{name}*: {text}." for name, text in VARIANTS.items()),
         *markdown(),

@@ -56,6 +56,12 @@ WRONG = {
         "def fined_on_balance(rewards, mu, behaviour, alpha):\n    return rewards - alpha / 2 * (mu - behaviour)\n",
     ),
     "06": ("06.5", "mean of the logs", "def mixture_log_density(each):\n    return each.mean(0)\n"),
+    "07": (
+        "07.3",
+        "times the dimensions",
+        "def uniform_hits(n, half_width, action_dim):\n    return n * half_width * action_dim\n",
+    ),
+    "08": ("08.8", "swapped", "def blend(target, online, tau):\n    return tau * target + (1 - tau) * online\n"),
 }
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 

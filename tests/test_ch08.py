@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 
 from cql_tutorial import CQLAgent, losses
 from cql_tutorial.batch import Noise
-from cql_tutorial.course import ch08
+from cql_tutorial.course import ch08, studies_08
 from cql_tutorial.course.engine import Exercise, Result, judge
 from cql_tutorial.networks import TanhGaussian
+from cql_tutorial.worlds import Maze
 
 DOUBLE = torch.float64
 EXERCISES = {exercise.id: exercise for exercise in ch08.EXERCISES}
@@ -245,3 +249,98 @@ def test_a_wrong_gradient_is_described_when_no_mutant_matches() -> None:
     )
     other = unforeseen("08.7", lambda m, p, d, g: 2 * ch08.multiplier_loss(m, p, d, g))
     assert "2 times what it should be" in other.message
+
+
+# ---------------------------------------------------------------- the notebook's agent, with one wrong function
+NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "08_the_full_agent.ipynb"
+REFERENCES = {exercise.reference.__name__: exercise.reference for exercise in ch08.EXERCISES}
+STEPS = "each step moves the parameters of its own name alone"
+ORDER = "the two steps do not read what the other writes"
+EQUAL = {  # (exercise, mutant) -> why the agent with this wrong function still equals the package's
+    ("08.2", "target moves"): f"{STEPS}; the target was computed without gradients",
+    ("08.2", "multiplier moves"): STEPS,
+    ("08.2", "both move"): STEPS,
+    ("08.3", "uniform last"): "actions and densities change places together: a sum has no order",
+    ("08.4", "mean over critics"): "the loss sums over the critics: E times their mean is their sum",
+    ("08.5", "temperature moves"): STEPS,
+    ("08.6", "log_prob moves"): STEPS,
+    ("08.7", "penalty moves"): STEPS,
+    ("08.9", "multiplier before the actor"): ORDER,
+    ("08.9", "multiplier before the temperature"): ORDER,
+    ("08.9", "target networks before the actor"): ORDER,
+    ("08.9", "target networks before the multiplier"): ORDER,
+}
+
+
+def handmade(**functions: Any) -> type[CQLAgent]:
+    """`HandmadeCQL` as the notebook's own cell defines it, with some of its nine functions exchanged."""
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    (source,) = [cell.source for cell in cells if cell.source.startswith("class HandmadeCQL(")]
+    scope: dict[str, Any] = {"math": math, "torch": torch, "CQLAgent": CQLAgent, **REFERENCES, **functions}
+    exec(source, scope)
+    return scope["HandmadeCQL"]
+
+
+def furthest(kind: type[CQLAgent], updates: int = 10) -> float:
+    """Largest difference of any number of two agents after ten updates, in float64, with multiplier and temperature."""
+    config = {
+        "state_dim": 3, "action_dim": 3, "hidden_dim": 16, "cql_n_actions": 4, "cql_alpha": 2.0, "cql_lagrange": True,
+        "cql_target_action_gap": 0.1, "tau": 0.05, "dtype": "float64", "device": "cpu", "seed": 3,
+    }  # fmt: skip
+    mine, theirs = kind(config), CQLAgent(config)
+    for seed in range(updates):
+        batch = studies_08.random_batch(32, 3, 3, seed=seed)
+        mine.update(batch)
+        theirs.update(batch)
+    pairs = zip(mine.state().values(), theirs.state().values(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs if a.is_floating_point())
+
+
+def test_the_notebook_s_agent_is_the_package_s() -> None:
+    assert furthest(handmade()) < 1e-12
+
+
+@pytest.mark.parametrize(("exercise", "mutant"), MUTANTS, ids=lambda x: getattr(x, "id", None) or x.name)
+def test_a_wrong_function_breaks_the_equality_or_it_is_said_why_not(exercise: Exercise, mutant: Any) -> None:
+    try:
+        difference = furthest(handmade(**{exercise.reference.__name__: mutant.function}))
+    except (KeyError, RuntimeError):  # a step reads what another should have left, or shapes do not fit
+        difference = math.inf
+    equal = (exercise.id, mutant.name) in EQUAL
+    assert (difference < 1e-9) is equal, f"differs by {difference:.1e}"
+
+
+def test_the_reasons_are_of_known_mutants() -> None:
+    assert set(EQUAL) <= {(exercise.id, mutant.name) for exercise, mutant in MUTANTS} and all(EQUAL.values())
+
+
+# ---------------------------------------------------------------- the studies
+def test_pairs_are_taken_draw_by_draw() -> None:
+    rows = [
+        {"draw": d, "algorithm": a, "cql_alpha": c, "return": r}
+        for d, a, c, r in (
+            ("0", "cql", "1", "3"), ("0", "cql", "1", "5"), ("1", "cql", "1", "10"), ("0", "cql", "2", "99"),
+            ("0", "bc", "", "1"), ("1", "bc", "", "4"), ("1", "bc", "", "6"),
+        )
+    ]  # fmt: skip
+    assert studies_08.against_cloning(rows, "1") == [3.0, 5.0]
+    assert studies_08.paired([row for row in rows if row["cql_alpha"] != "2"], "cql", "bc", "return") == [3.0, 5.0]
+
+
+def test_the_letter_of_a_table() -> None:
+    seen, unseen = (2.0, 1.0), (1.0, 2.0)
+    assert studies_08.letter({("maze", "return"): seen, ("maze", "estimation_error"): unseen}) == "a"
+    assert studies_08.letter({("maze", "return"): unseen, ("maze", "estimation_error"): seen}) == "b"
+    assert studies_08.letter({("maze", "return"): unseen, ("maze", "estimation_error"): unseen}) == "c"
+
+
+def test_a_snapshot_of_the_maze_is_value_action_and_error() -> None:
+    world = Maze()
+    places = studies_08.maze_places(world)
+    assert ((places.abs() <= world.half_width + 1e-6).any(1)).all() and len(places) > 100
+    agent = CQLAgent({"state_dim": 2, "action_dim": 2, "hidden_dim": 8, "initial_value": 3.0, "device": "cpu"})
+    snapshot = studies_08.maze_snapshot(agent, world, places)
+    observations = world.observe(places)
+    value = agent.q_values(observations, snapshot["action"]).amin(0).double()
+    assert torch.allclose(snapshot["value"], value) and snapshot["action"].shape == places.shape
+    assert bool((snapshot["error"] <= value).all())  # rewards are not negative, so no truth is

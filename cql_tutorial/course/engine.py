@@ -154,7 +154,10 @@ def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result
     said = _described(exercise, found, expected)
     if exercise.gradients and isinstance(found, tuple) and not agree(found[0], expected[0], exercise.tolerance):
         for mutant in exercise.mutants:  # two mistakes at once: name the one in the value
-            theirs = _answer(exercise, mutant.function, copies(example.arguments))
+            try:
+                theirs = _answer(exercise, mutant.function, copies(example.arguments))
+            except Exception:
+                continue
             if isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
                 said = f"{mutant.message} The gradients differ as well: look at what is detached."
                 break

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import losses
+from ..errors import require_data
 from ..evaluation import t_interval
 from ..pitfalls import PITFALLS
 from ..truth import log_partition_quadrature
@@ -117,7 +118,9 @@ class Plane:
         for step in range(steps):
             logged = torch.multinomial(self.behaviour, 1, generator=generator)[:, 0]
             u = mean + math.exp(self.log_std) * torch.randn(len(s), n, generator=generator, dtype=DOUBLE)
-            log_pi = losses.tanh_gaussian_log_prob(u[..., None], mean[..., None], torch.tensor([self.log_std]))
+            log_pi = losses.tanh_gaussian_log_prob(
+                u[..., None], mean[..., None], torch.tensor([self.log_std], dtype=DOUBLE)
+            )
             uniform = 2 * torch.rand(len(s), n, generator=generator, dtype=DOUBLE) - 1
             at = ((torch.cat([uniform, u.tanh()], 1) + 1) * 40).round().long()
             values = q.gather(1, at).requires_grad_()
@@ -134,12 +137,14 @@ class Plane:
 
 # ---------------------------------------------------------------- the result table
 def differences(rows: Sequence[Mapping[str, str]], task: str, variant: str, column: str) -> list[float]:
-    """Variant minus correct, one number for each reported data draw of the table of pitfalls."""
+    """Variant minus correct, a number for each data draw that has both; `DataError` if none has."""
     values = {
         kind: {r["draw"]: r[column] for r in rows if (r["task"], r["variant"], r["split"]) == (task, kind, "report")}
         for kind in (variant, "correct")
     }
-    draws = sorted(values["correct"], key=int)
+    draws = [draw for draw, value in sorted(values["correct"].items(), key=lambda x: int(x[0])) if value]
+    draws = [draw for draw in draws if values[variant].get(draw)]
+    require_data(len(draws) > 0, f"pitfalls: {column} of {variant} on {task}", "no numbers", "one for each data draw")
     return [float(values[variant][draw]) - float(values["correct"][draw]) for draw in draws]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..worlds.maze import Maze
-from .base import BLACK, BLUE, ERROR_MAP, GREY, SpeakingFigure
+from .base import BLACK, BLUE, ERROR_MAP, SpeakingFigure
 
 
 def maze_values(
@@ -27,7 +27,7 @@ def maze_values(
         (right, error, dict(cmap=ERROR_MAP, vmin=-limits[1], vmax=limits[1]), r"Q-hat minus $Q^\pi$ (Monte-Carlo)"),
     )
     for axis, numbers, colours, label in panels:
-        dots = axis.scatter(x, y, c=numbers, marker="s", s=95, linewidth=0, **colours)
+        dots = axis.scatter(x, y, c=numbers, marker="s", s=118, linewidth=0, **colours)
         bar = figure.colorbar(dots, ax=axis, shrink=0.85, extend="both", label=label)
         if axis is right:
             bar.ax.set_title("over", fontsize=9)
@@ -39,7 +39,7 @@ def maze_values(
                 axis.plot([far * w, far], [a, a], color=BLACK, linewidth=1)
         axis.axhline(world.goal, 0.4, 0.6, color=BLUE, linestyle="--", linewidth=1.6)
         axis.set(xlim=(-1.02, 1.02), ylim=(-1.02, 1.02), aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-    left.quiver(x, y, *action.T, color=GREY, scale=22, width=0.005)
+    left.quiver(x, y, *action.T, color="white", scale=22, width=0.005)
     left.set_title(title, fontsize=11)
     right.set_title("error; blue: the goal's edge", fontsize=11)
     in_left, top = (x < -0.3), (y > world.goal)

@@ -12,6 +12,11 @@ from .base import BLACK, BLUE, ERROR_MAP, GREEN, GREY, ORANGE, SKY, VERMILION, S
 REGIONS = (("on the policy", VERMILION, "//"), ("on the logged actions", GREEN, ".."), ("elsewhere", SKY, ""))
 
 
+def _short(value: float) -> str:
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
 def spoken(name: str) -> str:
     """A variant's name as words."""
     return name.replace("_", " ").replace("sac-decay", "SAC, weight decay").replace("sac", "SAC").replace("bc", "BC")
@@ -34,13 +39,15 @@ def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> SpeakingFigure:
         axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.4, label="truth: log-integral by quadrature")
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", alpha=0.25)
-        said = ", ".join(f"{spoken(n)} {np.mean(np.asarray(e)):+.1f}" for n, e in errors.items())
+        said = ", ".join(
+            f"{spoken(n)} {_short(np.mean(np.asarray(e)))} ± {np.std(np.asarray(e)):.1f}" for n, e in errors.items()
+        )
         sentences.append(f"{title}: {said}")
     axes[0].set_yticks(range(len(names)), [spoken(name) for name in names])
     axes[0].invert_yaxis()
     figure.supxlabel("estimate minus log-integral, nats; bar: one standard deviation over mini-batches", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, frameon=False)
-    figure.sentence = f"Mean error of one update's estimate. {'. '.join(sentences)}."
+    figure.sentence = f"Error of one update's estimate, mean ± standard deviation. {'. '.join(sentences)}."
     return figure
 
 
@@ -88,14 +95,14 @@ def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> S
             steps, values = np.asarray(history["step"], float), np.asarray(history[column], float)
             kept = np.isfinite(values)
             axis.plot(steps[kept], values[kept], style, color=colour, linewidth=1.8, label=name)
-            rises = values[kept][-1] > values[kept][len(values[kept]) // 2]
-            ends.append(f"{name} {'rises' if rises else 'falls'}")
+            middle, end = values[kept][len(values[kept]) // 2], values[kept][-1]
+            ends.append(f"{name} {'rises' if end > middle else 'falls' if end < middle else 'stays'}")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("updates", fontsize=9)
         axis.grid(alpha=0.25)
         said.append(f"{title}: {', '.join(ends)}")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.sentence = f"Second half of each run. {'; '.join(said)}."
     return figure
 
@@ -127,13 +134,16 @@ def paired_effects(
         reach = max(max(abs(m) + h, s) for m, h, s in effects.values())
         if reach > 6 * np.median([max(abs(m) + h, s) for m, h, s in effects.values()]):
             axis.set_xscale("symlog", linthresh=float(np.median([s for _, _, s in effects.values()])))
+            far = 10.0 ** np.floor(np.log10(reach))
+            axis.set_xticks([-far, 0.0, far], [f"-{far:g}", "0", f"{far:g}"])
         sentences.append(f"{task}: {', '.join(bad) or 'none'}")
     names = [spoken(name) for name in next(iter(panels.values()))]
     axes[0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0].invert_yaxis()
-    figure.supxlabel(f"{xlabel}; red circle: worse, green square: better, black: not told apart;\n"
+    bad_word, good_word = ("lower", "higher") if worse == "left" else ("higher", "lower")
+    figure.supxlabel(f"{xlabel}; red circle: {bad_word}, green square: {good_word}, black: not told apart;\n"
                      "grey: smaller effects could have been missed", fontsize=8)  # fmt: skip
-    figure.sentence = f"Told apart from the correct penalty, and worse. {'. '.join(sentences)}."
+    figure.sentence = f"Told apart from the correct penalty, and {bad_word}. {'. '.join(sentences)}."
     return figure
 
 
