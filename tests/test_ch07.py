@@ -277,23 +277,30 @@ def test_differences_are_paired_by_draw() -> None:
 
 
 def test_what_bites_and_its_letter() -> None:
-    tasks, none = list(studies_07.TASKS), {"return": [], "error": []}
+    tasks = list(studies_07.TASKS)
+
+    def lists(much: bool = False, little: bool = False, high: bool = False) -> dict[str, list[str]]:
+        return {"return": tasks if much else [], "slightly": tasks if little else [], "error": tasks if high else []}
+
     rows = [
         *CORRECT,
-        *made("worse", [9.0, 19.01, 29.0], [-1.0, -2.0, -3.0]),  # a point less everywhere
+        *made("worse", [5.0, 15.01, 25.0], [-1.0, -2.0, -3.0]),  # a quarter of the mean of 20
+        *made("slightly", [9.0, 19.01, 29.0], [-1.0, -2.0, -3.0]),  # a twentieth
         *made("higher", [11.0, 19.0, 30.5], [4.0, 3.01, 2.0]),  # returns on both sides, values up by 5
         *made("perhaps", [10.0, 20.0, 30.0], [3.0, 3.0, 3.0]),  # up by 4, 5 and 6: enough at 95 %, not at 99 %
         *made("better", [12.0, 22.01, 32.0], [-9.0, -10.01, -11.0]),
         *made("equal", [10.0, 20.0, 30.0], [-1.0, -2.0, -3.0]),
-        *made("both", [9.0, 19.01, 29.0], [4.0, 3.01, 2.0]),
+        *made("both", [5.0, 15.01, 25.0], [4.0, 3.01, 2.0]),
     ]
-    expected = {"worse": ("a", {"return": tasks, "error": []}), "higher": ("b", {"return": [], "error": tasks}),
-                "perhaps": ("c", none), "better": ("c", none), "equal": ("c", none),
-                "both": ("a", {"return": tasks, "error": tasks})}  # fmt: skip
+    expected = {
+        "worse": ("a", lists(much=True)), "slightly": ("b", lists(little=True)), "higher": ("b", lists(high=True)),
+        "perhaps": ("c", lists()), "better": ("c", lists()), "equal": ("c", lists()),
+        "both": ("a", lists(much=True, high=True)),
+    }  # fmt: skip
     for variant, (letter, found) in expected.items():
         assert studies_07.bites(rows, variant) == found, variant
         assert studies_07.letter(found) == letter
-    assert studies_07.bites(rows, "perhaps", 0.95) == {"return": [], "error": tasks}
+    assert studies_07.bites(rows, "perhaps", 0.95) == lists(high=True)
 
 
 def test_the_sign_in_the_logs_is_the_metric_that_tells_most_tasks() -> None:

@@ -18,6 +18,8 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 sys.path.insert(0, str(DATA))
 import make_data  # noqa: E402
 import make_results  # noqa: E402
+import pitfall_results  # noqa: E402
+import pitfall_tables  # noqa: E402
 import sepsis_results  # noqa: E402
 
 
@@ -213,3 +215,31 @@ def test_a_row_of_the_sepsis_table_is_measured_again() -> None:
     q = sepsis_results.tabular.fitted_q(log, 1.0)
     assert len(log) == row["rows"]
     assert sepsis_results.survival(world, q.amax(-1)) == pytest.approx(row["predicted"], abs=1e-5)
+
+
+# ---------------------------------------------------------------- pitfalls
+def test_the_table_of_pitfalls_is_complete_tuned_apart_and_shown() -> None:
+    rows = make_results.read("pitfalls")
+    wanted = [
+        *pitfall_results.tuning_jobs(),
+        *pitfall_results.large_alpha_jobs(rows),
+        *pitfall_results.reported_jobs(rows),
+    ]
+    assert sorted(map(pitfall_results.key_of, rows)) == sorted(job.key for job in wanted)
+    assert not {*pitfall_results.TUNING} & {*pitfall_results.REPORTED, pitfall_results.COMMON}
+    for job in pitfall_results.reported_jobs(rows):  # each row was made with the settings that tuning chose
+        row = next(row for row in rows if pitfall_results.key_of(row) == job.key)
+        assert row["cql_alpha"] == f"{job.alpha:g}" and row["split"] == "report" and row["diverged"] == "0"
+        if job.target is not None:
+            assert f'"cql_target_action_gap": {job.target}' in row["settings"]
+    assert "\n".join(pitfall_tables.sheet()) in (DATA / "results" / "README.md").read_text()
+
+
+def test_rows_of_the_table_of_pitfalls_are_measured_again() -> None:
+    rows = make_results.read("pitfalls")
+    for variant in ("bc", "sac"):
+        job = next(
+            j for j in pitfall_results.reported_jobs(rows) if (j.task, j.variant, j.draw) == ("bandit-1", variant, 1)
+        )
+        row = next(row for row in rows if pitfall_results.key_of(row) == job.key)
+        assert pitfall_results.measure(job)["return"] == pytest.approx(float(row["return"]), abs=0.02)

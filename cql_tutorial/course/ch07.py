@@ -292,8 +292,8 @@ EXERCISES = (
 def _row(text: str, answer: str, lost: str, high: str, unseen: str) -> Question:
     """A row of the table of pitfalls: where does it bite?"""
     choices = {
-        "a": ("return is lost on at least one of the five tasks", lost),
-        "b": ("no return is seen to be lost, but values err upwards on at least one", high),
+        "a": ("a tenth of the return or more is lost on at least one of the five tasks", lost),
+        "b": ("less than that: a little return is lost, or values err upwards, on at least one", high),
         "c": ("neither is seen, on any of them", unseen),
     }
     return Question(text, choices, answer)

@@ -138,10 +138,7 @@ class Plane:
 # ---------------------------------------------------------------- the result table
 def differences(rows: Sequence[Mapping[str, str]], task: str, variant: str, column: str) -> list[float]:
     """Variant minus correct, a number for each data draw that has both; `DataError` if none has."""
-    values = {
-        kind: {r["draw"]: r[column] for r in rows if (r["task"], r["variant"], r["split"]) == (task, kind, "report")}
-        for kind in (variant, "correct")
-    }
+    values = {kind: {r["draw"]: r[column] for r in rows if _is(r, task, kind)} for kind in (variant, "correct")}
     draws = [draw for draw, value in sorted(values["correct"].items(), key=lambda x: int(x[0])) if value]
     draws = [draw for draw in draws if values[variant].get(draw)]
     require_data(len(draws) > 0, f"pitfalls: {column} of {variant} on {task}", "no numbers", "one for each data draw")
@@ -151,23 +148,29 @@ def differences(rows: Sequence[Mapping[str, str]], task: str, variant: str, colu
 def bites(rows: Sequence[Mapping[str, str]], variant: str, level: float = 0.99) -> dict[str, list[str]]:
     """The tasks on which a variant earns less than the correct penalty, and those where its values err upwards.
 
-    Judged by the t-interval of the paired differences; ``level`` 0.99, since a table of a dozen rows and five tasks
-    has many chances to be fooled.
+    "return": less by at least a tenth of the correct return's size, "slightly": by less than that. Judged by the
+    t-interval of the paired differences; ``level`` 0.99, since a table of a dozen rows and five tasks has many chances
+    to be fooled.
     """
-    found: dict[str, list[str]] = {"return": [], "error": []}
+    found: dict[str, list[str]] = {"return": [], "slightly": [], "error": []}
     for task in TASKS:
         mean, half = t_interval(differences(rows, task, variant, "return"), level)
         if mean + half < 0:
-            found["return"].append(task)
+            correct = [float(r["return"]) for r in rows if _is(r, task, "correct")]
+            found["return" if -mean >= 0.1 * abs(sum(correct) / len(correct)) else "slightly"].append(task)
         mean, half = t_interval(differences(rows, task, variant, "estimation_error"), level)
         if mean - half > 0:
             found["error"].append(task)
     return found
 
 
+def _is(row: Mapping[str, str], task: str, variant: str) -> bool:
+    return (row["task"], row["variant"], row["split"]) == (task, variant, "report")
+
+
 def letter(found: Mapping[str, Sequence[str]]) -> str:
-    """The answer to a row's prediction: a, return is lost somewhere; b, only values err upwards; c, neither is seen."""
-    return "a" if found["return"] else "b" if found["error"] else "c"
+    """A row's answer: a, much return is lost somewhere; b, a little, or values err upwards; c, neither."""
+    return "a" if found["return"] else "b" if found["slightly"] or found["error"] else "c"
 
 
 LOGGED = {
