@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 _HOME = {
     "agents": (
         "BCAgent", "BCConfig", "CQLAgent", "CQLConfig", "DQNAgent", "DQNConfig", "DiscreteBCAgent", "DiscreteBCConfig",
-        "DiscreteCQLAgent", "DiscreteCQLConfig", "SACAgent", "SACConfig", "load_agent", "make_agent",
+        "DiscreteCQLAgent", "DiscreteCQLConfig", "DiscreteIQLAgent", "DiscreteIQLConfig", "IQLAgent", "IQLConfig",
+        "SACAgent", "SACConfig", "load_agent", "make_agent",
     ),
     "batch": ("Batch", "Noise"),
     "datasets": ("OfflineDataset", "load_dataset"),
@@ -37,8 +38,12 @@ if TYPE_CHECKING:
         DiscreteBCConfig,
         DiscreteCQLAgent,
         DiscreteCQLConfig,
+        DiscreteIQLAgent,
+        DiscreteIQLConfig,
         DQNAgent,
         DQNConfig,
+        IQLAgent,
+        IQLConfig,
         SACAgent,
         SACConfig,
         load_agent,

@@ -130,3 +130,35 @@ def tanh_gaussian_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> T
     normal = -0.5 * ((pre_tanh - mean) * torch.exp(-log_std)).square() - log_std - 0.5 * math.log(2.0 * math.pi)
     log_jacobian = 2.0 * (LOG_2 - pre_tanh - F.softplus(-2.0 * pre_tanh))
     return (normal - log_jacobian).sum(-1)
+
+
+# ---------------------------------------------------------------- implicit Q-learning
+def expectile_loss(difference: Tensor, expectile: float) -> Tensor:
+    """Asymmetric squared error whose minimiser is an expectile: ``E |expectile - 1(u < 0)| u^2``, ``[...] -> []``.
+
+    With ``u = Q - V``, 0.5 makes V the mean of Q (the loss is then half the squared error) and values towards 1 push V
+    towards the largest Q that the data hold, without asking the critics about any other action.
+
+    Source: IQL (Kostrikov et al. 2021, arXiv 2110.06169), Eq. 5.
+    """
+    return ((expectile - (difference < 0).to(difference.dtype)).abs() * difference.square()).mean()
+
+
+def advantage_weights(advantage: Tensor, inverse_temperature: float, cap: float) -> Tensor:
+    """What each logged action counts in the policy's loss: ``min(exp(beta * u), cap)``, a constant, ``[B] -> [B]``.
+
+    ``inverse_temperature`` beta is in units of 1 / return: 0 clones the data, large values pick the best logged
+    actions. The cap bounds what a single transition can do.
+
+    Source: IQL, Eq. 7; the cap is that of its code (100).
+    """
+    return torch.exp(inverse_temperature * advantage.detach()).clamp(max=cap)
+
+
+def normal_log_prob(values: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Log-density of a diagonal Normal, *not* squashed, summed over the A dimensions: ``[..., A] -> [...]``, nats.
+
+    ``log N(a; mean, std)``: in contrast to `tanh_gaussian_log_prob` it wants no atanh, infinite at the actions' bounds.
+    """
+    scaled = (values - mean) * torch.exp(-log_std)
+    return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)

@@ -243,7 +243,7 @@ def test_a_checkpoint_of_other_settings_is_refused_whole(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"agent": "iql"}, "agent 'iql'"),
+        ({"agent": "tomorrow"}, "agent 'tomorrow'"),
         ({"config": {"from_the_future": 1}}, "from_the_future"),
         ({"config": {"hidden_dim": "wide"}}, "hidden_dim"),
     ],

@@ -20,6 +20,7 @@ from .discrete import (
     DQNAgent,
     DQNConfig,
 )
+from .iql import DiscreteIQLAgent, DiscreteIQLConfig, IQLAgent, IQLConfig
 from .sac import SACAgent, SACConfig
 
 AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
@@ -27,9 +28,11 @@ AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
     "sac": (SACAgent, {}),
     "cql": (CQLAgent, {}),
     "cql-lagrange": (CQLAgent, {"cql_lagrange": True}),
+    "iql": (IQLAgent, {}),
     "discrete-cql": (DiscreteCQLAgent, {}),
     "dqn": (DQNAgent, {}),
     "discrete-bc": (DiscreteBCAgent, {}),
+    "discrete-iql": (DiscreteIQLAgent, {}),
 }
 
 __all__ = [
@@ -47,6 +50,10 @@ __all__ = [
     "DiscreteBCConfig",
     "DiscreteCQLAgent",
     "DiscreteCQLConfig",
+    "DiscreteIQLAgent",
+    "DiscreteIQLConfig",
+    "IQLAgent",
+    "IQLConfig",
     "SACAgent",
     "SACConfig",
     "load_agent",

@@ -1,0 +1,300 @@
+"""Implicit Q-learning, continuous and discrete: it learns from logged actions alone and never asks for another one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .. import losses
+from ..batch import Noise, as_tensor
+from ..errors import DataError
+from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP
+from .base import Agent
+from .config import AgentConfig
+from .discrete import DiscreteAgent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitConfig(AgentConfig):
+    """Settings that both forms share.
+
+    ``expectile`` in (0, 1): 0.5 evaluates the behaviour policy, towards 1 the best actions in the data.
+    ``inverse_temperature`` is beta of the policy's weights ``min(exp(beta * advantage), advantage_cap)``, in units of
+    1 / return: 0 clones the data. ``tau`` is the step of the target critics, *not* the expectile (which the paper calls
+    tau). ``initial_value`` is the last bias of the critics and of V, which must agree at the start: mean reward /
+    (1 - discount) saves the time that bootstrapping takes to get there.
+
+    The paper uses expectile 0.7 with beta 3 on locomotion and 0.9 with 10 on AntMaze, at scaled rewards.
+    """
+
+    expectile: float = 0.7
+    inverse_temperature: float = 3.0
+    advantage_cap: float = 100.0
+    n_critics: int = 2
+    critic_lr: float = 3e-4
+    value_lr: float = 3e-4
+    actor_lr: float = 3e-4
+    tau: float = 0.005
+    initial_value: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.number("expectile", 0, 1)
+        self.require("expectile", 0 < self.expectile < 1, "a number in (0, 1), both ends excluded")
+        self.number("inverse_temperature", 0)
+        self.whole("n_critics", 1)
+        self.number("tau", 0, 1)
+        self.positive("tau", "advantage_cap", "critic_lr", "value_lr", "actor_lr")
+        self.number("initial_value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLConfig(ImplicitConfig):
+    """Settings of continuous IQL; see `ImplicitConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteIQLConfig(ImplicitConfig):
+    """Settings of discrete IQL; ``action_dim`` is the number of actions."""
+
+
+class StateValue(EnsembleMLP):
+    """A network from observations to V(s), in units of the return."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """``[B, S] -> [B]``."""
+        return super().forward(observations)[0, :, 0]
+
+
+class ImplicitAgent(Agent):
+    """What both forms share: critics and their targets, V, and the update. Source: IQL, Algorithm 1.
+
+    Deviations from the paper's code: the advantage and the Bellman target use V from *before* its own step (there:
+    after it), and the actor's step size stays constant (there: a cosine down to 0 over the run).
+    """
+
+    config: Any
+    critic: Any
+    actor: Any
+
+    def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
+        super().__init__(config)
+        c = self.config
+        self.build_networks()
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        sizes = [c.state_dim, *[c.hidden_dim] * c.hidden_layers, 1]
+        self.value = StateValue(sizes, 1, c.initial_value, self._init_generator).to(self.device, self.dtype)
+        self.modules |= {"critic": self.critic, "target_critic": self.target_critic, "value": self.value}
+        self.modules["actor"] = self.actor
+        for name in ("critic", "value", "actor"):
+            self.add_optimizer(name, list(self.modules[name].parameters()), getattr(c, f"{name}_lr"))
+
+    # ------------------------------------------------------------ what the two forms differ in
+    def build_networks(self) -> None:
+        """Make ``critic`` and ``actor``."""
+        raise NotImplementedError
+
+    def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+        """Each critic's value of the actions: ``[E, B]``."""
+        raise NotImplementedError
+
+    def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """log pi(a|s) of the actions: ``[B]``."""
+        raise NotImplementedError
+
+    def as_actions(self, actions: Any) -> Tensor:
+        """Actions in the environment's units as the networks take them; raises `DataError` on another shape."""
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ the update
+    def draw_noise(self, batch_size: int) -> Noise:
+        """Implicit Q-learning uses no random numbers: it never draws an action while it learns."""
+        return Noise()
+
+    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
+        """One step of V, critics, policy and target critics; metrics are 0-d tensors on the device.
+
+        ``value`` is V(s), ``advantage`` min_j Qbar_j(s, a) - V(s), ``advantage_weight`` the mean weight of a logged
+        action and ``share_capped`` the part of the batch whose weight is at the cap.
+        """
+        batch = self.prepare(batch)
+        config = self.config
+        with torch.no_grad():
+            q_target = self.q_of(self.target_critic, batch.observations, batch.actions).amin(0)
+            next_values = self.value(batch.next_observations)
+        values = self.value(batch.observations)
+        advantage = q_target - values
+
+        # V: an expectile of the target critics over the logged actions.
+        value_loss = losses.expectile_loss(advantage, config.expectile)
+        self.step("value", value_loss)
+
+        # Critics: the squared Bellman error with V(s') as the next value.
+        target = losses.td_target(batch.rewards, batch.terminations, next_values, config.discount)
+        q_data = self.q_of(self.critic, batch.observations, batch.actions)
+        td_loss = losses.td_loss(q_data, target)
+        self.step("critic", td_loss.sum())
+
+        # Policy: cloning in which a better action counts more. The weights are constants.
+        weights = losses.advantage_weights(advantage, config.inverse_temperature, config.advantage_cap)
+        log_prob = self.log_likelihood(batch.observations, batch.actions)
+        policy_loss = losses.behaviour_cloning_loss(weights * log_prob)
+        self.step("actor", policy_loss)
+
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), config.tau)
+        return {
+            "q_value": q_data.detach().mean(),
+            "value": values.detach().mean(),
+            "td_loss": td_loss.detach().mean(),
+            "value_loss": value_loss.detach(),
+            "policy_loss": policy_loss.detach(),
+            "advantage": advantage.detach().mean(),
+            "advantage_weight": weights.mean(),
+            "share_capped": (weights >= config.advantage_cap).to(self.dtype).mean(),
+        }
+
+    # ------------------------------------------------------------ what was learned
+    @torch.no_grad()
+    def q_values(self, observations: Any, actions: Any) -> Tensor:
+        """Every critic's value of actions in environment units: ``[n, S], [n, A] (or [n]) -> [E, n]``."""
+        return self.q_of(self.critic, self.as_observations(observations), self.as_actions(actions))
+
+    @torch.no_grad()
+    def state_values(self, observations: Any) -> Tensor:
+        """V(s), the expectile over the logged actions: ``[n, S] -> [n]``."""
+        return self.value(self.as_observations(observations))
+
+    @torch.no_grad()
+    def log_prob(self, observations: Any, actions: Any) -> Tensor:
+        """Log-density on [-1, 1]^A (log-probability) of actions in environment units: ``-> [n]``, nats."""
+        return self.log_likelihood(self.as_observations(observations), self.as_actions(actions))
+
+
+# ---------------------------------------------------------------- continuous actions
+class Normal(NamedTuple):
+    """A diagonal Normal for each state, in the units of [-1, 1] and not squashed: mean ``[B, A]``, log_std ``[A]``."""
+
+    mean: Tensor
+    log_std: Tensor
+
+
+class NormalPolicy(EnsembleMLP):
+    """A network from observations to a `Normal` with mean ``tanh(network)`` and a log_std that no state changes."""
+
+    def __init__(self, sizes: list[int], generator: torch.Generator | None = None) -> None:
+        super().__init__(sizes, generator=generator)
+        self.log_std = nn.Parameter(torch.zeros(sizes[-1], dtype=torch.float32, device="cpu"))
+
+    def forward(self, observations: Tensor) -> Normal:  # type: ignore[override]
+        """``[B, S] -> Normal`` with ``mean [B, A]``."""
+        return Normal(torch.tanh(super().forward(observations).squeeze(0)), self.log_std)
+
+
+class NormalAgentPolicy:
+    """The learned policy as a callable ``(observations, generator) -> actions`` in environment units.
+
+    Deterministic means the mean; a sampled action is a draw from the Normal, clipped to [-1, 1].
+    """
+
+    def __init__(self, agent: IQLAgent, deterministic: bool) -> None:
+        self.agent, self.deterministic = agent, deterministic
+
+    @torch.no_grad()
+    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        if not self.deterministic:
+            return self.sample(observations, generator)[0]
+        return self.agent.to_environment(self.agent.actor(self.agent.as_observations(observations)).mean)
+
+    @torch.no_grad()
+    def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Actions ``[n, A]`` in environment units and the Normal's log-density ``[n]`` at them, as `log_prob` gives.
+
+        At a bound this is not the (larger) probability that clipping puts there.
+        """
+        agent = self.agent
+        mean, log_std = agent.actor(agent.as_observations(observations))
+        # Where the generator lives: an evaluation's is on the CPU even when the agent is on a GPU.
+        where = agent.device if generator is None else generator.device
+        noise = torch.randn(mean.shape, generator=generator, dtype=agent.dtype, device=where).to(agent.device)
+        actions = (mean + torch.exp(log_std) * noise).clamp(-1.0, 1.0)
+        return agent.to_environment(actions), losses.normal_log_prob(actions, mean, log_std)
+
+
+class IQLAgent(ImplicitAgent):
+    """Implicit Q-learning with a Normal policy. Source: Kostrikov et al. 2021 (arXiv 2110.06169), Eq. 5 to 7.
+
+    With ``u = min_j Qbar_j(s, a) - V(s)``, V from before its step: V minimises ``E |expectile - 1(u < 0)| u^2``, the
+    critics ``sum_j E (r + discount (1 - termination) V(s') - Q_j)^2``, the policy
+    ``-E min(exp(beta u), cap) log pi(a|s)``. The policy is not squashed, as in the paper's code: a logged action at a
+    bound is then a point like any other, where a tanh-Gaussian would have to reach its atanh, which is infinite.
+    """
+
+    name = "iql"
+    config_class = IQLConfig
+    config: IQLConfig
+
+    def build_networks(self) -> None:
+        c, generator = self.config, self._init_generator
+        hidden = [c.hidden_dim] * c.hidden_layers
+        critic = Critic([c.state_dim + c.action_dim, *hidden, 1], c.n_critics, c.initial_value, generator)
+        self.critic = critic.to(self.device, self.dtype)
+        self.actor = NormalPolicy([c.state_dim, *hidden, c.action_dim], generator).to(self.device, self.dtype)
+
+    def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+        return critic(observations, actions)
+
+    def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
+        return losses.normal_log_prob(actions, *self.actor(observations))
+
+    def as_actions(self, actions: Any) -> Tensor:
+        unit = as_tensor(actions).to(self.device, self.dtype)
+        if unit.dim() != 2 or unit.shape[1] != self.config.action_dim:
+            expected = f"shape [n, {self.config.action_dim}]"
+            raise DataError("actions", f"shape {list(unit.shape)}", expected, "match the agent's action_dim.")
+        return self.to_unit(unit)
+
+    def policy(self, deterministic: bool = False) -> NormalAgentPolicy:
+        """The learned policy, stochastic unless ``deterministic`` (then the mean)."""
+        return NormalAgentPolicy(self, deterministic)
+
+    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
+        """`ImplicitAgent.update`; then log_std goes back into [-5, 2] if its step left it."""
+        metrics = super().update(batch, noise)
+        with torch.no_grad():  # a clamp inside the network would have no gradient to come back by
+            self.actor.log_std.clamp_(*LOG_STD_RANGE)
+        return metrics
+
+
+# ---------------------------------------------------------------- a finite number of actions
+class DiscreteIQLAgent(ImplicitAgent, DiscreteAgent):
+    """Implicit Q-learning over ``action_dim`` actions: the losses of `IQLAgent` with a softmax policy over logits."""
+
+    name = "discrete-iql"
+    config_class = DiscreteIQLConfig
+    config: DiscreteIQLConfig
+
+    def build_networks(self) -> None:
+        self.critic = self.build("critic", self.config.n_critics, self.config.initial_value)
+        self.actor = self.build("actor", 1)
+
+    def scores(self, observations: Tensor) -> Tensor:
+        return self.actor(observations).squeeze(0)
+
+    def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+        return critic(observations).gather(-1, actions[:, None].expand(self.config.n_critics, -1, -1)).squeeze(-1)
+
+    def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
+        return torch.log_softmax(self.scores(observations), -1).gather(-1, actions[:, None]).squeeze(-1)
+
+    def as_actions(self, actions: Any) -> Tensor:
+        index = as_tensor(actions).to(self.device)
+        if index.is_floating_point() or index.dim() != 1:
+            found = f"dtype {index.dtype}, shape {list(index.shape)}"
+            raise DataError("actions", found, "integers, shape [n]", "pass the index of each action.")
+        return index.long()
