@@ -18,6 +18,7 @@ OTHER_NAMES = {  # other libraries' words -> ours
     "gamma": "'discount'", "lr": "'critic_lr' and 'actor_lr'", "learning_rate": "'critic_lr' and 'actor_lr'",
     "obs_dim": "'state_dim'", "observation_dim": "'state_dim'", "act_dim": "'action_dim'", "n_actions": "'action_dim'",
     "temperature": "'alpha'", "lagrange": "'cql_lagrange'", "polyak": "'tau'", "hidden_size": "'hidden_dim'",
+    "beta": "'inverse_temperature'",
 }  # fmt: skip
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -113,7 +114,9 @@ def parse_config(kind: type[ConfigT], config: Mapping[str, Any] | AgentConfig) -
     for key in config:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.6)
-            meant = OTHER_NAMES.get(str(key)) or (repr(near[0]) if near else "")
+            meant = OTHER_NAMES.get(str(key), "")
+            if not any(repr(name) in meant for name in known):  # another agent's setting
+                meant = repr(near[0]) if near else ""
             mend = f"did you mean {meant}?" if meant else "remove it."
             if str(key).startswith("cql_") and "cql_alpha" not in known:  # not 'alpha', which is the temperature
                 mend = "that is a setting of CQL: make_agent('cql', config)."
