@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import csv_io, d4rl_io, minari_io
 from . import data_checks as check
-from . import minari_io
+from . import defects as known_defects
 from .batch import REQUIRED, Batch
 from .errors import DataError, require, require_data, whole
 
@@ -133,6 +134,29 @@ class OfflineDataset:
         for a damaged file or unusable spaces, ``DatasetNotFoundError``.
         """
         return cls.from_arrays(**(minari_io.read(source) | options))
+
+    @classmethod
+    def from_d4rl_hdf5(
+        cls, path: Any, *, max_episode_steps: int | None = None, max_gigabytes: float = 8.0,
+        use_next_observations: bool = True, **options: Any,
+    ) -> OfflineDataset:  # fmt: skip
+        """Read a D4RL file (v0-v2); ``terminals`` become terminations, ``timeouts`` truncations.
+
+        ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed, and how many
+        last rows lacked a next observation (see `d4rl_io.follow`), is in ``metadata``. Raises as `d4rl_io.arrays`.
+        """
+        columns = d4rl_io.read(path, max_episode_steps, max_gigabytes, use_next_observations)
+        return cls.from_arrays(**(columns | options))
+
+    @classmethod
+    def from_csv(cls, path: Any, columns: Mapping[str, Any], *, delimiter: str = ",", **options: Any) -> OfflineDataset:
+        """Read a CSV file; ``columns`` maps our names (and ``episode``) to its columns' names, lists or ``"obs_*"``.
+
+        Without next_observations, last rows are treated as by `d4rl_io.follow`. Raises as `csv_io.read`.
+        """
+        kind = "float64" if options.get("dtype") == torch.float64 else "float32"
+        discrete = options.get("n_actions") is not None
+        return cls.from_arrays(**(csv_io.read(path, columns, kind, discrete, delimiter) | options))
 
     def to_minari(
         self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str, environment: Any = None,
@@ -302,8 +326,16 @@ class OfflineDataset:
 
         ``jump_share``: rows whose next_observation differs from the following row's observation, of those that have
         one within their episode. ``duplicate_share``: rows whose (observation, action) occurred before.
+        ``known_defects``, if there are any: print `defects()` for the remedy of each.
         """
-        return check.describe(self, self._last_rows(), self._jumps())
+        facts = check.describe(self, self._last_rows(), self._jumps())
+        if found := self.defects(duplicates=False):
+            facts["known_defects"] = [f"{one.name} ({one.count:,} of {one.of:,} {one.what})" for one in found]
+        return facts
+
+    def defects(self, **options: Any) -> list[known_defects.Defect]:
+        """Known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
+        return known_defects.find(self, **options)
 
     def fingerprint(self) -> str:
         """A hash of the numbers and of where episodes begin, the same on every device: are two data sets one?"""

@@ -90,10 +90,10 @@ def read(source: Any) -> dict[str, Any]:
         observation_space, action_space = metadata.pop("observation_space"), metadata.pop("action_space")
         # Minari's own reader: opening the five arrays of an episode is what costs (1 ms), not this loop.
         episodes = list(data.iterate_episodes())
+        lengths, promised = [len(episode.rewards) for episode in episodes], data.total_steps
     except Exception as error:  # a damaged file makes h5py and Minari fail in many ways
         found = f"{type(error).__name__}: {error}"
         raise DataError(f"file {source}", found, "a whole Minari data set", _REMAKE) from error
-    lengths, promised = [len(episode.rewards) for episode in episodes], data.total_steps
     found = f"{sum(lengths)} steps in {len(episodes)} episodes"
     require_data(sum(lengths) == promised > 0, f"file {source}", found, f"the promised {promised} steps", _REMAKE)
     discrete = isinstance(action_space, Discrete)
@@ -109,11 +109,16 @@ def read(source: Any) -> dict[str, Any]:
         about["n_actions"] = int(action_space.n)
     else:
         about |= {"action_low": action_space.low, "action_high": action_space.high}
-    return about | {
-        "observations": np.concatenate([episode.observations[:-1] for episode in episodes]),
-        "next_observations": np.concatenate([episode.observations[1:] for episode in episodes]),
-        **{name: np.concatenate([getattr(e, name) for e in episodes]) for name in ARRAYS if "observ" not in name},
-    }
+    try:
+        columns = {
+            name: np.concatenate([getattr(e, name) for e in episodes]) for name in ARRAYS if "observ" not in name
+        }
+        columns["observations"] = np.concatenate([episode.observations[:-1] for episode in episodes])
+        columns["next_observations"] = np.concatenate([episode.observations[1:] for episode in episodes])
+    except Exception as error:  # shapes that differ between episodes, or from those that the spaces promise
+        found = f"{type(error).__name__}: {error}"
+        raise DataError(f"file {source}", found, "arrays of the same shape in every episode", _REMAKE) from error
+    return about | columns
 
 
 def write(

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cql_tutorial"
 FLOORS = {
     1: ["errors", "batch", "losses", "pitfalls", "networks", "worlds"],
-    2: ["agents", "datasets", "data_checks", "minari_io", "tabular", "truth"],
+    2: ["agents", "datasets", "data_checks", "minari_io", "d4rl_io", "csv_io", "defects", "tabular", "truth"],
     3: ["training", "evaluation", "collect", "doctor"],
     4: ["course", "figures", "widgets", "cli"],
 }
@@ -311,9 +311,9 @@ def code_lines(path: Path) -> int:
 
 def test_floors_stay_small() -> None:
     low = {name: code_lines(path) for name, path in MODULES.items() if FLOOR_OF.get(name.split(".")[0], 1) <= 3}
-    assert sum(low.values()) < 3500, low
+    assert sum(low.values()) < 4200, low  # 3,500 until the loaders of other formats came, a tenth of it
     chapters = [path for path in MODULES.values() if re.match(r"ch\d", path.name)]
-    assert sum(map(code_lines, MODULES.values())) - sum(map(code_lines, chapters)) < 6000
+    assert sum(map(code_lines, MODULES.values())) - sum(map(code_lines, chapters)) < 6600
 
 
 def test_code_lines_are_counted_without_docstrings_and_comments(tmp_path: Path) -> None:

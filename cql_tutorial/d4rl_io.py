@@ -1,0 +1,163 @@
+"""D4RL's HDF5 files: one flat array a quantity, all episodes one after another, read into flat numpy arrays.
+
+`terminals` end the task and become terminations; `timeouts` only end the recording and become truncations. The three
+versions differ in what they hold: files of v0 may lack `timeouts`, most files of v0 and v1 lack `next_observations`
+(which D4RL left out for size), those of v2 have both. Numbers alone are read; nothing in a file is run or followed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import data_checks as check
+from .errors import CQLTutorialError, CQLWarning, DataError, DatasetNotFoundError, require, require_data, whole
+
+_NEEDED = {"observations": "observations", "actions": "actions", "rewards": "rewards", "terminals": "terminations"}
+_NAMES = _NEEDED | {"timeouts": "truncations", "next_observations": "next_observations"}
+_AGAIN = "download the file again from where it came."
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that exists, or ``DatasetNotFoundError``."""
+    file = Path(path).expanduser()
+    found = "a folder" if file.is_dir() else "no such file"
+    if not file.is_file():
+        raise DatasetNotFoundError(f"file {file}", found, "the path of one file", "check its folder and spelling.")
+    return file
+
+
+def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str, np.ndarray]:
+    """The arrays of a D4RL file as they are stored, under this package's names; only the structure is checked.
+
+    ``observations [N, S]``, ``actions [N, A]``, ``rewards, terminations [N]``; ``truncations [N]`` and
+    ``next_observations [N, S]`` if the file has them. This is what `defects.find` reads of a file too damaged to load.
+    Raises ``DataError`` for a damaged file, a missing key, a link to elsewhere, anything but numbers, lengths that
+    differ, and arrays that together promise more than ``max_gigabytes``; ``DatasetNotFoundError``.
+    """
+    file = existing(path)
+    positive = isinstance(max_gigabytes, (int, float)) and max_gigabytes > 0
+    require(positive, "max_gigabytes", max_gigabytes, "a number > 0", "8.0 is the default.")
+    try:
+        import h5py
+    except ImportError as error:
+        mend = "pip install h5py (it comes with this package's own dependency minari[hdf5])."
+        raise DataError("package h5py", "none", "h5py, which reads HDF5 files", mend) from error
+    try:
+        with h5py.File(file, "r") as store:
+            present = set(store)  # names of links, also of those that lead nowhere
+            rewards = _item(h5py, store, "rewards")
+            chosen = [key for key in _NAMES if key in present or key in _NEEDED]
+            items = {_NAMES[key]: _item(h5py, store, key, rewards.shape[0]) for key in chosen}
+            promised = sum(item.nbytes for item in items.values()) / 1e9
+            found, expected = f"arrays of {promised:,.1f} GB", f"at most {max_gigabytes:g} GB"
+            mend = "pass max_gigabytes= if the file is meant to be so large."
+            require_data(promised <= max_gigabytes, f"file {file.name}", found, expected, mend)
+            return {name: _numbers(name, item) for name, item in items.items()}
+    except CQLTutorialError:
+        raise
+    except Exception as error:  # h5py answers a damaged file with OSError, RuntimeError, KeyError, ...
+        found = f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise DataError(f"file {file}", found, "a whole HDF5 file in D4RL's format", _AGAIN) from error
+
+
+def _item(h5py: Any, store: Any, key: str, rows: int | None = None) -> Any:
+    """One array of the file, unread: stored in this file itself, of numbers, of so many rows (or any number >= 1)."""
+    near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
+    mend = "rename it in the file, or read the file with h5py and use OfflineDataset.from_arrays(...)."
+    require_data(key in set(store), f"key {key!r}", f"no such key; nearest: {', '.join(near)}", "a D4RL file", mend)
+    link = store.get(key, getlink=True)
+    item: Any = store[key] if isinstance(link, h5py.HardLink) else link
+    found, fits = f"a {type(item).__name__}", False
+    if isinstance(item, h5py.Dataset):
+        elsewhere = bool(item.external or item.is_virtual)
+        found = f"shape {item.shape} of dtype {item.dtype}" + " stored in another file" * elsewhere
+        plain = item.dtype.kind in "biuf" and item.shape and not elsewhere
+        fits = plain and item.shape[0] == (rows or item.shape[0]) > 0
+    expected = f"an array of numbers in this file itself, {rows or 'one or more'} rows (one a reward)"
+    require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_AGAIN}")
+    return item
+
+
+def _numbers(name: str, item: Any) -> np.ndarray:
+    """Read an array: in this machine's byte order, flags and rewards without D4RL's occasional second dimension."""
+    array = item[()]
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if name in ("rewards", "terminations", "truncations"):
+        return array[:, 0] if array.shape[1:] == (1,) else array
+    return array[:, None] if array.ndim == 1 and array.dtype.kind == "f" else array
+
+
+def read(
+    path: str | os.PathLike[str], max_episode_steps: int | None = None, max_gigabytes: float = 8.0,
+    use_next_observations: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Read a D4RL file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
+    columns: dict[str, Any] = dict(arrays(path, max_gigabytes))
+    stored = {name: str(array.dtype) for name, array in columns.items()}
+    if not use_next_observations:
+        columns.pop("next_observations", None)
+    n = len(columns["rewards"])
+    term = columns["terminations"] = check.flags("terminals", columns["terminations"], n).numpy()
+    how = "from the file" if "truncations" in columns else "none in the file"
+    given = columns.get("truncations", np.zeros(n, bool))
+    trunc = columns["truncations"] = check.flags("timeouts", given, n).numpy()
+    assumed = []
+    if "truncations" not in stored and "next_observations" in columns:
+        obs, nxt = columns["observations"], columns["next_observations"]
+        expected, mend = f"shape {obs.shape}, as observations", "repair the file, or use_next_observations=False."
+        require_data(obs.shape == nxt.shape, "key 'next_observations'", f"shape {nxt.shape}", expected, mend)
+        trunc[:-1] |= (nxt[:-1] != obs[1:]).reshape(n - 1, -1).any(1) & ~term[:-1]
+        assumed.append("where next_observations are not the following row's observations")
+    if max_episode_steps is not None:
+        trunc |= _every(whole("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
+        assumed.append(f"after {max_episode_steps} steps")
+    if "truncations" not in stored and not assumed:
+        assumed.append("nowhere: only terminals end an episode")
+        text = f"{Path(path).name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
+        warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
+    columns = follow(columns)
+    about = columns.pop("metadata")
+    about |= {"format": "D4RL HDF5", "timeouts": "; assumed ".join([how, *assumed]), "stored_dtypes": stored}
+    return columns | {"id": Path(path).stem, "metadata": about}
+
+
+def _every(limit: int, ends: np.ndarray) -> np.ndarray:
+    """The rows ``[N]`` bool that are the ``limit``-th, 2 ``limit``-th, ... of an episode."""
+    rows = np.arange(len(ends))
+    starts = np.maximum.accumulate(np.where(np.r_[True, ends[:-1]], rows, 0))
+    return (rows - starts + 1) % limit == 0
+
+
+def follow(columns: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``from_arrays`` with next observations: those given, or the following row's within the episode.
+
+    The rule for last rows, if none are given: a row that terminates is kept (no bootstrap reads its next observation,
+    so it repeats its own); the last row of any other episode has no next observation anywhere, so it is dropped, and
+    the row before it ends the episode as a truncation. D4RL's own ``qlearning_dataset`` drops the same rows, and also
+    rows that both terminate and time out, and the file's last row. ``metadata`` counts the dropped rows and their
+    rewards, which are missing in ``episode_returns()``. Raises ``DataError`` if no row is left.
+    """
+    term, trunc, obs = columns["terminations"], columns["truncations"], columns["observations"]
+    if "next_observations" in columns:
+        return columns | {"metadata": {"next_observations": "from the file", "dropped_rows": 0}}
+    last = term | trunc
+    last[-1] = True
+    last[np.asarray(columns.get("episode_starts", [0]))[1:] - 1] = True
+    kept = np.flatnonzero(~last | term)
+    found, mend = "no row with a next observation", "pass next observations, or leave such a file out."
+    require_data(len(kept), "observations", found, "episodes of two rows or more", mend)
+    cut = np.zeros(len(last), bool)
+    cut[:-1] = (last & ~term)[1:] & ~last[:-1]
+    dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
+    columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
+    if dropped:  # every episode now ends in a flag, from which the starts follow
+        columns = {name: array[kept] for name, array in columns.items()}
+    note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
+    about = {"next_observations": note, "dropped_rows": dropped}
+    return columns | {"next_observations": obs[kept + ~last[kept]], "metadata": about}
