@@ -29,7 +29,7 @@ PACKAGE = ROOT / "cql_tutorial"
 FLOORS = {
     1: ["errors", "batch", "losses", "pitfalls", "networks", "worlds"],
     2: ["agents", "datasets", "data_checks", "minari_io", "d4rl_io", "csv_io", "defects", "tabular", "truth"],
-    3: ["training", "evaluation", "collect", "doctor"],
+    3: ["training", "evaluation", "off_policy", "collect", "doctor"],
     4: ["course", "figures", "widgets", "cli"],
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
