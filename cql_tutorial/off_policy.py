@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class Estimate:
     """A value and its approximate 95 % interval over what ``covers`` says, blind to an error that all of it shares.
 
     ``members``: the means of the single critics, ``spread`` their standard deviation (nan without two). Not ``usable``
-    below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares).
+    below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares), or where not ``possible``.
     """
 
     value: float
@@ -43,6 +43,7 @@ class Estimate:
     members: tuple[float, ...] = ()
     effective_episodes: float = math.inf
     weights: Tensor | None = None
+    possible: bool = True
 
     @classmethod
     def of(cls, units: Tensor, covers: str, members: Tensor) -> Estimate:
@@ -60,12 +61,15 @@ class Estimate:
 
     @property
     def usable(self) -> bool:
-        return math.isfinite(self.value) and self.effective_episodes >= USABLE_EPISODES
+        return math.isfinite(self.value) and self.possible and self.effective_episodes >= USABLE_EPISODES
 
     def __str__(self) -> str:
         text = f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, 95 % over {self.covers})"
         text += f", spread of {len(self.members)} critics {self.spread:.3f}" if self.members else ""
-        return text if self.usable else f"{text}. NOT USABLE: fewer than {USABLE_EPISODES} effective episodes"
+        why = (
+            f"fewer than {USABLE_EPISODES} effective episodes" if self.possible else "no reward of the log can pay that"
+        )
+        return text if self.usable else f"{text}. NOT USABLE: {why}"
 
 
 class _FixedPolicy:
@@ -178,11 +182,15 @@ class FittedQ:
         """The mean of V over the episode starts of the data, or of another data set of the same task.
 
         Its t-interval is over starts: with one start state for all it is 0, however wrong V is. ``spread`` is over
-        critics that saw the same batches from other first weights: the training's error, not that of a short log.
+        critics that saw the same batches from other first weights: the training's error, not that of a short log. It is
+        not ``possible`` if a critic's mean is beyond what the log's least or best reward, got for ever, could pay.
         """
-        data = self._fixed.data if dataset is None else dataset
-        values = self.state_values(data.observations[data.episode_starts])
-        return Estimate.of(values.double().mean(0), "episode starts", values)
+        data, covers = self._fixed.data if dataset is None else dataset, f"episode starts, drift {self.drift:+.2g}"
+        values, rewards = self.state_values(data.observations[data.episode_starts]).double(), self._fixed.data.rewards
+        found, span = Estimate.of(values.mean(0), covers, values), 1 / max(1 - self.discount, 1e-300)
+        low, high = min(0.0, float(rewards.min())) * span, max(0.0, float(rewards.max())) * span
+        slack = 0.05 * (high - low)
+        return replace(found, possible=low - slack <= min(found.members) and max(found.members) <= high + slack)
 
     @property
     def drift(self) -> float:
@@ -191,8 +199,8 @@ class FittedQ:
         return values[-1] - values[-1 - max(1, len(values) // 4)] if len(values) > 1 else math.nan
 
     def __str__(self) -> str:
-        end = f"Bellman error {self.history.last('bellman_error'):.3g}, drift in the last quarter {self.drift:+.3g}"
-        return f"FQE at discount {self.discount:g}: {self.initial_value()}; {end}"
+        error = self.history.last("bellman_error")
+        return f"FQE at discount {self.discount:g}: {self.initial_value()}; Bellman error {error:.3g}"
 
 
 def fitted_q_evaluation(
@@ -216,14 +224,14 @@ def fitted_q_evaluation(
 
     fixed = _FixedPolicy(actor, dataset, deterministic, samples, seed)
     gamma, data, generator = fixed.discount(discount), fixed.data, fixed.generator()
-    steps, log_every = whole("steps", steps, 1), whole("log_every", log_every, 1)
-    width = [whole("hidden_dim", hidden_dim, 1)] * whole("hidden_layers", hidden_layers, 0)
+    for name, n in (("steps", steps), ("log_every", log_every), ("n_critics", n_critics), ("hidden_dim", hidden_dim)):
+        whole(name, n, 1)
     require(learning_rate > 0 and 0 < tau <= 1, "learning_rate, tau", (learning_rate, tau), "numbers > 0, tau <= 1")
     if initial_value is None:
         initial_value = float(data.rewards.mean() / (1 - gamma) if gamma < 1 else data.returns_to_go(1.0).mean())
     kind, wide = (EnsembleMLP, 0) if data.discrete else (Critic, data.action_dim)
-    sizes = [data.observation_dim + wide, *width, data.action_dim if data.discrete else 1]
-    n_critics = whole("n_critics", n_critics, 1)
+    sizes = [hidden_dim] * whole("hidden_layers", hidden_layers, 0)
+    sizes = [data.observation_dim + wide, *sizes, data.action_dim if data.discrete else 1]
     critic, target = (kind(sizes, n_critics, initial_value, seeded(seed, WEIGHTS, "cpu")) for _ in range(2))
     critic, target = critic.to(data.rewards), target.to(data.rewards).requires_grad_(False)
     optimizer, history, errors = torch.optim.Adam(critic.parameters(), lr=learning_rate), History(), []
@@ -238,13 +246,12 @@ def fitted_q_evaluation(
         optimizer.zero_grad()
         error.sum().backward()
         optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(list(target.parameters()), list(critic.parameters()), tau)
+        torch._foreach_lerp_(list(target.parameters()), [weight.detach() for weight in critic.parameters()], tau)
         errors.append(error.detach().mean())
         if step % log_every == 0 or step == steps:
-            value = float(result.state_values(fixed.starts).mean())
-            row = {"step": step, "bellman_error": float(torch.stack(errors).mean()), "value": value}
-            if not math.isfinite(row["bellman_error"] + value):
+            row = {"step": step, "bellman_error": float(torch.stack(errors).mean())}
+            row["value"] = float(result.state_values(fixed.starts).mean())
+            if not math.isfinite(sum(row.values())):
                 raise DivergedError("bellman_error", str(row), "finite numbers", "lower learning_rate.")
             history.rows.append(row)
             errors = []
@@ -289,7 +296,6 @@ def bellman_error(
 
     columns = data.observations, data.actions, data.rewards, data.next_observations, data.terminations
     every, lengths = _by_chunks(squared, *columns).double().cpu(), data.episode_lengths().tolist()
-    # An episode's share: their mean is that over the rows, which are not independent within an episode.
     parts = torch.stack([part.sum() for part in every.mean(0).split(lengths)]) * len(lengths) / len(data)
     return Estimate.of(parts, "episodes", every)
 
@@ -358,8 +364,7 @@ class Choice:
         for row in self.table:
             numbers = "".join(f"{row[key]:>10.3f}" for key in ("score", "low", "high"))
             lines.append(f"{row['name']:<16}{numbers}  {row['note']}")
-        tied = f", tied with {', '.join(self.tied)}" if self.tied else ""
-        return "\n".join([*lines, f"{self.rule} prefers {self.name}{tied}"])
+        return "\n".join([*lines, f"{self.rule} prefers {', tied with '.join([self.name, *self.tied])}"])
 
 
 def choose(candidates: Mapping[str, Any], dataset: OfflineDataset, rule: str = "fqe", **options: Any) -> Choice:
@@ -367,10 +372,10 @@ def choose(candidates: Mapping[str, Any], dataset: OfflineDataset, rule: str = "
 
     Rules: ``fqe`` (largest `fitted_q_evaluation` at the starts; 5,000 ``steps`` unless given), ``initial-value``
     (largest `initial_state_value`), ``wis`` (largest `weighted_importance_sampling`), ``td-error`` (smallest
-    `bellman_error`: pass held-out data). ``options`` go to that function, with one seed for all. A candidate whose FQE
-    diverges scores nan and is never chosen; of equal scores the first one wins. Raises as that function does; also
-    ``ConfigError`` for an unknown rule, no candidates or unlike discounts, ``DataError`` if no score is finite. Source:
-    Paine et al. 2020 (arXiv 2007.09055).
+    `bellman_error`: pass held-out data). ``options`` go to that function, with one seed for all. A candidate whose
+    estimate is not usable, or whose FQE diverges (score nan), is never chosen; of equal scores the first one wins.
+    Raises as that function does, ``ConfigError`` for an unknown rule, no candidates or unlike discounts, ``DataError``
+    if no score is usable. Source: Paine et al. 2020 (arXiv 2007.09055).
     """
     measures: dict[str, Callable[..., Any]] = {
         "fqe": lambda actor, data, steps=5000, **rest: fitted_q_evaluation(actor, data, steps, **rest),
@@ -382,19 +387,19 @@ def choose(candidates: Mapping[str, Any], dataset: OfflineDataset, rule: str = "
     expected = "one and the same: pass discount= (fqe and wis), or train them alike"
     require("discount" in options or len(found) < 2, "candidates' discounts", found, expected)
     table: list[dict[str, Any]] = []
+    usable: dict[str, float] = {}
     for name, actor in candidates.items():
         row = {"name": name, "score": math.nan, "low": math.nan, "high": math.nan, "note": "", "result": None}
         table.append(row)
         try:
-            row["result"] = result = measures[rule](actor, dataset, **options)
+            result = measures[rule](actor, dataset, **options)
+            seen = result.initial_value() if isinstance(result, FittedQ) else result
+            row |= {"score": seen.value, "low": seen.low, "high": seen.high, "result": result}
+            row["note"] = seen.covers if seen.usable else f"NOT USABLE: {seen.covers}"
+            usable |= {name: seen.value} if seen.usable else {}
         except DivergedError as error:
             row["note"] = str(error)
-            continue
-        seen = result.initial_value() if isinstance(result, FittedQ) else result
-        note = f"drift {result.drift:+.2g}" if seen is not result else "" if seen.usable else "not usable"
-        row |= {"score": seen.value, "low": seen.low, "high": seen.high, "note": note}
-    finite, reasons = [row["score"] for row in table if math.isfinite(row["score"])], [row["note"] for row in table]
-    require_data(finite, "scores", str(reasons), "a finite score for at least one candidate", "try another rule.")
-    best = min(finite) if rule == "td-error" else max(finite)
-    first, *tied = [row["name"] for row in table if row["score"] == best]
+    require_data(usable, "scores", f"{[row['note'] for row in table]}", "a usable one", "try another rule.")
+    best = min(usable.values()) if rule == "td-error" else max(usable.values())
+    first, *tied = [name for name, score in usable.items() if score == best]
     return Choice(first, rule, tuple(tied), table)

@@ -112,7 +112,7 @@ def test_fqe_with_a_network_and_with_sampled_actions(covering: TabularLog) -> No
     data, truth = as_dataset(covering), exact_q(covering, RANDOM)
     settings = {"discount": 0.95, "hidden_dim": 64, "hidden_layers": 1, "tau": 0.05, "n_critics": 2}
     for policy in (Table(RANDOM), Sampled(Table(RANDOM))):
-        found = fitted_q_evaluation(policy, data, 2500, samples=2, **settings)
+        found = fitted_q_evaluation(policy, data, 1800, samples=2, **settings)
         error = (q_table(found) - truth)[:, GOING].abs()
         assert float(error.max()) < 0.5 and float(error.mean()) < 0.1
         assert found.history["step"] == list(range(100, 2501, 100)) and found.history["bellman_error"][-1] > 0
@@ -162,8 +162,35 @@ def test_the_first_value_is_what_the_mean_reward_earns_for_ever(covering: Tabula
     tiny = {"learning_rate": 1e-12, "hidden_layers": 0, "n_critics": 200}
     first = q_table(fitted_q_evaluation(Table(RANDOM), data, 1, discount=0.9, **tiny))
     assert float(first.mean()) == pytest.approx(10 * float(data.rewards.mean()), abs=0.02)
+    slow = fitted_q_evaluation(Table(RANDOM), data, 5, discount=0.9, **tiny | {"learning_rate": 0.1, "tau": 1e-12})
+    assert torch.allclose(q_table(slow), first, atol=1e-6)  # what is returned moves by tau
     undiscounted = q_table(fitted_q_evaluation(Table(RANDOM), data, 1, discount=1.0, **tiny))
     assert float(undiscounted.mean()) == pytest.approx(float(data.rewards.mean()), abs=0.02)  # episodes of one step
+
+
+def test_each_critic_has_its_own_target() -> None:
+    """State 1 has no rows, so that each critic's guess at it stays; and state 0 is worth its reward plus that guess."""
+    zeros = torch.zeros(20, dtype=torch.long)
+    log = TabularLog(2, 1, zeros, zeros, zeros.double() + 1, zeros + 1, zeros.bool(), torch.arange(20))
+    found = fitted_q_evaluation(Table([[1], [1]]), as_dataset(log), 1500, discount=0.5, **LINEAR)
+    here, there = found.state_values(torch.eye(2, dtype=F64)).unbind(1)
+    assert float((there[0] - there[1]).abs()) > 0.1 and torch.allclose(here, 1 + 0.5 * there, atol=0.02)
+
+
+def test_the_network_sees_actions_in_units_of_their_bounds() -> None:
+    a = 2 * torch.rand(50, 2, dtype=F64) - 1
+    scale, shift = torch.tensor([2.0, 0.5], dtype=F64), torch.tensor([1.0, 0.0], dtype=F64)
+    columns = {"rewards": a[:, 0], "next_observations": torch.zeros(50, 1), "terminations": np.zeros(50, bool)}
+    unit = OfflineDataset.from_arrays(torch.zeros(50, 1), a, **columns, dtype=F64)
+    wide = OfflineDataset.from_arrays(
+        torch.zeros(50, 1), a * scale + shift, **columns, action_low=[-1, -0.5], action_high=[3, 0.5], dtype=F64
+    )
+    settings: dict[str, Any] = {"steps": 20, "discount": 0.9, "hidden_dim": 8}
+    one = fitted_q_evaluation(lambda s, g: torch.full((len(s), 2), 0.5), unit, **settings)
+    two = fitted_q_evaluation(lambda s, g: (0.5 * scale + shift).expand(len(s), 2), wide, **settings)
+    s = torch.zeros(50, 1)
+    assert torch.allclose(one.q_values(s, a), two.q_values(s, a * scale + shift), atol=1e-9)
+    assert float(one.q_values(s, a).std(1).min()) > 1e-4
 
 
 def test_at_discount_0_it_is_a_regression_on_the_reward() -> None:
@@ -206,7 +233,7 @@ def test_agents_of_both_kinds_are_judged_in_their_own_units(covering: TabularLog
     for deterministic in (None, True):
         found = fitted_q_evaluation(agent, data, 300, hidden_dim=32, deterministic=deterministic)
         assert found.initial_value().value == pytest.approx(1.0, abs=0.1) and found.discount == 0.5
-        assert found.initial_value(data.subset(range(40))).covers == "2 episode starts"
+        assert found.initial_value(data.subset(range(40))).covers.startswith("2 episode starts, drift ")
     assert all(torch.equal(before[key], value) for key, value in agent.state().items())  # judged, not moved
     discrete = make_agent("discrete-cql", {"state_dim": 16, "action_dim": 4, "hidden_dim": 8, "device": "cpu"})
     one_hot = as_dataset(covering).to(dtype=torch.float32)
@@ -492,10 +519,34 @@ def test_ties_nan_and_unlike_discounts() -> None:
         steps=60, discount=0.9, hidden_dim=8, log_every=20,
     )  # fmt: skip
     assert diverged.name == "near" and "bellman_error" in diverged.table[0]["note"]
-    wis = choose({"a": Table([[0.9, 0.1]]), "b": Table([[0.1, 0.9]])}, bandit([0, 1] * 2, [1.0, 0.0] * 2), "wis",
-                 behaviour_log_prob=np.log(np.full(4, 0.5)), discount=1.0)  # fmt: skip
-    assert wis.name == "a" and wis.table[0]["score"] == pytest.approx(0.9)
-    assert wis.table[0]["note"] == "not usable"
+    chances = {"a": Table([[0.9, 0.1]]), "b": Table([[0.1, 0.9]])}
+    for n, usable in ((20, True), (2, False)):
+        data = bandit([0, 1] * n, [1.0, 0.0] * n)
+        how = {"behaviour_log_prob": np.log(np.full(2 * n, 0.5)), "discount": 1.0}
+        if usable:
+            wis = choose(chances, data, "wis", **how)
+            assert (
+                wis.name == "a"
+                and wis.table[0]["score"] == pytest.approx(0.9)
+                and wis.table[0]["note"].endswith("24.4 effective")
+            )
+        else:  # 2.4 effective episodes
+            with pytest.raises(DataError, match=r"scores: found .*NOT USABLE.*; expected a usable one"):
+                choose(chances, data, "wis", **how)
+
+
+def test_values_that_no_reward_can_pay_are_never_chosen() -> None:
+    """Rewards 1 for ever are worth 10: a critic that starts at 20 and cannot move says 20."""
+    data = OfflineDataset.from_arrays(
+        np.zeros((20, 1)), np.zeros((20, 1)), np.ones(20), np.zeros((20, 1)), np.zeros(20)
+    )
+    policy, settings = (lambda s, g: torch.zeros(len(s), 1)), {"steps": 1, "discount": 0.9, "hidden_dim": 4}
+    for first, possible in ((9.5, True), (20.0, False), (-3.0, False)):
+        found = fitted_q_evaluation(policy, data, initial_value=first, learning_rate=1e-9, **settings)
+        assert found.initial_value().possible is found.initial_value().usable is possible
+    assert str(found.initial_value()).endswith("NOT USABLE: no reward of the log can pay that")
+    with pytest.raises(DataError, match=r"scores: found .*NOT USABLE: 20 episode starts, drift nan"):
+        choose({"a": policy}, data, initial_value=20.0, learning_rate=1e-9, **settings)
 
 
 def test_smallest_bellman_error_is_not_the_best_policy() -> None:
