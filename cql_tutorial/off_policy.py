@@ -25,7 +25,6 @@ from .networks import Critic, EnsembleMLP
 from .training import History
 
 WEIGHTS, ACTIONS, RESAMPLES = range(10, 13)  # what a random stream is for; an agent's own are numbered from 0
-USABLE_EPISODES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +60,12 @@ class Estimate:
 
     @property
     def usable(self) -> bool:
-        return math.isfinite(self.value) and self.possible and self.effective_episodes >= USABLE_EPISODES
+        return math.isfinite(self.value) and self.possible and self.effective_episodes >= 10
 
     def __str__(self) -> str:
         text = f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, 95 % over {self.covers})"
         text += f", spread of {len(self.members)} critics {self.spread:.3f}" if self.members else ""
-        why = (
-            f"fewer than {USABLE_EPISODES} effective episodes" if self.possible else "no reward of the log can pay that"
-        )
+        why = "fewer than 10 effective episodes" if self.possible else "no reward of the log can pay that"
         return text if self.usable else f"{text}. NOT USABLE: {why}"
 
 
@@ -153,10 +150,9 @@ def _by_chunks(function: Callable[..., Tensor], *columns: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class FittedQ:
-    """Critics fitted to one fixed policy's values on a log; made by `fitted_q_evaluation`.
+    """Critics fitted to one fixed policy's values on a log, by `fitted_q_evaluation`. Do not train its agent on.
 
-    ``history`` has ``step``, ``bellman_error`` (mean squared, since the row before) and ``value`` (mean over episode
-    starts). Do not train the policy's agent on: it is asked at every call.
+    ``history``: ``step``, ``bellman_error`` (mean squared, since the row before), ``value`` (mean over episode starts).
     """
 
     critic: EnsembleMLP
@@ -189,8 +185,8 @@ class FittedQ:
         values, rewards = self.state_values(data.observations[data.episode_starts]).double(), self._fixed.data.rewards
         found, span = Estimate.of(values.mean(0), covers, values), 1 / max(1 - self.discount, 1e-300)
         low, high = min(0.0, float(rewards.min())) * span, max(0.0, float(rewards.max())) * span
-        slack = 0.05 * (high - low)
-        return replace(found, possible=low - slack <= min(found.members) and max(found.members) <= high + slack)
+        outside = max(low - min(found.members), max(found.members) - high)
+        return replace(found, possible=outside <= 0.05 * (high - low))
 
     @property
     def drift(self) -> float:
@@ -199,8 +195,8 @@ class FittedQ:
         return values[-1] - values[-1 - max(1, len(values) // 4)] if len(values) > 1 else math.nan
 
     def __str__(self) -> str:
-        error = self.history.last("bellman_error")
-        return f"FQE at discount {self.discount:g}: {self.initial_value()}; Bellman error {error:.3g}"
+        error = f"Bellman error {self.history.last('bellman_error'):.3g}"
+        return f"FQE at discount {self.discount:g}: {self.initial_value()}; {error}"
 
 
 def fitted_q_evaluation(
@@ -312,10 +308,10 @@ def weighted_importance_sampling(
     ``behaviour_log_prob`` is ``[N]`` in nats, or a clone of the behaviour, whose error biases the result. Agents have
     continuous densities on [-1, 1]^A: add ``sum log((high - low) / 2)`` to a log-density in environment units. Rewards
     after a truncation are missing: the value is that up to the log's time limit. ``effective_episodes`` is
-    ``(sum w)^2 / sum w^2``, per decision its harmonic mean over steps, weighted by discount^t; ``weights [n]`` are the
-    shares w_iT. The interval is a percentile bootstrap over episodes: approximate, unusable below about 10 effective
-    ones. The value is nan where no episode has weight. ``ConfigError`` for a deterministic continuous policy (it has no
-    density), ``DataError`` for unfit log-probabilities. Source: Precup et al. 2000; Thomas 2015, chapter 3.
+    ``(sum w)^2 / sum w^2``, per decision its harmonic mean over steps, weighted by discount^t. The interval is a
+    percentile bootstrap over episodes: approximate, unusable below about 10 effective ones; nan where none has weight.
+    Raises ``ConfigError`` for a policy without a density (deterministic and continuous), ``DataError`` for unfit
+    log-probabilities. Source: Precup, Sutton and Singh 2000; Thomas 2015, chapter 3.
     """
     fixed, episodes = _FixedPolicy(actor, dataset, deterministic, 1, seed), len(dataset.episode_starts)
     gamma, resamples = fixed.discount(discount), whole("resamples", resamples, 1000)
@@ -384,8 +380,7 @@ def choose(candidates: Mapping[str, Any], dataset: OfflineDataset, rule: str = "
     require(rule in measures, "rule", rule, f"one of {list(measures)}")
     require(isinstance(candidates, Mapping) and candidates, "candidates", candidates, "a mapping of name -> agent")
     found = sorted({one.config.discount for one in candidates.values() if hasattr(one, "config")})
-    expected = "one and the same: pass discount= (fqe and wis), or train them alike"
-    require("discount" in options or len(found) < 2, "candidates' discounts", found, expected)
+    require("discount" in options or len(found) < 2, "candidates' discounts", found, "one for all: pass discount=")
     table: list[dict[str, Any]] = []
     usable: dict[str, float] = {}
     for name, actor in candidates.items():

@@ -29,6 +29,13 @@ from cql_tutorial.worlds.base import UniformPolicy
 
 torch.set_num_threads(1)
 F64 = torch.float64
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    torch.manual_seed(0)
+
+
 LINEAR: dict[str, Any] = {"hidden_layers": 0, "learning_rate": 0.02, "tau": 0.05, "n_critics": 2}
 
 
@@ -112,10 +119,10 @@ def test_fqe_with_a_network_and_with_sampled_actions(covering: TabularLog) -> No
     data, truth = as_dataset(covering), exact_q(covering, RANDOM)
     settings = {"discount": 0.95, "hidden_dim": 64, "hidden_layers": 1, "tau": 0.05, "n_critics": 2}
     for policy in (Table(RANDOM), Sampled(Table(RANDOM))):
-        found = fitted_q_evaluation(policy, data, 1800, samples=2, **settings)
+        found = fitted_q_evaluation(policy, data, 2200, samples=2, **settings)
         error = (q_table(found) - truth)[:, GOING].abs()
         assert float(error.max()) < 0.5 and float(error.mean()) < 0.1
-        assert found.history["step"] == list(range(100, 2501, 100)) and found.history["bellman_error"][-1] > 0
+        assert found.history["step"] == list(range(100, 2201, 100)) and found.history["bellman_error"][-1] > 0
 
 
 def test_one_seed_decides_fqe(covering: TabularLog) -> None:
@@ -545,7 +552,7 @@ def test_values_that_no_reward_can_pay_are_never_chosen() -> None:
         found = fitted_q_evaluation(policy, data, initial_value=first, learning_rate=1e-9, **settings)
         assert found.initial_value().possible is found.initial_value().usable is possible
     assert str(found.initial_value()).endswith("NOT USABLE: no reward of the log can pay that")
-    with pytest.raises(DataError, match=r"scores: found .*NOT USABLE: 20 episode starts, drift nan"):
+    with pytest.raises(DataError, match=r"scores: found .*NOT USABLE: 1 episode starts, drift .nan"):
         choose({"a": policy}, data, initial_value=20.0, learning_rate=1e-9, **settings)
 
 

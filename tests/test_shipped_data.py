@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cql_tutorial import load_agent, load_dataset
+from cql_tutorial.course import studies_07
 from cql_tutorial.evaluation import evaluate_policy, t_interval
 from cql_tutorial.worlds import WORLDS, Gridworld, Maze, Pendulum
 
@@ -243,3 +244,27 @@ def test_rows_of_the_table_of_pitfalls_are_measured_again() -> None:
         )
         row = next(row for row in rows if pitfall_results.key_of(row) == job.key)
         assert pitfall_results.measure(job)["return"] == pytest.approx(float(row["return"]), abs=0.02)
+
+
+def test_claims_on_pitfalls() -> None:
+    rows = make_results.read("pitfalls")
+
+    def differences(variant: str, task: str) -> list[float]:
+        return studies_07.differences(rows, task, variant, "return")
+
+    assert len(differences("uniform_only", "arm-narrow")) == 10 and max(differences("uniform_only", "arm-narrow")) < -30
+    assert studies_07.bites(rows, "uniform_only")["return"] == ["arm-narrow"]
+    assert studies_07.bites(rows, "uniform_only")["slightly"] == []
+    failed = pitfall_results.column(rows, "return", task="maze", variant="batch_max", split="report")
+    assert sum(value < 1 for value in failed) == 8
+    assert studies_07.bites(rows, "alpha_large")["return"] == list(studies_07.TASKS)
+    without = {task: t_interval(differences("no_importance_correction", task)) for task in studies_07.TASKS}
+    correct = {
+        task: sum(pitfall_results.column(rows, "return", task=task, variant="correct", split="report")) / 10
+        for task in studies_07.TASKS
+    }
+    assert 0.08 < -without["bandit-6"][0] / correct["bandit-6"] < 0.13
+    assert 0.02 < -without["maze"][0] / correct["maze"] < 0.06
+    for variant in ("no_importance_correction", "hard_max", "no_uniform_density"):
+        mean, half = t_interval(differences(variant, "arm-narrow"))
+        assert mean - half > 0, variant

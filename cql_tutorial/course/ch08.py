@@ -375,8 +375,8 @@ PREDICTIONS = {
         "c": ("more than half", "The critics rate thirty candidates for each logged action, forwards and backwards: that outweighs everything else.")}, "c"),
     "08.p4": Question("One critic, two, or five, of which the smallest counts: what does the number change on the maze?", {
         "a": ("the return: more critics, better policy", "The penalty already holds the values down; the minimum is a second caution on top of the first."),
-        "b": ("the estimation error, hardly the return", "The smallest of more critics is lower, so the values sink; the order of the actions, which makes the policy, stays."),
-        "c": ("nothing that can be seen", "The smallest of several noisy numbers is lower than one of them: at least the values themselves should show it.")}, "b"),
+        "b": ("the estimation error, hardly the return", "The smallest of more critics is lower, so the values should sink. But the penalty holds them down already, and what the minimum adds is less than what two draws of the log differ by."),
+        "c": ("nothing that can be seen", "The smallest of several numbers is lower than one of them. But the penalty holds the values down already, and what the minimum adds is less than what two draws of the log differ by.")}, "c"),
     "08.p5": Question("On the maze's log behaviour cloning never reaches the goal. Your agent trains 2,000 updates on it: from which share of the starts does it reach the goal?", {
         "a": ("from none, like cloning: the log is all it has", "It has the same log but another question: not what was done, but what was worth doing. Pieces of different episodes can be joined through their values."), "b": ("from about half", "Possible where the value has not yet travelled back far enough; 2,000 updates are to show whether that is so."),
         "c": ("from all or nearly all", "The values travel back from the goal along pieces of many episodes, and the policy follows them where no single episode went all the way.")}, "c"),
