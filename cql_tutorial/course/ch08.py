@@ -365,18 +365,18 @@ PREDICTIONS = {
         "a": ("nowhere by more than rounding, below 1e-9", "The same formulas in the same order are the same numbers, but for the last digits of float64: any larger difference is a difference of formulas."),
         "b": ("by about 1e-4", "That would be a third of one step of Adam: far too much for rounding, and a sign that some formula differs."),
         "c": ("visibly: ten updates magnify everything", "Differences do grow from update to update, but they start at 1e-16 here and ten updates are few.")}, "a"),
-    "08.p2": Question("The same in float32, after a hundred updates?", {
-        "a": ("still equal to six digits", "A single update may be. But Adam divides each gradient by its own size, so where a gradient is nearly 0 its rounding decides the step."),
-        "b": ("some parameters by about a whole step of Adam, 1e-4 or more, though both are right", "Rounding starts at 1e-7. Adam divides each gradient by its own size and turns a rounding error in a tiny gradient into a whole step; a hundred updates feed that back. So compare formulas in float64."),
-        "c": ("equal to the last bit", "Only if every sum runs in the same order. Yours need not: a mean over one axis or two, one call of the critic or several.")}, "b"),
+    "08.p2": Question("The same in float32, after three hundred updates, in four seeds?", {
+        "a": ("in every seed equal to five digits", "A single update may be. But Adam divides each gradient by its own size, so where a gradient is nearly 0 its rounding decides the step."),
+        "b": ("in some seeds apart by a step of Adam, 1e-4 or more, though both are right", "Rounding starts at 1e-7. Adam divides each gradient by its own size and turns a rounding error in a tiny gradient into a whole step; three hundred updates feed that back. So compare formulas in float64."),
+        "c": ("in every seed equal to the last bit", "Only if every sum runs in the same order. Yours need not: a mean over one axis or two, one call of the critic or several.")}, "b"),
     "08.p3": Question("Ten candidates for each of three proposals: how much of an update's time goes into the penalty?", {
         "a": ("about a tenth", "The other parts ask the critics about one action a state; the penalty asks about thirty."),
         "b": ("about a third", "It is one loss of four, but not one of equal size: it asks the critics about thirty actions a state."),
         "c": ("more than half", "The critics rate thirty candidates for each logged action, forwards and backwards: that outweighs everything else.")}, "c"),
-    "08.p4": Question("One critic, two, or five, of which the smallest counts: what does the number change on the maze?", {
+    "08.p4": Question("One critic, two, or five, of which the smallest counts: what does the number change, on the maze and on Pendulum medium?", {
         "a": ("the return: more critics, better policy", "The penalty already holds the values down; the minimum is a second caution on top of the first."),
-        "b": ("the estimation error, hardly the return", "The smallest of more critics is lower, so the values should sink. But the penalty holds them down already, and what the minimum adds is less than what two draws of the log differ by."),
-        "c": ("nothing that can be seen", "The smallest of several numbers is lower than one of them. But the penalty holds the values down already, and what the minimum adds is less than what two draws of the log differ by.")}, "c"),
+        "b": ("the estimation error on at least one of them, no return that these draws could show", "The smallest of more critics is lower: on Pendulum the values sink with each critic, in the maze hardly. The order of the actions, which makes the policy, stays."),
+        "c": ("nothing that these draws could show", "The smallest of several noisy numbers is lower than one of them: where critics disagree, the values show it.")}, "b"),
     "08.p5": Question("On the maze's log behaviour cloning never reaches the goal. Your agent trains 2,000 updates on it: from which share of the starts does it reach the goal?", {
         "a": ("from none, like cloning: the log is all it has", "It has the same log but another question: not what was done, but what was worth doing. Pieces of different episodes can be joined through their values."), "b": ("from about half", "Possible where the value has not yet travelled back far enough; 2,000 updates are to show whether that is so."),
         "c": ("from all or nearly all", "The values travel back from the goal along pieces of many episodes, and the policy follows them where no single episode went all the way.")}, "c"),
