@@ -21,6 +21,8 @@ import make_data  # noqa: E402
 import make_results  # noqa: E402
 import pitfall_results  # noqa: E402
 import pitfall_tables  # noqa: E402
+import result_sheet  # noqa: E402
+import result_tables  # noqa: E402
 import sepsis_results  # noqa: E402
 
 
@@ -89,9 +91,9 @@ def test_tables_are_complete_and_tuning_is_apart_from_reporting() -> None:
 def test_the_readmes_are_made_from_the_rows() -> None:
     readme, sheet = (DATA.parent / "README.md").read_text(), (DATA / "results/README.md").read_text()
     for table in make_results.TASKS:
-        assert "\n".join(make_results.markdown(table)) in sheet, f"make results --show: {table}"
-    for table in make_results.HEADLINES:
-        assert "\n".join(make_results.markdown(table, every_run=False)) in readme, f"make results --show: {table}"
+        assert "\n".join(result_tables.markdown(table)) in sheet, f"make results --show: {table}"
+    for table in result_sheet.HEADLINES:
+        assert "\n".join(result_tables.markdown(table, every_run=False)) in readme, f"make results --show: {table}"
 
 
 def test_the_table_says_what_the_rows_say() -> None:
@@ -100,7 +102,7 @@ def test_the_table_says_what_the_rows_say() -> None:
     ]
     draws = [[float(row["return"]) for row in rows if row["draw"] == draw] for draw in ("0", "1", "2", "3")]
     mean, half = t_interval([sum(draw) / 3 for draw in draws])
-    line = next(line for line in make_results.markdown("pendulum-medium", False) if line.startswith("| sac |"))
+    line = next(line for line in result_tables.markdown("pendulum-medium", False) if line.startswith("| sac |"))
     assert re.match(rf"\| sac \| {mean:.1f} ± {half:.1f} \|", line) and all(len(draw) == 3 for draw in draws)
 
 
@@ -182,7 +184,7 @@ def test_the_sepsis_table_is_complete_and_shown() -> None:
     runs = [(*kind, str(n), str(seed)) for kind in kinds for n in sepsis_results.EPISODES for seed in range(5)]
     assert sorted((r["algorithm"], r["cql_alpha"], r["episodes"], r["seed"]) for r in rows) == sorted(runs)
     readme, sheet = (DATA.parent / "README.md").read_text(), (DATA / "results/README.md").read_text()
-    assert "\n".join(sepsis_results.sheet()) in sheet and make_results.SEPSIS in readme
+    assert "\n".join(sepsis_results.sheet()) in sheet and result_sheet.SEPSIS in readme
     assert "\n".join(sepsis_results.markdown(every=False)) in readme
     found = {name: f"{value:.3f}" for name, value in sepsis_results.references().items()}
     assert found == {"random": "0.780", "clinician": "0.782", "optimal": "0.875"}

@@ -119,30 +119,35 @@ def paired_effects(
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     sentences = []
     for axis, (task, effects) in zip(axes, panels.items(), strict=True):
-        bad = []
+        bad, reach = [], [max(abs(mean) + half, smallest) for mean, half, smallest in effects.values()]
+        edge = 1.05 * min(max(reach), 4 * float(np.median(reach)))  # a few large effects must not hide the others
         for i, (name, (mean, half, smallest)) in enumerate(effects.items()):
             axis.barh(i, 2 * smallest, left=-smallest, height=0.7, color=GREY, alpha=0.22, linewidth=0)
             side = -1 if mean + half < 0 else 1 if mean - half > 0 else 0
             harmful = side == (-1 if worse == "left" else 1)
-            axis.errorbar(mean, i, xerr=half, capsize=3, markersize=5, fmt="o" if harmful else "s" if side else "D",
-                          color=VERMILION if harmful else GREEN if side else BLACK)  # fmt: skip
+            colour = VERMILION if harmful else GREEN if side else BLACK
+            if abs(mean) <= edge:
+                axis.errorbar(mean, i, xerr=half, capsize=3, markersize=5, color=colour,
+                              fmt="o" if harmful else "s" if side else "D")  # fmt: skip
+            else:  # beyond the panel: an arrow with the number
+                far = np.sign(mean)
+                axis.plot(0.94 * far * edge, i, "<" if far < 0 else ">", color=colour, markersize=6)
+                axis.text(0.84 * far * edge, i, f"{mean:+.3g}", fontsize=7, color=colour, va="center",
+                          ha="left" if far < 0 else "right")  # fmt: skip
             bad += [spoken(name)] if harmful else []
         axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.2)
+        axis.set_xlim(-edge, edge)
         axis.set_title(task, fontsize=10)
         axis.grid(axis="x", alpha=0.25)
         axis.tick_params(axis="x", labelsize=8)
-        reach = max(max(abs(m) + h, s) for m, h, s in effects.values())
-        if reach > 6 * np.median([max(abs(m) + h, s) for m, h, s in effects.values()]):
-            axis.set_xscale("symlog", linthresh=float(np.median([s for _, _, s in effects.values()])))
-            far = 10.0 ** np.floor(np.log10(reach))
-            axis.set_xticks([-far, 0.0, far], [f"-{far:g}", "0", f"{far:g}"])
         sentences.append(f"{task}: {', '.join(bad) or 'none'}")
     names = [spoken(name) for name in next(iter(panels.values()))]
     axes[0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0].invert_yaxis()
     bad_word, good_word = ("lower", "higher") if worse == "left" else ("higher", "lower")
-    figure.supxlabel(f"{xlabel}; red circle: {bad_word}, green square: {good_word}, black: not told apart;\n"
-                     "grey: smaller effects could have been missed", fontsize=8)  # fmt: skip
+    first = f"{xlabel}; red circle: {bad_word}, green square: {good_word}, black: not told apart;"
+    second = "grey: smaller effects could have been missed; an arrow with a number lies beyond the panel"
+    figure.supxlabel(f"{first}\n{second}", fontsize=8)
     figure.sentence = f"Told apart from the correct penalty, and {bad_word}. {'. '.join(sentences)}."
     return figure
 
