@@ -44,6 +44,10 @@ MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0,
 NETWORK = {"hidden_dim": 64, "discount": 0.95, "device": "cpu"}
 CRITIC = {"critic_lr": 1e-3, "tau": 0.02, "alpha": 0.1, "temperature_lr": 3e-3, "backup_entropy": False}
 CQL = {**CRITIC, "cql_n_actions": 5}
+# Implicit Q-learning with the two settings of its paper, not tuned here: AntMaze's in the maze, locomotion's elsewhere.
+IQL = {"critic_lr": 1e-3, "value_lr": 1e-3, "actor_lr": 1e-3, "tau": 0.02}
+IQL_MAZE = {**IQL, "expectile": 0.9, "inverse_temperature": 10.0}
+IQL_PENDULUM = {**IQL, "expectile": 0.7, "inverse_temperature": 3.0}
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Task:
 
 
 def maze_jobs() -> Iterator[Job]:
-    """BC, %BC, SAC, SAC with weight decay (control) and CQL at four alphas; a data draw a seed.
+    """BC, %BC, SAC, SAC with weight decay (control), IQL and CQL at four alphas; a data draw a seed.
 
     "bc-late-turn" clones the log of scripts that turn at the centre line: what BC's score owes to the construction.
     """
@@ -128,10 +132,11 @@ def maze_jobs() -> Iterator[Job]:
                 yield Job(algorithm="bc-25%", settings={**lr, "top_fraction": 0.25}, **run)
                 yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
                 yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
+                yield Job(algorithm="iql", settings=IQL_MAZE, **run)
 
 
 def pendulum_jobs() -> Iterator[Job]:
-    """SAC, SAC with weight decay (control), CQL at six alphas and BC on medium data: four draws, three seeds each."""
+    """SAC, SAC with weight decay (control), IQL, CQL at six alphas and BC on medium data: four draws, three seeds."""
     lr = {"actor_lr": 5e-4}
     for split, draws, seeds in (("tune", (900, 901), (10, 11)), ("report", (0, 1, 2, 3), (0, 1, 2))):
         for seed in seeds:
@@ -143,6 +148,7 @@ def pendulum_jobs() -> Iterator[Job]:
                     yield Job(algorithm="bc", settings={"actor_lr": 1e-3}, **run)
                     yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
                     yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
+                    yield Job(algorithm="iql", settings=IQL_PENDULUM, **run)
 
 
 def swinging_jobs() -> Iterator[Job]:

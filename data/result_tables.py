@@ -57,8 +57,8 @@ def markdown(table: str, every_run: bool = True) -> list[str]:
     rows = [row for row in read(table) if row["split"] == "report"]
     tuned = chosen_alpha(table) if any(row["split"] == "tune" for row in read(table)) else ""
     groups = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
-    rank = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4}
-    groups.sort(key=lambda g: (rank.get(g[0], 5), float(g[1] or 0)))
+    rank = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4, "iql": 5}
+    groups.sort(key=lambda g: (rank.get(g[0], 6), float(g[1] or 0)))
     columns = (
         [("return", ".1f")]
         + ([("success", ".2f")] if table.startswith("maze") else [])

@@ -149,6 +149,10 @@ def test_claims_on_cloning_and_on_choosing_alpha() -> None:
     assert all(row["success"] == 1 for alpha in ("0.02", "0.1", "0.5") for row in runs("maze", "cql", alpha))
     assert all(row["success"] == 1 for row in runs("maze", "bc-25%"))
     assert max(row["success"] for row in runs("maze", "bc-late-turn")) > 0.5
+    assert all(row["success"] == 1 for row in runs("maze", "iql"))
+    assert max(row["return"] for row in runs("maze", "iql")) < min(row["return"] for row in runs("maze", "cql", "0.02"))
+    clones = {(row["draw"], row["seed"]): row["return"] for row in runs(medium, "bc")}
+    assert all(row["return"] < clones[row["draw"], row["seed"]] - 200 for row in runs(medium, "iql"))
     tuned = make_results.chosen_alpha(medium)
     cql, cloning = reach(medium, "cql", tuned), reach(medium, "bc")
     assert cql[0] < cloning[1] and cloning[0] < cql[1]
