@@ -84,6 +84,7 @@ def read(source: Any) -> dict[str, Any]:
 
     if isinstance(source, (str, os.PathLike)):
         source = find(source)
+        _refuse_links(source)
     try:
         data = minari.MinariDataset(source) if isinstance(source, Path) else source
         metadata = dict(data.storage.metadata)
@@ -119,6 +120,26 @@ def read(source: Any) -> dict[str, Any]:
         found = f"{type(error).__name__}: {error}"
         raise DataError(f"file {source}", found, "arrays of the same shape in every episode", _REMAKE) from error
     return about | columns
+
+
+def _refuse_links(folder: Path) -> None:
+    """``DataError`` if an HDF5 file points to another place: reading a data set must not read other files."""
+    import h5py
+
+    def leads_away(name: str, link: Any) -> str | None:
+        return None if isinstance(link, h5py.HardLink) else f"{name}, a {type(link).__name__}"
+
+    def stored_away(name: str, item: Any) -> str | None:
+        away = isinstance(item, h5py.Dataset) and bool(item.external or item.is_virtual)
+        return f"{name}, stored in another file" if away else None
+
+    for file in sorted(folder.rglob("*.hdf5")):
+        try:
+            with h5py.File(file, "r") as store:
+                found = store.visititems_links(leads_away) or store.visititems(stored_away)
+        except Exception as error:  # a damaged file: h5py has many ways to say so
+            raise DataError(f"file {file}", f"{type(error).__name__}: {error}", "a whole HDF5 file", _REMAKE) from error
+        require_data(found is None, f"file {file}", str(found), "arrays kept in this file itself", _REMAKE)
 
 
 def write(

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -290,3 +291,25 @@ def test_nothing_is_unpickled(home: Path) -> None:
     assert not (home / "sprung").exists()
     pickle.loads(payload)  # the trap does work
     assert (home / "sprung").exists()
+
+
+def test_a_file_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
+    make(ends="TXU").to_minari("here/tiny-v0", tmp_path, **TEXTS)
+    secret = tmp_path / "secret.hdf5"
+    with h5py.File(secret, "w") as store:
+        store["numbers"] = np.full(3, 42.0)
+    path = tmp_path / "here/tiny-v0/data/main_data.hdf5"
+    with h5py.File(path, "r+") as store:
+        n = len(store["episode_0/rewards"])
+        kept = store["episode_0/rewards"][:]
+        del store["episode_0/rewards"]
+        store["episode_0/rewards"] = h5py.ExternalLink(str(secret), "numbers")
+    with pytest.raises(DataError, match=r"episode_0/rewards, a ExternalLink; expected arrays kept in this file itself"):
+        load_dataset(tmp_path / "here/tiny-v0")
+    with h5py.File(path, "r+") as store:
+        del store["episode_0/rewards"]
+        raw = tmp_path / "raw"
+        raw.write_bytes(kept.tobytes())
+        store["episode_0"].create_dataset("rewards", (n,), kept.dtype, external=[(str(raw), 0, kept.nbytes)])
+    with pytest.raises(DataError, match="stored in another file"):
+        load_dataset(tmp_path / "here/tiny-v0")
