@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from test_agents import SMALL, build, make_batch
 
 from cql_tutorial import Batch, CQLAgent, CQLConfig, load_agent, losses, make_agent
+from cql_tutorial.agents import AGENTS
 from cql_tutorial.agents.checkpoint import read_tensors, write_tensors
 from cql_tutorial.agents.cql import MULTIPLIER_RANGE
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError
@@ -304,3 +305,11 @@ def test_losses_refuse_shapes_that_would_broadcast() -> None:
             call()
     assert losses.td_target(flat, torch.tensor([True, False, True, False]), flat + 1, 0.5).tolist() == [0, 0.5, 0, 0.5]
     assert math.isclose(losses.uniform_log_density(6), -6 * math.log(2))
+
+
+@pytest.mark.parametrize("name", list(AGENTS))
+def test_building_an_agent_leaves_torch_s_own_random_numbers_alone(name: str) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    make_agent(name, {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "device": "cpu"})
+    assert torch.equal(torch.get_rng_state(), before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,8 +109,7 @@ class ActorCritic(GaussianAgent):
         c = self.config
         sizes = [c.state_dim + c.action_dim, *[c.hidden_dim] * c.hidden_layers, 1]
         self.critic = Critic(sizes, c.n_critics, c.initial_value, self._init_generator).to(self.device, self.dtype)
-        self.target_critic = Critic(sizes, c.n_critics).to(self.device, self.dtype).requires_grad_(False)
-        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.modules |= {"critic": self.critic, "target_critic": self.target_critic}
         self.add_optimizer("critic", list(self.critic.parameters()), c.critic_lr, c.critic_weight_decay)
         self._build_actor(c.actor_lr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,8 +131,8 @@ class DiscreteCQLAgent(DiscreteAgent):
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
         self.critic = self.build("critic", self.config.n_critics, self.config.initial_value)
-        self.target_critic = self.build("target_critic", self.config.n_critics).requires_grad_(False)
-        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.modules["target_critic"] = self.target_critic
         self.add_optimizer("critic", list(self.critic.parameters()), self.config.critic_lr)
 
     def policy(self, deterministic: bool = True) -> DiscretePolicy:
