@@ -13,7 +13,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pitfall_results
 import sepsis_results
 import torch
 from result_sheet import write_sheet
-from result_tables import RESULTS, chosen_alpha, read, write_csv
+from result_tables import RESULTS, chosen_alpha, measured, read, write_csv
 
 from cql_tutorial import History, OfflineDataset, fit, load_agent, load_dataset, make_agent
 from cql_tutorial.collect import dataset_of, record
@@ -297,25 +297,14 @@ def run(table: str, processes: int, deadline: float) -> bool:
     print(f"{table}: {len(done)} rows are there, {len(missing)} to measure", flush=True)
     if not missing:
         return True
-    references, waiting, running = TASKS[table].references(), iter(missing), set()
-    # "spawn": a forked child of a process that has run torch can hang in its thread pool.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        left = len(missing)
-        while left:
-            while len(running) < processes and time.monotonic() < deadline and (job := next(waiting, None)) is not None:
-                running.add(pool.submit(measure, job, references))
-            if not running:
-                print("time is up; run again to go on", flush=True)
-                return False
-            finished: set[Future[dict[str, Any]]]
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                row = future.result()
-                done[key_of(row)] = row
-                write(table, list(done.values()))
-                left -= 1
-                error = f", estimation error {row['estimation_error']:+.1f}" if "estimation_error" in row else ""
-                print(f"  {' '.join(key_of(row))}: return {row['return']:.1f}{error} ({row['seconds']} s)", flush=True)
+    for row in measured(measure, missing, processes, deadline, TASKS[table].references()):
+        done[key_of(row)] = row
+        write(table, list(done.values()))
+        error = f", estimation error {row['estimation_error']:+.1f}" if "estimation_error" in row else ""
+        print(f"  {' '.join(key_of(row))}: return {row['return']:.1f}{error} ({row['seconds']} s)", flush=True)
+    if any(job.key not in done for job in missing):
+        print("time is up; run again to go on", flush=True)
+        return False
     return True
 
 

@@ -7,15 +7,13 @@ logs, so that a difference is taken draw by draw. `make_results.py --table pitfa
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from result_tables import read, write_csv
+from result_tables import measured, read, write_csv
 
 from cql_tutorial import OfflineDataset, fit, make_agent
 from cql_tutorial.collect import dataset_of
@@ -305,31 +303,17 @@ def run(processes: int, deadline: float) -> bool:
         there = {key_of(row) for row in rows}
         missing = [job for job in jobs() if job.key not in there]
         print(f"pitfalls: {len(rows)} rows are there, {len(missing)} to measure", flush=True)
-        if missing and not _measure_all(missing, rows, processes, deadline):
+        for row in measured(measure, missing, processes, deadline):
+            rows.append(row)
+            write(rows)
+            error = row.get("estimation_error")
+            told = f"return {row['return']:.1f}" if "return" in row else "diverged"
+            told += "" if error is None else f", estimation error {error:+.2f}"
+            print(f"  {' '.join(key_of(row))}: {told} ({row['seconds']} s)", flush=True)
+        if {job.key for job in missing} - {key_of(row) for row in rows}:
             print("time is up; run again to go on", flush=True)
             return False
     return True
-
-
-def _measure_all(jobs: list[Job], rows: list[dict[str, Any]], processes: int, deadline: float) -> bool:
-    waiting, running = iter(jobs), set()
-    # "spawn": a forked child of a process that has run torch can hang in its thread pool.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while True:
-            while len(running) < processes and time.monotonic() < deadline and (job := next(waiting, None)) is not None:
-                running.add(pool.submit(measure, job))
-            if not running:
-                return next(waiting, None) is None
-            finished: set[Future[dict[str, Any]]]
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                row = future.result()
-                rows.append(row)
-                write(rows)
-                error = row.get("estimation_error")
-                told = f"return {row['return']:.1f}" if "return" in row else "diverged"
-                told += "" if error is None else f", estimation error {error:+.2f}"
-                print(f"  {' '.join(key_of(row))}: {told} ({row['seconds']} s)", flush=True)
 
 
 def write(rows: list[dict[str, Any]]) -> None:

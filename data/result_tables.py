@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,23 @@ def write_csv(table: str, columns: list[str], rows: list[dict[str, Any]]) -> Non
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     temporary.replace(path)
+
+
+def measured(
+    measure: Callable[..., dict[str, Any]], jobs: Iterable[Any], processes: int, deadline: float, *more: Any
+) -> Iterator[dict[str, Any]]:
+    """The rows ``measure(job, *more)``, each as soon as it is done; no job is begun after the deadline."""
+    waiting = iter(jobs)
+    running: set[Future[dict[str, Any]]] = set()
+    # "spawn": a forked child of a process that has run torch can hang in its thread pool.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        while True:
+            while len(running) < processes and time.monotonic() < deadline and (job := next(waiting, None)) is not None:
+                running.add(pool.submit(measure, job, *more))
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in finished)
 
 
 def chosen_alpha(table: str) -> str:

@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 
 from .base import BLACK, BLUE, ERROR_MAP, GREEN, GREY, ORANGE, SKY, VERMILION, SpeakingFigure
+from .estimators import _short
 
 REGIONS = (("on the policy", VERMILION, "//"), ("on the logged actions", GREEN, ".."), ("elsewhere", SKY, ""))
-
-
-def _short(value: float) -> str:
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def spoken(name: str) -> str:
