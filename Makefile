@@ -38,7 +38,7 @@ test: lint ## run all that CI runs: style, types, unit tests, every notebook (an
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python data/make_data.py
 
-results: $(STAMP) ## measure the result tables again (half an hour on two cores)
+results: $(STAMP) ## measure the result tables again (two hours on two cores, resumes where it stopped)
 	@$(BIN)/python data/make_results.py
 
 chapter: $(STAMP) ## run a chapter again as it is committed, and renew the README's table: make chapter CHAPTER=04

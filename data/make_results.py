@@ -1,4 +1,4 @@
-"""Measure the headline tables: `make results` (about half an hour on two cores; resumes where it stopped).
+"""Measure the headline tables: `make results` (about two hours on two cores; resumes where it stopped).
 
 Every run is one row of `data/results/<table>.csv`, written as soon as it is measured; a run whose row is there is not
 run again. `cql_alpha` is chosen on the rows with split "tune" (their own data draws and seeds) and reported on the
