@@ -127,7 +127,7 @@ def tanh_gaussian_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> T
     ``log N(u) - log (1 - tanh(u)^2)``, the second term in the form ``2 (log 2 - u - softplus(-2u))``, which stays
     finite where 1 - tanh(u)^2 rounds to 0. It needs the kept ``u``, not ``atanh`` of a rounded action.
     """
-    normal = -0.5 * ((pre_tanh - mean) * torch.exp(-log_std)).square() - log_std - 0.5 * math.log(2.0 * math.pi)
+    normal = _normal_log_density(pre_tanh, mean, log_std)
     log_jacobian = 2.0 * (LOG_2 - pre_tanh - F.softplus(-2.0 * pre_tanh))
     return (normal - log_jacobian).sum(-1)
 
@@ -160,5 +160,9 @@ def normal_log_prob(values: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 
     ``log N(a; mean, std)``: in contrast to `tanh_gaussian_log_prob` it wants no atanh, infinite at the actions' bounds.
     """
-    scaled = (values - mean) * torch.exp(-log_std)
-    return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    return _normal_log_density(values, mean, log_std).sum(-1)
+
+
+def _normal_log_density(values: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Elementwise: both policies' densities sum it over the dimensions, each in its own way."""
+    return -0.5 * ((values - mean) * torch.exp(-log_std)).square() - log_std - 0.5 * math.log(2.0 * math.pi)

@@ -18,10 +18,11 @@ from result_tables import measured, read, write_csv
 from cql_tutorial import OfflineDataset, fit, make_agent
 from cql_tutorial.collect import dataset_of
 from cql_tutorial.errors import DivergedError
-from cql_tutorial.evaluation import Evaluator, t_interval
+from cql_tutorial.evaluation import evaluate_policy, t_interval
 from cql_tutorial.losses import mixture_log_density, uniform_log_density
 from cql_tutorial.networks import MAX_ACTION
 from cql_tutorial.pitfalls import PITFALLS
+from cql_tutorial.truth import estimation_report
 from cql_tutorial.worlds import Arm, Bandit, Maze
 from cql_tutorial.worlds.arm import arm_episodes
 from cql_tutorial.worlds.base import World, normal, record_episodes
@@ -227,9 +228,8 @@ def measure(job: Job) -> dict[str, Any]:
     row |= {"cql_alpha": f"{job.alpha:g}", "split": "report" if job.draw in REPORTED else "tune"}
     row |= {"seconds": round(seconds, 1), "settings": json.dumps({"steps": task.steps, "batch_size": 64, **settings})}
     if not diverged:
-        measured = Evaluator(task.world, common, n_starts=STARTS, n_states=STATES)(InUnits(agent, unit))
-        row |= {k: v for k, v in measured.items() if k in COLUMNS} | rows
-        row |= elsewhere(InUnits(agent, unit), task.world, common) | shares(agent, common)
+        found = judged(InUnits(agent, unit), task.world, common)
+        row |= {k: v for k, v in found.items() if k in COLUMNS} | rows | shares(agent, common)
     return row
 
 
@@ -252,14 +252,13 @@ def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
     return "cql", settings
 
 
-def elsewhere(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:
-    """Estimation error at logged and at uniform actions of the common states."""
-    from cql_tutorial.truth import estimation_report
-
-    if not hasattr(agent, "q_values"):
-        return {}
-    report = estimation_report(agent, world, common, n_states=STATES, seed=2_000_003)
-    return {f"error_{kind}": report.at(kind)["estimation_error"] for kind in ("data", "uniform")}
+def judged(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:
+    """Return from the common starts; with critics, their estimation report in the common states."""
+    row = {"return": float(evaluate_policy(world, agent.policy(deterministic=True), STARTS).mean())}
+    if hasattr(agent, "q_values"):
+        report = estimation_report(agent, world, common, n_states=STATES, seed=2_000_003)
+        row |= report.at("policy") | {f"error_{k}": report.at(k)["estimation_error"] for k in ("data", "uniform")}
+    return row
 
 
 def shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[str, float]:
@@ -299,7 +298,7 @@ def shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[str, flo
 def run(processes: int, deadline: float) -> bool:
     """Measure the missing rows, tuning first; False if time ran out."""
     rows: list[dict[str, Any]] = list(read("pitfalls"))
-    for jobs in (lambda: tuning_jobs(), lambda: large_alpha_jobs(rows), lambda: reported_jobs(rows)):
+    for jobs in (tuning_jobs, lambda: large_alpha_jobs(rows), lambda: reported_jobs(rows)):
         there = {key_of(row) for row in rows}
         missing = [job for job in jobs() if job.key not in there]
         print(f"pitfalls: {len(rows)} rows are there, {len(missing)} to measure", flush=True)

@@ -7,23 +7,21 @@ import math
 from pitfall_results import ALPHAS, COMMON, REPORTED, STARTS, STATES, TASKS, TUNING, VARIANTS, column, tuned
 from result_tables import read
 
+from cql_tutorial.course.studies_07 import differences
 from cql_tutorial.evaluation import t_interval
 
 
-def difference(task: str, variant: str, name: str) -> tuple[float, float, float] | None:
+def difference(rows: list[dict[str, str]], task: str, variant: str, name: str) -> tuple[float, float, float] | None:
     """Variant minus correct, draw by draw: (mean, t-interval's half width, smallest effect seen with power 0.8).
 
-    The last is ``(t_0.975 + t_0.8) * standard error`` at n - 1 degrees of freedom. None where a number is missing.
+    The last is ``(t_0.975 + t_0.8) * standard error`` at n - 1 degrees of freedom. None where there are no numbers.
     """
     from scipy.stats import t
 
-    rows = read("pitfalls")
-    pairs = [
-        [column(rows, name, task=task, variant=kind, draw=draw) for kind in (variant, "correct")] for draw in REPORTED
-    ]
-    if not all(wrong and right for wrong, right in pairs):
+    if not column(rows, name, task=task, variant=variant, split="report"):
         return None
-    mean, half = t_interval([wrong[0] - right[0] for wrong, right in pairs])
+    pairs = differences(rows, task, variant, name)
+    mean, half = t_interval(pairs)
     freedom = len(pairs) - 1
     return mean, half, half * (1 + float(t.ppf(0.8, freedom)) / float(t.ppf(0.975, freedom)))
 
@@ -42,7 +40,7 @@ def markdown() -> list[str]:
             for name in ("return", "estimation_error"):
                 values = column(rows, name, task=task, variant=variant, split="report")
                 cells.append(_pm(*t_interval(values)) if values else "")
-                found = difference(task, variant, name) if variant != "correct" else None
+                found = difference(rows, task, variant, name) if variant != "correct" else None
                 cells += ["", ""] if found is None else [_bold(found), f"{found[2]:.2g}"]
             for name in ("share_impossible", "push_on_policy", "softmax_on_policy"):
                 values = column(rows, name, task=task, variant=variant, split="report")

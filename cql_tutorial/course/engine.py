@@ -143,6 +143,8 @@ def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result
     example, earlier = exercise.examples[number], exercise.examples[:number]  # the earlier ones were answered rightly
     shown = f"\n  example ({example.about}): {_call(example)}" if example.shown else f"\n  example: {example.about}"
     facts = f"{shown}\n  yours:    {_told(exercise, found)}\n  expected: {_told(exercise, expected)}\n"
+    near, traced = "", bool(exercise.gradients) and isinstance(found, tuple)
+    wrong_value = traced and not agree(found[0], expected[0], exercise.tolerance)
     for mutant in exercise.mutants:
         try:
             theirs = _answer(exercise, mutant.function, copies(example.arguments))
@@ -151,16 +153,9 @@ def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result
         alike = agree(found, theirs, exercise.tolerance)
         if alike and all(_right(exercise, mutant.function, other) for other in earlier):
             return Result(exercise, WRONG, f"{mutant.message}{facts}  next: hint({exercise.id!r})", mutant.name)
-    said = _described(exercise, found, expected)
-    if exercise.gradients and isinstance(found, tuple) and not agree(found[0], expected[0], exercise.tolerance):
-        for mutant in exercise.mutants:  # two mistakes at once: name the one in the value
-            try:
-                theirs = _answer(exercise, mutant.function, copies(example.arguments))
-            except Exception:
-                continue
-            if isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
-                said = f"{mutant.message} The gradients differ as well: look at what is detached."
-                break
+        if wrong_value and not near and isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
+            near = f"{mutant.message} The gradients differ as well: look at what is detached."
+    said = near or _described(exercise, found, expected)
     if number:
         said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")

@@ -32,26 +32,25 @@ def random_batch(
 
 
 # ---------------------------------------------------------------- the result tables
-def by_draw(rows: Sequence[Mapping[str, str]], column: str, **where: str) -> dict[str, float]:
-    """Mean over the seeds of each data draw, in the rows where the other columns have these values."""
+def by_draw(rows: Sequence[Mapping[str, str]], algorithm: str, column: str) -> dict[str, float]:
+    """An algorithm's mean over the seeds of each data draw."""
     values: dict[str, list[float]] = {}
     for row in rows:
-        if all(row[name] == value for name, value in where.items()):
+        if row["algorithm"] == algorithm:
             values.setdefault(row["draw"], []).append(float(row[column]))
     return {draw: sum(each) / len(each) for draw, each in values.items()}
 
 
 def paired(rows: Sequence[Mapping[str, str]], algorithm: str, other: str, column: str) -> list[float]:
     """One algorithm minus another, a number for each data draw."""
-    mine, theirs = (by_draw(rows, column, algorithm=name) for name in (algorithm, other))
+    mine, theirs = (by_draw(rows, name, column) for name in (algorithm, other))
     return [mine[draw] - theirs[draw] for draw in mine]
 
 
 def against_cloning(rows: Sequence[Mapping[str, str]], alpha: str) -> list[float]:
     """Return of CQL at an alpha minus that of behaviour cloning, a number for each data draw."""
-    mine = by_draw(rows, "return", algorithm="cql", cql_alpha=alpha)
-    clones = by_draw(rows, "return", algorithm="bc")
-    return [mine[draw] - clones[draw] for draw in mine]
+    kept = [row for row in rows if row["algorithm"] == "bc" or row["cql_alpha"] == alpha]
+    return paired(kept, "cql", "bc", "return")
 
 
 def letter(intervals: Mapping[Any, tuple[float, float]]) -> str:
