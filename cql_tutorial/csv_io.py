@@ -18,7 +18,7 @@ from .errors import ConfigError, DataError, require, require_data
 REQUIRED = ("observations", "actions", "rewards", "terminations")
 _KNOWN = (*REQUIRED, "next_observations", "truncations", "episode")
 _WIDE = ("observations", "next_observations", "actions")  # of several columns; the others have one
-_BLOCK_ROWS = 2**12
+_BLOCK_ROWS = 2**10
 _FLAGS = dict.fromkeys(["true", "t", "yes", "y", "1", "1.0"], 1.0)
 _FLAGS |= dict.fromkeys(["false", "f", "no", "n", "0", "0.0"], 0.0)
 _DELIMITERS = ",;\t| "
@@ -56,7 +56,7 @@ def read(
     table.setdefault("truncations", np.zeros(len(table["rewards"]), bool))
     result = follow(table)
     result["metadata"] |= {"format": "CSV", "columns": names}
-    return result | {"id": file.stem}
+    return result | {"id": file.stem, "copy": False}
 
 
 def _table(reader: Any, columns: Mapping[str, Any], dtype: Any) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -99,8 +99,9 @@ def _chosen(header: list[str], name: str, wanted: Any) -> list[str]:
         pattern = re.escape(one).replace(r"\*", ".*")
         hits = [column for column in header if re.fullmatch(pattern, column)]
         if not hits:
-            near = difflib.get_close_matches(one, header, 3, 0.4) or header[:10]
-            found, expected = f"no column {one!r} in the header", f"a column name (nearest: {', '.join(near)})"
+            close = difflib.get_close_matches(one, header, 3, 0.4) or header[:10]
+            near = str([name[:40] for name in close])[1:-1]
+            found, expected = f"no column {one!r} in the header", f"a column name (nearest: {near})"
             raise DataError(f"columns[{name!r}]", found, expected, "correct the name; capitals count.")
         result += sorted(
             hits, key=lambda text: [int(x) if i % 2 else x for i, x in enumerate(re.split(r"(\d+)", text))]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,9 @@ _AGAIN = "download the file again from where it came."
 
 def existing(path: str | os.PathLike[str]) -> Path:
     """The path of a file that exists, or ``DatasetNotFoundError``."""
-    file = Path(path).expanduser()
-    found = "a folder" if file.is_dir() else "no such file"
-    if not file.is_file():
+    file = Path(os.path.expanduser(path))
+    found = "a folder" if os.path.isdir(file) else "no such file"
+    if not os.path.isfile(file):
         raise DatasetNotFoundError(f"file {file}", found, "the path of one file", "check its folder and spelling.")
     return file
 
@@ -40,7 +42,28 @@ def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str
     Raises ``DataError`` for a damaged file, a missing key, a link to elsewhere, anything but numbers, lengths that
     differ, and arrays that together promise more than ``max_gigabytes``; ``DatasetNotFoundError``.
     """
-    file = existing(path)
+    return _load(path, max_gigabytes)[0]
+
+
+def _load(
+    path: Any, max_gigabytes: float, dtype: str | None = None, left_out: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """`arrays` but for the one ``left_out``, floats read as ``dtype`` if one is given; and the dtypes in the file."""
+    with opened(existing(path), max_gigabytes, _AGAIN) as store:
+        rewards = _item(store, "rewards")
+        chosen = [key for key in _NAMES if (key in store or key in _NEEDED) and key != left_out]
+        items = {_NAMES[key]: _item(store, key, rewards.shape[0]) for key in chosen}
+        stored = {name: str(item.dtype.newbyteorder("=")) for name, item in items.items()}
+        return {name: _numbers(name, item, dtype) for name, item in items.items()}, stored
+
+
+@contextmanager
+def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
+    """An HDF5 file, open for reading, that holds its arrays itself: reading a data set must not read other files.
+
+    Raises ``DataError`` for links, arrays stored elsewhere, and arrays that together promise more than
+    ``max_gigabytes``; also for whatever h5py raises within the ``with`` statement.
+    """
     positive = isinstance(max_gigabytes, (int, float)) and max_gigabytes > 0
     require(positive, "max_gigabytes", max_gigabytes, "a number > 0", "8.0 is the default.")
     try:
@@ -48,46 +71,48 @@ def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str
     except ImportError as error:
         mend = "pip install h5py (it comes with this package's own dependency minari[hdf5])."
         raise DataError("package h5py", "none", "h5py, which reads HDF5 files", mend) from error
+    expected, promised = "arrays kept in this file itself", 0
+    links: list[tuple[str, Any]] = []
     try:
         with h5py.File(file, "r") as store:
-            present = set(store)  # names of links, also of those that lead nowhere
-            rewards = _item(h5py, store, "rewards")
-            chosen = [key for key in _NAMES if key in present or key in _NEEDED]
-            items = {_NAMES[key]: _item(h5py, store, key, rewards.shape[0]) for key in chosen}
-            promised = sum(item.nbytes for item in items.values()) / 1e9
-            found, expected = f"arrays of {promised:,.1f} GB", f"at most {max_gigabytes:g} GB"
+            store.visititems_links(lambda *link: links.append(link))  # an exception in a visit would lose its message
+            for name, link in links:
+                inside, found = isinstance(link, h5py.HardLink), f"{name!r}, a {type(link).__name__}"
+                require_data(inside, f"file {file}", found, expected, remedy)
+                if isinstance(item := store[name], h5py.Dataset):
+                    found = f"{name!r}, stored in another file"
+                    require_data(not (item.external or item.is_virtual), f"file {file}", found, expected, remedy)
+                    promised += (item.size or 0) * item.dtype.itemsize
+            found, expected = f"arrays of {promised / 1e9:,.1f} GB", f"at most {max_gigabytes:g} GB"
             mend = "pass max_gigabytes= if the file is meant to be so large."
-            require_data(promised <= max_gigabytes, f"file {file.name}", found, expected, mend)
-            return {name: _numbers(name, item) for name, item in items.items()}
+            require_data(promised <= 1e9 * max_gigabytes, f"file {file}", found, expected, mend)
+            yield store
     except CQLTutorialError:
         raise
     except Exception as error:  # h5py answers a damaged file with OSError, RuntimeError, KeyError, ...
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise DataError(f"file {file}", found, "a whole HDF5 file in D4RL's format", _AGAIN) from error
+        raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
 
 
-def _item(h5py: Any, store: Any, key: str, rows: int | None = None) -> Any:
-    """One array of the file, unread: stored in this file itself, of numbers, of so many rows (or any number >= 1)."""
+def _item(store: Any, key: str, rows: int | None = None) -> Any:
+    """One array of the file, unread: of numbers, of so many rows (or any number >= 1)."""
     near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
     mend = "rename it in the file, or read the file with h5py and use OfflineDataset.from_arrays(...)."
-    require_data(key in set(store), f"key {key!r}", f"no such key; nearest: {', '.join(near)}", "a D4RL file", mend)
-    link = store.get(key, getlink=True)
-    item: Any = store[key] if isinstance(link, h5py.HardLink) else link
-    found, fits = f"a {type(item).__name__}", False
-    if isinstance(item, h5py.Dataset):
-        elsewhere = bool(item.external or item.is_virtual)
-        found = f"shape {item.shape} of dtype {item.dtype}" + " stored in another file" * elsewhere
-        plain = item.dtype.kind in "biuf" and item.shape and not elsewhere
-        fits = plain and item.shape[0] == (rows or item.shape[0]) > 0
-    expected = f"an array of numbers in this file itself, {rows or 'one or more'} rows (one a reward)"
+    require_data(key in store, f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
+    item = store[key]
+    shape, dtype = getattr(item, "shape", None), getattr(item, "dtype", np.dtype(object))
+    fits = shape and dtype.kind in "biuf" and shape[0] == (rows or shape[0]) > 0
+    found = f"a {type(item).__name__} of shape {shape} and dtype {dtype}"
+    expected = f"an array of numbers, {rows or 'one or more'} rows (one a reward)"
     require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_AGAIN}")
     return item
 
 
-def _numbers(name: str, item: Any) -> np.ndarray:
+def _numbers(name: str, item: Any, dtype: str | None) -> np.ndarray:
     """Read an array: in this machine's byte order, flags and rewards without D4RL's occasional second dimension."""
-    array = item[()]
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    array = np.empty(item.shape, dtype if dtype and item.dtype.kind == "f" else item.dtype.newbyteorder("="))
+    if array.size:
+        item.read_direct(array)  # HDF5 converts on the way, a megabyte at a time: no second copy of the column
     if name in ("rewards", "terminations", "truncations"):
         return array[:, 0] if array.shape[1:] == (1,) else array
     return array[:, None] if array.ndim == 1 and array.dtype.kind == "f" else array
@@ -95,13 +120,11 @@ def _numbers(name: str, item: Any) -> np.ndarray:
 
 def read(
     path: str | os.PathLike[str], max_episode_steps: int | None = None, max_gigabytes: float = 8.0,
-    use_next_observations: bool = True,
+    use_next_observations: bool = True, dtype: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Read a D4RL file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
-    columns: dict[str, Any] = dict(arrays(path, max_gigabytes))
-    stored = {name: str(array.dtype) for name, array in columns.items()}
-    if not use_next_observations:
-        columns.pop("next_observations", None)
+    arrays, stored = _load(path, max_gigabytes, dtype, None if use_next_observations else "next_observations")
+    columns: dict[str, Any] = dict(arrays)
     n = len(columns["rewards"])
     term = columns["terminations"] = check.flags("terminals", columns["terminations"], n).numpy()
     how = "from the file" if "truncations" in columns else "none in the file"
@@ -112,7 +135,7 @@ def read(
         obs, nxt = columns["observations"], columns["next_observations"]
         expected, mend = f"shape {obs.shape}, as observations", "repair the file, or use_next_observations=False."
         require_data(obs.shape == nxt.shape, "key 'next_observations'", f"shape {nxt.shape}", expected, mend)
-        trunc[:-1] |= (nxt[:-1] != obs[1:]).reshape(n - 1, -1).any(1) & ~term[:-1]
+        trunc[:-1] |= check.unlike(nxt[:-1], obs[1:]) & ~term[:-1]
         assumed.append("where next_observations are not the following row's observations")
     if max_episode_steps is not None:
         trunc |= _every(whole("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
@@ -124,7 +147,7 @@ def read(
     columns = follow(columns)
     about = columns.pop("metadata")
     about |= {"format": "D4RL HDF5", "timeouts": "; assumed ".join([how, *assumed]), "stored_dtypes": stored}
-    return columns | {"id": Path(path).stem, "metadata": about}
+    return columns | {"id": Path(path).stem, "metadata": about, "copy": False}
 
 
 def _every(limit: int, ends: np.ndarray) -> np.ndarray:
@@ -141,7 +164,8 @@ def follow(columns: dict[str, Any]) -> dict[str, Any]:
     so it repeats its own); the last row of any other episode has no next observation anywhere, so it is dropped, and
     the row before it ends the episode as a truncation. D4RL's own ``qlearning_dataset`` drops the same rows, and also
     rows that both terminate and time out, and the file's last row. ``metadata`` counts the dropped rows and their
-    rewards, which are missing in ``episode_returns()``. Raises ``DataError`` if no row is left.
+    rewards, which are missing in ``episode_returns()``. The arrays are taken over: rows move up within them, for want
+    of memory for two of each. Raises ``DataError`` if no row is left.
     """
     term, trunc, obs = columns["terminations"], columns["truncations"], columns["observations"]
     if "next_observations" in columns:
@@ -156,8 +180,16 @@ def follow(columns: dict[str, Any]) -> dict[str, Any]:
     cut[:-1] = (last & ~term)[1:] & ~last[:-1]
     dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
+    columns["next_observations"] = obs.take(kept + ~last[kept], 0)
     if dropped:  # every episode now ends in a flag, from which the starts follow
-        columns = {name: array[kept] for name, array in columns.items()}
+        columns |= {name: _move_up(array, kept) for name, array in columns.items() if name != "next_observations"}
     note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
     about = {"next_observations": note, "dropped_rows": dropped}
-    return columns | {"next_observations": obs[kept + ~last[kept]], "metadata": about}
+    return columns | {"metadata": about}
+
+
+def _move_up(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """``array[kept]`` within the same memory, for rising rows."""
+    for rows in check.blocks(len(kept), array[:1].size):
+        array[rows] = array.take(kept[rows], 0)
+    return array[: len(kept)]

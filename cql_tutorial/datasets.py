@@ -70,10 +70,11 @@ class OfflineDataset:
         cls, observations: Any, actions: Any, rewards: Any, next_observations: Any = None, terminations: Any = None,
         truncations: Any = None, *, id: str = "arrays", action_low: Any = None, action_high: Any = None,
         n_actions: int | None = None, out_of_bounds: str = "error", episode_starts: Any = None,
-        dtype: torch.dtype = torch.float32, metadata: Mapping[str, Any] | None = None,
+        dtype: torch.dtype = torch.float32, metadata: Mapping[str, Any] | None = None, copy: bool = True,
     ) -> OfflineDataset:  # fmt: skip
         """Check and copy arrays, tensors or lists of N transitions (shapes as in the class) into a data set.
 
+        ``copy=False`` takes over arrays that have the right dtype already: change them no more.
         ``n_actions`` says that the actions are discrete; otherwise they lie within ``action_low``..``action_high`` (a
         number or A of them; -1 and 1 if not given), or are clipped, marked and counted with ``out_of_bounds="clip"``.
         ``truncations`` default to none. A new episode begins after each termination or truncation, and at
@@ -81,21 +82,22 @@ class OfflineDataset:
         after a termination it repeats the observation (no bootstrap reads it); for the last row of any other
         episode it is missing, which is an error. Raises ``DataError``.
         """
-        obs = check.floats("observations", observations, dtype, "N", "S")
+        good = isinstance(dtype, torch.dtype) and dtype.is_floating_point
+        require(good, "dtype", dtype, "torch.float32 or torch.float64", "pass dtype=torch.float32, or leave it out.")
+        require(isinstance(metadata, (Mapping, type(None))), "metadata", metadata, "a mapping, or None", "pass a dict.")
+        obs = check.floats("observations", observations, dtype, "N", "S", copy=copy)
         n, width = obs.shape
         if n_actions is None:
-            act = check.actions(actions, None, n, dtype)
+            act = check.actions(actions, None, n, dtype, copy)
             low, high = check.bounds(action_low, action_high, act.shape[1])
             act, clipped = check.within_bounds(act, low, high, out_of_bounds)
         else:
-            given = action_low is not None or action_high is not None
-            require_data(
-                not given, "action_low, action_high", "bounds beside n_actions", "n_actions alone", "drop them."
-            )
+            none, name = action_low is None and action_high is None, "action_low, action_high"
+            require_data(none, name, "bounds beside n_actions", "n_actions alone", "drop them.")
             n_actions = whole("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
             act, clipped = check.actions(actions, n_actions, n, dtype), torch.zeros(n, dtype=torch.bool)
             low = high = None
-        rew = check.floats("rewards", rewards, dtype, n)
+        rew = check.floats("rewards", rewards, dtype, n, copy=copy)
         mend = "for a task that never ends pass np.zeros(len(rewards), bool); time limits belong in truncations=."
         require_data(terminations is not None, "terminations", "none", "a flag a row: did the task end there?", mend)
         term = check.flags("terminations", terminations, n)
@@ -104,7 +106,7 @@ class OfflineDataset:
         if next_observations is None:
             nxt = check.following(obs, starts, term)
         else:
-            nxt = check.floats("next_observations", next_observations, dtype, n, width)
+            nxt = check.floats("next_observations", next_observations, dtype, n, width, copy=copy)
         made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, dict(metadata or {}))
         return made.to(obs.device)  # columns may have come from several devices
 
@@ -118,22 +120,20 @@ class OfflineDataset:
         mend = "rename your arrays to these terms (D4RL's terminals are terminations, its timeouts truncations)."
         for key in REQUIRED:
             require_data(key in source, f"data[{key!r}]", found, expected, mend)
+        found, mend = "a flag under another name", "rename or remove it."
         for key, meant in _OTHER_NAMES.items():  # dropping one of these would quietly join episodes
-            right = f"the name {meant!r}"
-            require_data(
-                key not in source, f"data[{key!r}]", "a flag under another name", right, "rename or remove it."
-            )
+            require_data(key not in source, f"data[{key!r}]", found, f"the name {meant!r}", mend)
         columns = {key: source[key] for key in (*REQUIRED, "truncations", "episode_starts") if key in source}
         return cls.from_arrays(**(columns | options))
 
     @classmethod
-    def from_minari(cls, source: Any, **options: Any) -> OfflineDataset:
+    def from_minari(cls, source: Any, *, max_gigabytes: float = 8.0, **options: Any) -> OfflineDataset:
         """Read a ``MinariDataset`` object, an id or a path (local only; see `load_dataset`).
 
         ``options`` are those of `from_arrays`; action bounds are the action space's unless given. Raises ``DataError``
-        for a damaged file or unusable spaces, ``DatasetNotFoundError``.
+        for a damaged or too large file, or unusable spaces; ``DatasetNotFoundError``.
         """
-        return cls.from_arrays(**(minari_io.read(source) | options))
+        return cls.from_arrays(**(minari_io.read(source, max_gigabytes, _dtype_name(options)) | options))
 
     @classmethod
     def from_d4rl_hdf5(
@@ -145,7 +145,7 @@ class OfflineDataset:
         ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed, and how many
         last rows lacked a next observation (see `d4rl_io.follow`), is in ``metadata``. Raises as `d4rl_io.arrays`.
         """
-        columns = d4rl_io.read(path, max_episode_steps, max_gigabytes, use_next_observations)
+        columns = d4rl_io.read(path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options))
         return cls.from_arrays(**(columns | options))
 
     @classmethod
@@ -154,9 +154,8 @@ class OfflineDataset:
 
         Without next_observations, last rows are treated as by `d4rl_io.follow`. Raises as `csv_io.read`.
         """
-        kind = "float64" if options.get("dtype") == torch.float64 else "float32"
         discrete = options.get("n_actions") is not None
-        return cls.from_arrays(**(csv_io.read(path, columns, kind, discrete, delimiter) | options))
+        return cls.from_arrays(**(csv_io.read(path, columns, _dtype_name(options), discrete, delimiter) | options))
 
     def to_minari(
         self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str, environment: Any = None,
@@ -165,7 +164,6 @@ class OfflineDataset:
         """Write Minari data set ``id`` below ``root_path`` and return its folder.
 
         Reading it in the same dtype gives the same numbers.
-
         ``environment`` (an id, an EnvSpec or a gymnasium.Env) is recorded so that Minari can recover it; ``extra``
         goes into metadata.json; ``about`` is for ``minari.create_dataset_from_buffers`` (algorithm_name, author_email,
         code_permalink, requirements). Minari keeps T + 1 observations an episode, so ``DataError`` is raised if a
@@ -220,9 +218,7 @@ class OfflineDataset:
         """(training part, held-out part): ``fraction`` of the whole episodes, at least one, is held out at random."""
         episodes = len(self.episode_starts)
         found, expected = f"fraction {fraction} of {episodes} episodes", "0 < fraction < 1 and two or more episodes"
-        mend = (
-            "0.2 holds out a fifth." if episodes >= 2 else "record more episodes, or hold out rows with subset(rows)."
-        )
+        mend = "0.2 holds out a fifth; of a single episode hold out rows with subset(rows)."
         require_data(0 < fraction < 1 and episodes >= 2, "split", found, expected, mend)
         held = min(max(1, round(fraction * episodes)), episodes - 1)
         order = torch.randperm(episodes, generator=_generator(whole("seed", seed, 0), 2, 0)).to(self.device)
@@ -326,11 +322,11 @@ class OfflineDataset:
 
         ``jump_share``: rows whose next_observation differs from the following row's observation, of those that have
         one within their episode. ``duplicate_share``: rows whose (observation, action) occurred before.
-        ``known_defects``, if there are any: print `defects()` for the remedy of each.
+        ``known_defects``, if there are any: each with its count and remedy (`defects()` also looks for double rows).
         """
         facts = check.describe(self, self._last_rows(), self._jumps())
         if found := self.defects(duplicates=False):
-            facts["known_defects"] = [f"{one.name} ({one.count:,} of {one.of:,} {one.what})" for one in found]
+            facts["known_defects"] = list(map(str, found))
         return facts
 
     def defects(self, **options: Any) -> list[known_defects.Defect]:
@@ -378,9 +374,10 @@ class OfflineDataset:
         return torch.repeat_interleave(self.episode_lengths())
 
     def _jumps(self) -> Tensor:
-        inner = torch.ones(len(self), dtype=torch.bool, device=self.device)
-        inner[self._last_rows()] = False
-        return inner & (self.next_observations != self.observations.roll(-1, 0)).any(1)
+        following, nxt = (x.detach().cpu().numpy() for x in (self.observations[1:], self.next_observations[:-1]))
+        result = torch.from_numpy(np.append(check.unlike(nxt, following), False)).to(self.device)
+        result[self._last_rows()] = False
+        return result
 
 
 def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False, **options: Any) -> OfflineDataset:
@@ -391,6 +388,10 @@ def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False, **
     the places and the nearest ids, ``DataError`` for a damaged file.
     """
     return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
+
+
+def _dtype_name(options: Mapping[str, Any]) -> str:
+    return "float64" if options.get("dtype") == torch.float64 else "float32"
 
 
 def _generator(seed: int, purpose: int, number: int) -> torch.Generator:

@@ -7,12 +7,13 @@ integers if discrete), ``rewards [N]``, flags ``[N]`` bool. They look at data as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from . import data_checks as check
 from .errors import DataError, require_data
 
 Array = np.ndarray
@@ -96,6 +97,15 @@ def _array(value: Any) -> Array:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
+def _count(column: Array, good: Callable[[Array], Array]) -> int:
+    """How many numbers of a column are not ``good``, in blocks of rows: a column may be most of the memory."""
+    return sum(int((~good(column[rows])).sum()) for rows in check.blocks(len(column), column[:1].size))
+
+
+def _all(column: Array, good: Callable[[Array], Array]) -> bool:
+    return all(bool(good(column[rows]).all()) for rows in check.blocks(len(column), column[:1].size))
+
+
 def _rows(name: str, wrong: Array, of: int, what: str, remedy: str) -> Defect:
     first = int(wrong.argmax()) if wrong.any() else 0
     return Defect(name, int(wrong.sum()), of, what, f"the first in row {first}", remedy)
@@ -109,10 +119,11 @@ def next_state_of_next_episode(obs: Array, nxt: Array | None, term: Array, last:
     ends = np.flatnonzero(last[:-1])
     wrong = np.zeros(len(last), bool)
     if nxt is not None and len(ends):
-        match = ends[(nxt[ends] == obs[ends + 1]).all(1)]
+        match = ends[~check.unlike(nxt, obs, ends, ends + 1)]
         match = match[~(term[match] & term[match + 1])]  # a doubled flag looks the same, and is counted as such
-        if 2 * len(match) <= len(ends):
-            match = np.array([t for t in match if (obs == obs[t + 1]).all(1).sum() == 1], int)
+        if 0 < 2 * len(match) <= len(ends):
+            keys, counts = np.unique(check.row_keys([obs]), return_counts=True)
+            match = match[counts[np.searchsorted(keys, check.row_keys([obs[match + 1]]))] == 1]
         wrong[match] = True
     remedy = "read without next_observations (D4RL: use_next_observations=False), which drops these rows, or record "
     remedy += "the observation before the reset; if the recording does go on there, the flag is wrong."
@@ -130,7 +141,7 @@ def doubled_terminations(obs: Array, nxt: Array | None, term: Array, last: Array
     if not last.all():
         goes_on = np.ones(len(rows), bool)
         if nxt is not None:
-            goes_on = (nxt[rows - 1] == obs[rows]).all(1) | (nxt[rows - 1] == obs[rows - 1]).all(1)
+            goes_on = ~check.unlike(nxt, obs, rows - 1, rows) | ~check.unlike(nxt, obs, rows - 1, rows - 1)
         wrong[rows[goes_on]] = True
     remedy = "keep the last flag of each run of them: terminations[:-1] &= ~terminations[1:]."
     return _rows("termination flag doubled", wrong, max(int(term.sum()), 1), "terminations", remedy)
@@ -199,7 +210,7 @@ def actions_of_another_range(act: Array, low: Array, high: Array) -> Defect:
 
 def not_finite(data: Mapping[str, Array]) -> Defect:
     """NaN and infinite values in any column."""
-    wrong = {name: int((~np.isfinite(column)).sum()) for name, column in data.items() if column.dtype.kind == "f"}
+    wrong = {name: _count(column, np.isfinite) for name, column in data.items() if column.dtype.kind == "f"}
     worst = ", ".join(f"{count} in {name}" for name, count in wrong.items() if count)
     of = sum(data[name].size for name in wrong)
     remedy = "drop those rows and mark the row before each gap as truncated, or repair the recording."
@@ -219,7 +230,8 @@ def double_precision(data: Mapping[str, Array]) -> Defect:
     """Values stored in 64 bits that float32, in which this package trains, does not hold exactly."""
     double = {name: column for name, column in data.items() if column.dtype == np.float64}
     with np.errstate(over="ignore"):
-        lost = {name: int((np.isfinite(x) & (x != x.astype(np.float32))).sum()) for name, x in double.items()}
+        exact = lambda x: ~np.isfinite(x) | (x == x.astype(np.float32))  # noqa: E731
+        lost = {name: _count(x, exact) for name, x in double.items()}
     worst = ", ".join(f"{count} in {name}" for name, count in lost.items() if count)
     remedy = "nothing if 7 digits suffice, which is usual; else pass dtype=torch.float64."
     of = sum(column.size for column in double.values())
@@ -228,9 +240,9 @@ def double_precision(data: Mapping[str, Array]) -> Defect:
 
 def constant_columns(obs: Array, act: Array, rew: Array) -> Defect:
     """Columns with one value throughout; not of observations that are indicators (0 and 1), nor of one row."""
-    indicators = bool(((obs == 0) | (obs == 1)).all())
+    indicators = _all(obs, lambda x: (x == 0) | (x == 1))
     columns = {"observations": obs[:, :0] if indicators else obs, "actions": act, "rewards": rew}
-    same = {name: np.atleast_1d((x == x[:1]).all(0)) & (len(x) > 1) for name, x in columns.items()}
+    same = {name: np.atleast_1d(x.min(0) == x.max(0)) & (len(x) > 1) for name, x in columns.items()}
     worst = ", ".join(f"{name} {np.flatnonzero(x)[:8].tolist()}" for name, x in same.items() if x.any())
     remedy = "drop the column, or leave its scale alone (a division by its standard deviation of 0 gives NaN)."
     of = sum(x.size for x in same.values())
@@ -238,23 +250,12 @@ def constant_columns(obs: Array, act: Array, rew: Array) -> Defect:
 
 
 def duplicated_rows(data: Mapping[str, Array]) -> Defect:
-    """Rows equal bit for bit, in all columns, to an earlier one; expected (not counted) in worlds of whole numbers."""
-    n = len(data["rewards"])
-    wrong = np.zeros(n, bool)
-    if data["actions"].dtype.kind == "f" or bool((data["observations"] != np.round(data["observations"])).any()):
-        columns = [np.ascontiguousarray(data[name]).reshape(n, -1) for name in _COLUMNS if name in data]
-        key = np.zeros(n, np.uint64)  # a hash of each row: equal rows have equal ones, so only repeats are compared
-        for column in columns:
-            for word in column.view(f"u{column.dtype.itemsize}").T:
-                key = (key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15) + word
-        ordered = np.sort(key)
-        rows = np.flatnonzero(np.isin(key, ordered[1:][ordered[1:] == ordered[:-1]]))
-        if len(rows):
-            blob = np.hstack([column[rows].view(np.uint8) for column in columns])
-            _, first = np.unique(blob.view(np.dtype((np.void, blob.shape[1]))).ravel(), return_index=True)
-            wrong[np.delete(rows, first)] = True
+    """Rows equal in all columns to an earlier one; expected (not counted) in worlds of whole numbers."""
+    wrong = np.zeros(len(data["rewards"]), bool)
+    if data["actions"].dtype.kind == "f" or not _all(data["observations"], lambda x: x == np.round(x)):
+        wrong = check.repeated([data[name] for name in _COLUMNS if name in data])
     remedy = "keep one of each: np.unique(..., axis=0, return_index=True); a file may have been appended twice."
-    return _rows("duplicated rows", wrong, n, "rows", remedy)
+    return _rows("duplicated rows", wrong, len(wrong), "rows", remedy)
 
 
 def returns_unlike_rewards(returns: Array, rew: Array, term: Array, last: Array, discount: float = 1.0) -> Defect:

@@ -17,7 +17,8 @@ from unittest import mock
 
 import numpy as np
 
-from .errors import DataError, DatasetNotFoundError, require_data
+from .d4rl_io import opened
+from .errors import CQLTutorialError, DataError, DatasetNotFoundError, require_data
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
@@ -42,21 +43,21 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
     Raises ``DatasetNotFoundError`` that lists the places looked at and the nearest ids that do exist.
     """
     name, places = os.fspath(id_or_path), search_places()
-    for path in (Path(name).expanduser(), *(place / name for place in places)):
+    for path in (given := Path(os.path.expanduser(name)), *(place / name for place in places)):
         for folder in (path / "data", path, path.parent if path.name == _FILE else path):
-            if (folder / _METADATA).is_file() or (folder / _FILE).is_file():
+            if os.path.isfile(folder / _METADATA) or os.path.isfile(folder / _FILE):
                 return folder
     found = f"nothing at that path nor below {', '.join(map(str, places))}"
-    if Path(name).expanduser().exists():
+    if os.path.exists(given):
         found = "a path that is no Minari data set (read such a file yourself and use from_arrays)"
     if remote:
         import minari
 
         try:
             minari.download_dataset(name)
-            return find(name)
-        except (ValueError, TypeError, ImportError, OSError) as error:
-            found += f"; Minari's remote answered: {error}"
+            return find(name.split("://")[-1].split("/", 1)[1] if "://" in name else name)  # hf://farama-minari/id
+        except Exception as error:  # no network, no such id, a package missing: each remote has errors of its own
+            found += f"; Minari's remote answered: {type(error).__name__}: {error}".replace("\n", " ")
     known = sorted({key for place in places for key in ids(place)})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]
     expected = f"an id ({'nearest: ' + ', '.join(near) if near else 'none exists yet'}) or a folder's path"
@@ -73,36 +74,49 @@ def ids(place: Path) -> Iterator[str]:
                 yield name
 
 
-def read(source: Any) -> dict[str, Any]:
+def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> dict[str, Any]:
     """Read a ``MinariDataset``, an id or a path into the arguments of ``from_arrays``.
 
     Minari keeps T + 1 observations of an episode of T steps: rows 0..T-1 are the observations and rows 1..T the
-    next_observations. Raises ``DataError`` for a damaged file and for spaces other than a flat Box and Box/Discrete.
+    next_observations. Floats are kept in ``dtype`` (None: the file's), an episode at a time. No environment is made:
+    Minari would import what the file names if its spaces were missing. Raises ``DataError`` for a damaged file, a file
+    that leads elsewhere or promises more than ``max_gigabytes``, and spaces other than a flat Box and Box/Discrete.
     """
     import minari
     from gymnasium.spaces import Box, Discrete
+    from minari.dataset.minari_storage import MinariStorage
 
-    if isinstance(source, (str, os.PathLike)):
-        source = find(source)
-        _refuse_links(source)
     try:
+        if isinstance(source, (str, os.PathLike)):
+            source, groups = find(source), 0
+            for file in (files := sorted(source.rglob("*.hdf5"))):
+                with opened(file, max_gigabytes, _REMAKE) as store:
+                    groups += len(store)
+            promised = MinariStorage.read_raw_metadata(source)
+            found, number = f"{groups} groups, one an episode", promised["total_episodes"]  # Minari counts up to it
+            fits = number <= groups or not files  # no file at all: Minari says so
+            require_data(fits, f"file {source}", found, f"the promised {number!r} episodes", _REMAKE)
+            absent = {"observation_space", "action_space"} - set(promised)
+            mend = "minari.MinariDataset(path) runs the environment's code to learn them: pass that, if you trust it."
+            require_data(not absent, f"file {source}", f"no {' nor '.join(sorted(absent))}", "both spaces", mend)
         data = minari.MinariDataset(source) if isinstance(source, Path) else source
         metadata = dict(data.storage.metadata)
         observation_space, action_space = metadata.pop("observation_space"), metadata.pop("action_space")
-        # Minari's own reader: opening the five arrays of an episode is what costs (1 ms), not this loop.
-        episodes = list(data.iterate_episodes())
-        lengths, promised = [len(episode.rewards) for episode in episodes], data.total_steps
+        discrete = isinstance(action_space, Discrete)
+        boxes = [observation_space] if discrete else [observation_space, action_space]
+        fits = all(isinstance(box, Box) and len(box.shape) == 1 for box in boxes)
+        name = f"spaces of {metadata['dataset_id']}"
+        found = " ".join(f"observations {observation_space}, actions {action_space}".split())
+        mend = "flatten them yourself (gymnasium.spaces.flatten) and use OfflineDataset.from_arrays(...)."
+        require_data(fits, name, found, "observations Box(S,) and actions Box(A,) or Discrete(n)", mend)
+        columns, lengths = _columns(data, data.total_steps, dtype)
+        found, expected = f"{sum(lengths)} steps in {len(lengths)} episodes", f"the promised {data.total_steps} steps"
+        require_data(sum(lengths) == data.total_steps > 0, f"file {source}", found, expected, _REMAKE)
+    except CQLTutorialError:
+        raise
     except Exception as error:  # a damaged file makes h5py and Minari fail in many ways
-        found = f"{type(error).__name__}: {error}"
+        found = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DataError(f"file {source}", found, "a whole Minari data set", _REMAKE) from error
-    found = f"{sum(lengths)} steps in {len(episodes)} episodes"
-    require_data(sum(lengths) == promised > 0, f"file {source}", found, f"the promised {promised} steps", _REMAKE)
-    discrete = isinstance(action_space, Discrete)
-    boxes = [observation_space] if discrete else [observation_space, action_space]
-    fits = all(isinstance(box, Box) and len(box.shape) == 1 for box in boxes)
-    name, found = f"spaces of {metadata['dataset_id']}", f"observations {observation_space}, actions {action_space}"
-    mend = "flatten them yourself (gymnasium.spaces.flatten) and use OfflineDataset.from_arrays(...)."
-    require_data(fits, name, found, "observations Box(S,) and actions Box(A,) or Discrete(n)", mend)
     for name in ("total_episodes", "total_steps", "dataset_size", "data_format", "jpeg_encoding"):
         metadata.pop(name, None)  # facts about the file, not about the data
     about = {"id": metadata["dataset_id"], "metadata": metadata, "episode_starts": np.cumsum([0, *lengths[:-1]])}
@@ -110,36 +124,28 @@ def read(source: Any) -> dict[str, Any]:
         about["n_actions"] = int(action_space.n)
     else:
         about |= {"action_low": action_space.low, "action_high": action_space.high}
-    try:
-        columns = {
-            name: np.concatenate([getattr(e, name) for e in episodes]) for name in ARRAYS if "observ" not in name
-        }
-        columns["observations"] = np.concatenate([episode.observations[:-1] for episode in episodes])
-        columns["next_observations"] = np.concatenate([episode.observations[1:] for episode in episodes])
-    except Exception as error:  # shapes that differ between episodes, or from those that the spaces promise
-        found = f"{type(error).__name__}: {error}"
-        raise DataError(f"file {source}", found, "arrays of the same shape in every episode", _REMAKE) from error
-    return about | columns
+    return about | columns | {"copy": False}
 
 
-def _refuse_links(folder: Path) -> None:
-    """``DataError`` if an HDF5 file points to another place: reading a data set must not read other files."""
-    import h5py
-
-    def leads_away(name: str, link: Any) -> str | None:
-        return None if isinstance(link, h5py.HardLink) else f"{name}, a {type(link).__name__}"
-
-    def stored_away(name: str, item: Any) -> str | None:
-        away = isinstance(item, h5py.Dataset) and bool(item.external or item.is_virtual)
-        return f"{name}, stored in another file" if away else None
-
-    for file in sorted(folder.rglob("*.hdf5")):
-        try:
-            with h5py.File(file, "r") as store:
-                found = store.visititems_links(leads_away) or store.visititems(stored_away)
-        except Exception as error:  # a damaged file: h5py has many ways to say so
-            raise DataError(f"file {file}", f"{type(error).__name__}: {error}", "a whole HDF5 file", _REMAKE) from error
-        require_data(found is None, f"file {file}", str(found), "arrays kept in this file itself", _REMAKE)
+def _columns(data: Any, steps: int, dtype: str | None) -> tuple[dict[str, Any], list[int]]:
+    """The arrays of so many steps, filled episode by episode, and the episodes' lengths."""
+    columns: dict[str, Any] = {}
+    lengths: list[int] = []
+    # Minari's own reader: opening the five arrays of an episode is what costs (1 ms), not this loop.
+    for episode in data.iterate_episodes():
+        start, end = sum(lengths), sum(lengths) + len(episode.rewards)
+        parts = {name: np.asarray(getattr(episode, name)) for name in ARRAYS if name != "next_observations"}
+        parts |= {"observations": parts["observations"][:-1], "next_observations": parts["observations"][1:]}
+        for name, part in parts.items():
+            kind = dtype if dtype and part.dtype.kind == "f" else part.dtype
+            rows = columns.setdefault(name, np.empty((steps, *part.shape[1:]), kind))[start:end]
+            if end <= steps:  # else they are counted, and refused
+                if rows.shape != part.shape:
+                    raise ValueError(f"{name} {part.shape} in episode {episode.id}, {rows.shape} expected")
+                with np.errstate(over="ignore"):  # infinite then, which from_arrays reports
+                    np.copyto(rows, part, casting="same_kind")
+        lengths.append(len(episode.rewards))
+    return columns, lengths
 
 
 def write(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cql_tutorial import data_checks as check
 from cql_tutorial.datasets import OfflineDataset
 from cql_tutorial.errors import ConfigError, DataError
 
@@ -69,7 +70,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["terminations:", "1 values other than 0 and 1", "0.5", "row 2", "bool", "> 0.5"],
     ),
     "no terminations": ({"terminations": None}, ["terminations:", "none", "np.zeros(len(rewards), bool)"]),
-    "infinite bound": ({"action_high": np.inf}, ["action_high:", "inf", "finite", "pass action_low= and action_high="]),
+    "infinite bound": ({"action_high": np.inf}, ["action_high:", "inf", "finite", "the range the actuators have"]),
     "three bounds": ({"action_low": [-1, -1, -1]}, ["action_low, action_high:", "[-1.0, -1.0, -1.0]", "2 of them"]),
     "bounds crossed": (
         {"action_low": 1.0, "action_high": -1.0},
@@ -152,3 +153,55 @@ def test_data_are_copied_and_follow_the_dtype() -> None:
     both = OfflineDataset.from_arrays(**data, dtype=torch.float64)
     assert both.to(dtype=torch.float32).next_observations.dtype == torch.float32
     assert both.to("cpu").dtype == torch.float64 and both.to(dtype=torch.float32).terminations.dtype == torch.bool
+
+
+def test_arrays_are_taken_over_when_asked() -> None:
+    data = arrays() | {name: arrays()[name].astype(np.float32) for name in ("observations", "actions", "rewards")}
+    dataset = OfflineDataset.from_arrays(**data, copy=False)
+    data["observations"][0, 0], data["rewards"][1] = 7, 8
+    assert dataset.observations[0, 0] == 7 and dataset.rewards[1] == 8
+    assert dataset.next_observations.dtype == torch.float32  # float64 did not fit, and was converted
+    frozen = data["rewards"]
+    frozen.flags.writeable = False
+    assert OfflineDataset.from_arrays(**data, copy=False).rewards.data_ptr() != frozen.ctypes.data
+
+
+def test_settings_of_a_wrong_kind() -> None:
+    for name, value in (("dtype", "float32"), ("dtype", torch.int64), ("metadata", 3), ("out_of_bounds", np.zeros(2))):
+        with pytest.raises(ConfigError, match=f"{name}: found"):
+            OfflineDataset.from_arrays(**arrays(), **{name: value})
+    for bound in ("low", [[1.0], [1.0, 2.0]], {}):
+        with pytest.raises(DataError, match=r"action_low, action_high: found .* expected finite numbers"):
+            OfflineDataset.from_arrays(**arrays(), action_low=bound)
+
+
+@pytest.mark.parametrize("n", [1, 7, 70_000])
+def test_rows_that_occurred_before(n: int) -> None:
+    rng = np.random.default_rng(n)
+    wide = rng.normal(size=(n, 11)).astype(np.float32)
+    columns = [wide[rng.integers(0, max(1, n // 2), n)], rng.integers(0, 2, n), rng.random(n) < 0.5]
+    columns[0][columns[0] < -1] = 0.0
+    signs = columns[0] * np.where(columns[0] == 0, -1, 1).astype(np.float32)  # -0.0, which is equal to 0.0
+    seen: set[bytes] = set()
+    expected = []
+    for row in range(n):
+        key = b"".join(column[row].tobytes() for column in columns)
+        expected.append(key in seen)
+        seen.add(key)
+    np.testing.assert_array_equal(check.repeated(columns), expected)
+    np.testing.assert_array_equal(check.repeated([np.where(rng.random((n, 1)) < 0.5, columns[0], signs), *columns[1:]]),
+                                  expected)  # fmt: skip
+    keys = check.row_keys(columns)
+    assert len(np.unique(keys)) == n - sum(expected)
+
+
+def test_rows_unlike_those_of_another() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 2, (90_000, 7))
+    other = np.where(rng.random(one.shape) < 0.05, 1 - one, one)
+    np.testing.assert_array_equal(check.unlike(one, other), (one != other).any(1))
+    rows, others = rng.integers(0, 90_000, (2, 80_000))
+    np.testing.assert_array_equal(check.unlike(one, other, rows, others), (one[rows] != other[others]).any(1))
+    parts = list(check.blocks(90_000, 7))
+    assert len(parts) > 1 and [one.start for one in parts[1:]] == [one.stop for one in parts[:-1]]
+    assert parts[0].start == 0 and parts[-1].stop == 90_000 and list(check.blocks(0)) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +15,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import HIDE_PACKAGES
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from test_datasets import make, same
 
 from cql_tutorial import csv_io, d4rl_io, defects
 from cql_tutorial.datasets import OfflineDataset, load_dataset
-from cql_tutorial.errors import ConfigError, CQLTutorialError, CQLWarning, DataError, DatasetNotFoundError
+from cql_tutorial.errors import ConfigError, CQLWarning, DataError, DatasetNotFoundError
 
 Columns = dict[str, Any]
 D4RL = {"terminations": "terminals", "truncations": "timeouts"}
@@ -259,20 +256,20 @@ def spoil_hdf5(path: Path, what: str) -> None:
 
 
 HDF5_FAULTS = {
-    "key": ["key 'observations'", "nearest: observation", "rename it"],
+    "key": ["key 'observations'", "nearest: 'observation'", "rename it"],
     "group": ["key 'rewards'", "a Group", "array of numbers"],
-    "soft": ["key 'actions'", "a SoftLink", "in this file itself"],
-    "dangling": ["key 'timeouts'", "a SoftLink", "in this file itself"],
-    "external": ["key 'actions'", "an ExternalLink".replace("an ", "a "), "in this file itself"],
-    "raw file": ["key 'rewards'", "stored in another file", "copy plain arrays"],
-    "virtual": ["key 'rewards'", "stored in another file", "copy plain arrays"],
+    "soft": ["x.hdf5", "'actions', a SoftLink", "in this file itself"],
+    "dangling": ["x.hdf5", "'timeouts', a SoftLink", "in this file itself"],
+    "external": ["x.hdf5", "'actions', a ExternalLink", "in this file itself"],
+    "raw file": ["x.hdf5", "'rewards', stored in another file", "in this file itself"],
+    "virtual": ["x.hdf5", "'rewards', stored in another file", "in this file itself"],
     "objects": ["key 'rewards'", "dtype object", "numbers"],
     "compound": ["key 'rewards'", "'a'", "numbers"],
     "scalar": ["key 'rewards'", "shape ()", "one or more rows"],
     "empty": ["key 'terminals'", "shape None", "260 rows"],
     "short": ["key 'actions'", "(259, 2)", "260 rows"],
     "no rows": ["key 'rewards'", "shape (0,)", "one or more rows"],
-    "huge": ["file x.hdf5", "GB", "at most 8 GB", "max_gigabytes="],
+    "huge": ["x.hdf5", "GB", "at most 8 GB", "max_gigabytes="],
     "images": ["observations", "(260, 2, 2)", "[N, S]"],
     "half a flag": ["terminals", "0.5", "bool"],
     "narrow": ["key 'next_observations'", "(260, 2)", "(260, 3)"],
@@ -322,7 +319,7 @@ OfflineDataset.from_d4rl_hdf5({str(path)!r})
 
 
 CSV_FAULTS: dict[str, tuple[Callable[[str], str], dict[str, Any], list[str]]] = {
-    "no such column": (str, {"rewards": "rewrad"}, ["columns['rewards']", "'rewrad'", "nearest: reward", "capitals"]),
+    "no such column": (str, {"rewards": "rewrad"}, ["columns['rewards']", "'rewrad'", "nearest: 'reward'", "capitals"]),
     "no such pattern": (str, {"observations": "state_*"}, ["columns['observations']", "'state_*'", "nearest:"]),
     "twice": (lambda text: text.replace("act_1", "act_0", 1), {}, ["header", "'act_0'", "one name a column"]),
     "word": (lambda text: text.replace("\n", "\nx", 1), {}, ["column 'obs_0', line 2", "'x", "a number", "that cell"]),
@@ -541,7 +538,9 @@ def test_data_sets_report_their_defects(tmp_path: Path) -> None:
     dataset = OfflineDataset.from_d4rl_hdf5(path, out_of_bounds="clip")
     names = [defect.name for defect in dataset.defects()]
     assert names == ["next state taken from the next episode", "actions clipped when read", "stored as float16"]
-    assert "next state taken from the next episode (4 of 4 episode ends)" in str(dataset.describe())
+    assert "\n- next state taken from the next episode: 4 of 4 episode ends (100 %); the first" in str(
+        dataset.describe()
+    )
     mended = OfflineDataset.from_d4rl_hdf5(path, out_of_bounds="clip", use_next_observations=False)
     assert [defect.name for defect in mended.defects()] == names[1:]
     assert len(defects.find(csv_io.read(write_csv(tmp_path / "x.csv", columns), MAPPING))) == 2  # text has no float16
@@ -550,134 +549,33 @@ def test_data_sets_report_their_defects(tmp_path: Path) -> None:
             defects.find(wrong)
 
 
-# ---- mutated files, nothing written, memory -------------------------------------------------------------------------
-
-MUTATIONS = ("delete", "group", "soft", "external", "text", "scalar", "empty", "cut", "stack", "flat", "nan", "wide",
-             "int8", "float16", "float64", "big", "complex", "huge", "rename", "truncate", "overwrite")  # fmt: skip
+# ---- precision, and memory -------------------------------------------------------------------------------------------
 
 
-def mutate_hdf5(path: Path, group: str, key: str, what: str, amount: int) -> None:
-    if what in ("truncate", "overwrite"):
-        data = path.read_bytes()
-        cut = len(data) * amount // 100
-        path.write_bytes(data[:cut] if what == "truncate" else bytes(amount) + data[amount:])
-        return
-    with h5py.File(path, "r+") as file:
-        store = file[group]
-        if key not in store:
-            return
-        array = store[key][()] if isinstance(store[key], h5py.Dataset) else np.zeros(3, np.float32)
-        array = array if isinstance(array, np.ndarray) else np.zeros(3, np.float32)
-        dtypes: dict[str, Any] = {
-            "int8": "i1", "float16": "f2", "float64": "f8", "big": ">f8", "complex": "c8", "nan": "f4",
-        }  # fmt: skip
-        if what == "rename":
-            store.move(key, key + "_")
-            return
-        del store[key]
-        if what == "group":
-            store.create_group(key)
-        elif what == "soft":
-            store[key] = h5py.SoftLink("/rewards")
-        elif what == "external":
-            store[key] = h5py.ExternalLink("other.hdf5", "/rewards")
-        elif what == "text":
-            store[key] = np.array(["__import__('os')"] * max(1, len(array)), dtype=object)
-        elif what == "empty":
-            store[key] = h5py.Empty("f4")
-        elif what == "huge":
-            store.create_dataset(key, (10**12, 10), "f4", chunks=(1, 10))
-        elif what != "delete":
-            changed: dict[str, Callable[[], Any]] = {
-                "scalar": lambda: 1.0, "cut": lambda: array[: len(array) * amount // 100],
-                "stack": lambda: np.stack([array] * 2), "flat": lambda: array.ravel(),
-                "wide": lambda: np.stack([array] * 2, -1),
-            }  # fmt: skip
-            store[key] = changed[what]() if what in changed else array.astype(dtypes[what])
-            if what == "nan" and array.size:
-                store[key][len(array) * amount // 101, ...] = np.nan
-
-
-def listing(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def only_our_errors(read: Callable[[], Any], folder: Path) -> None:
-    """It is read or refused with an error of ours, and no file is written, changed or removed."""
-    before = listing(folder)
-    try:
-        assert isinstance(read(), OfflineDataset)
-    except CQLTutorialError as error:
-        assert error.field and error.found and error.expected
-    assert listing(folder) == before
-
-
-FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-STEPS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(MUTATIONS), st.integers(0, 100)), min_size=1, max_size=3)
-
-
-@pytest.mark.filterwarnings("ignore::cql_tutorial.errors.CQLWarning", "ignore:invalid value", "ignore:.*discards")
-@FUZZ
-@given(steps=STEPS, limit=st.sampled_from([None, 7]), next_too=st.booleans())
-def test_mutated_hdf5_files(steps: Any, limit: int | None, next_too: bool, tmp_path: Path) -> None:
-    folder = tmp_path / "given"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    path = write_d4rl(folder / "x.hdf5", table((9, 5, 12), "TXU"))
-    shutil.copy(path, folder / "other.hdf5")
-    keys = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
-    for key, what, amount in steps:
-        try:
-            mutate_hdf5(path, "/", keys[key], what, amount)
-        except (OSError, KeyError, RuntimeError, ValueError, MemoryError):  # an earlier mutation left nothing to mutate
-            break
-    read = lambda: OfflineDataset.from_d4rl_hdf5(path, max_episode_steps=limit, use_next_observations=next_too)  # noqa: E731
-    only_our_errors(read, tmp_path)
-
-
-@pytest.mark.filterwarnings("ignore")
-@FUZZ
-@given(steps=STEPS)
-def test_mutated_minari_files(steps: Any, tmp_path: Path) -> None:
-    shutil.rmtree(tmp_path / "mini", ignore_errors=True)
-    if not (tmp_path / "whole").exists():
-        make((9, 5, 12), "TXU").to_minari("whole/tiny-v0", tmp_path, description="x", author="y")
-    shutil.copytree(tmp_path / "whole", tmp_path / "mini")
-    path = tmp_path / "mini/tiny-v0/data/main_data.hdf5"
-    keys = ("observations", "actions", "rewards", "terminations", "truncations", "infos")
-    for key, what, amount in steps:
-        try:
-            mutate_hdf5(path, f"episode_{amount % 3}", keys[key], what, amount)
-        except (OSError, KeyError, RuntimeError, ValueError, MemoryError):
-            break
-    only_our_errors(lambda: OfflineDataset.from_minari(tmp_path / "mini/tiny-v0"), tmp_path)
-
-
-@FUZZ
-@given(
-    edits=st.lists(
-        st.tuples(
-            st.integers(0, 2000), st.integers(0, 40), st.text(st.sampled_from('",;\n\r\0 x1-.eéN"Tobs_'), max_size=6)
-        ),
-        min_size=1, max_size=4,
-    ),
-    names=st.dictionaries(
-        st.sampled_from([*MAPPING, "reward"]), st.sampled_from(["obs_*", "*", "done", "", "episode", ["act_0"], [], 3])
-    ),
-)  # fmt: skip
-def test_mutated_csv_files(edits: Any, names: Any, tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "x.csv", table((4, 5, 3), "TXU"), ["a"] * 4 + ["b"] * 5 + ["c"] * 3)
-    text = path.read_text()
-    for start, length, new in edits:
-        text = text[:start] + new + text[start + length :]
-    path.write_text(text, encoding="utf-8")
-    only_our_errors(lambda: OfflineDataset.from_csv(path, MAPPING | names), tmp_path)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_other_precisions_become_the_one_asked_for(dtype: torch.dtype, tmp_path: Path) -> None:
+    columns = table()
+    for name, kind in {"observations": "f8", "actions": "f2", "rewards": ">f8", "terminations": "u1"}.items():
+        columns[name] = columns[name].astype(kind)
+    columns["observations"] += 1e-9
+    dataset = OfflineDataset.from_d4rl_hdf5(write_d4rl(tmp_path / "x.hdf5", columns), dtype=dtype)
+    expected = OfflineDataset.from_mapping(columns | {"rewards": columns["rewards"].astype("f8")}, dtype=dtype)
+    assert same(dataset, expected) and dataset.dtype == dtype
+    kinds = dataset.metadata["stored_dtypes"]
+    assert [kinds[name] for name in ("observations", "actions", "rewards")] == ["float64", "float16", "float64"]
+    columns["observations"][3, 1] = 1e300  # float32 does not hold it
+    path = write_d4rl(tmp_path / "y.hdf5", columns)
+    if dtype == torch.float64:
+        assert OfflineDataset.from_d4rl_hdf5(path, dtype=dtype).observations[3, 1] == 1e300
+    else:
+        with pytest.raises(DataError, match=r"observations: found 1 NaN or infinite values.*row 3"):
+            OfflineDataset.from_d4rl_hdf5(path)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize("kind", ["d4rl", "d4rl without next", "csv"])
-def test_reading_takes_about_three_times_the_arrays(kind: str, tmp_path: Path) -> None:
-    n = 200_000
+def test_reading_takes_little_more_than_the_arrays(kind: str, tmp_path: Path) -> None:
+    n = 20_000 if kind == "csv" else 200_000
     rng = np.random.default_rng(0)
     columns: Columns = {"observations": rng.normal(size=(n, 17)).astype("f4"), "rewards": rng.normal(size=n)}
     columns |= {"actions": rng.uniform(-1, 1, (n, 6)).astype("f4"), "terminations": np.arange(n) % 777 == 400}
@@ -706,6 +604,6 @@ print(json.dumps([arrays, peak() - before]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     arrays, used = json.loads(done.stdout)
-    # Measured 2.9-3.1 (the file's arrays, our copy, and the flags of the check for NaN) and 3.5-4.2 for text.
-    most = 4.5 if kind == "csv" else 3.3
+    # Measured 1.03, 1.14 and 1.8-2.5: columns are read into their place and taken over, and rows move up within it.
+    most = 3.0 if kind == "csv" else 1.3
     assert arrays / 2 < used <= most * arrays, f"{used / arrays:.2f} times"  # less: then nothing was measured

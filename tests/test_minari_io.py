@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import socket
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +179,9 @@ def test_other_damage_is_named(home: Path) -> None:
     metadata = json.loads((folder / "metadata.json").read_text())
     for changed, message in (
         ({**metadata, "total_steps": 99}, "found 16 steps in 3 episodes.*99 steps"),
-        ({**metadata, "total_episodes": 4}, "KeyError"),
+        ({**metadata, "total_episodes": 4}, "found 3 groups, one an episode; expected the promised 4 episodes"),
+        ({**metadata, "total_episodes": 10**12}, "expected the promised 1000000000000 episodes"),
+        ({**metadata, "total_steps": 15}, "found 16 steps in 3 episodes.*15 steps"),
         ({**metadata, "observation_space": "{}"}, "file .*: found"),
         ({**metadata, "minari_version": "99.0"}, "does not support"),
     ):
@@ -186,6 +192,9 @@ def test_other_damage_is_named(home: Path) -> None:
     with pytest.raises(DataError, match="JSONDecodeError"):
         load_dataset(folder)
     (folder / "metadata.json").write_text(json.dumps(metadata))
+    h5py.File(folder / "main_data.hdf5", "w").close()
+    with pytest.raises(DataError, match="found 0 groups"):
+        load_dataset(folder)
     (folder / "main_data.hdf5").unlink()
     with pytest.raises(DataError, match="No data found"):
         load_dataset(folder)
@@ -272,6 +281,120 @@ def test_the_remote_is_asked_only_when_told(home: Path, monkeypatch: pytest.Monk
         load_dataset("none/such-v0", remote=True)
 
 
+class _Shelf:
+    """A remote of Minari's own kind whose datasets lie in a local folder: its download code runs as with a real one."""
+
+    folder = Path()
+
+    def __init__(self, name: str, token: str | None = None) -> None:
+        assert name == "farama"
+
+    def list_datasets(self, prefix: str | None = None) -> list[str]:
+        return [key for key in minari_io.ids(self.folder) if key.startswith(prefix or "")]
+
+    def list_namespaces(self) -> list[str]:
+        return ["their"]
+
+    def get_dataset_metadata(self, dataset_id: str) -> Any:
+        return json.loads((self.folder / dataset_id / "data/metadata.json").read_text())
+
+    def download_dataset(self, dataset_id: str, path: Path) -> None:
+        shutil.copytree(self.folder / dataset_id, path / dataset_id)
+
+    def download_namespace_metadata(self, namespace: str, path: Path) -> None:
+        (path / namespace).mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.folder / namespace / "namespace_metadata.json", path / namespace)
+
+
+def test_a_download_by_minari_s_own_code(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from minari.storage import remotes
+
+    monkeypatch.setitem(remotes._registry, "shelf", lambda: _Shelf)
+    monkeypatch.setattr(_Shelf, "folder", home / "shelf")
+    for name in ("their/own-v0", "their/own-v1"):
+        make(seed=5).to_minari(name, home / "shelf", **TEXTS)
+    monkeypatch.setenv("MINARI_REMOTE", "shelf://farama")
+    dataset = load_dataset("shelf://farama/their/own-v1", remote=True)
+    assert same(dataset, make(seed=5)) and dataset.id == "their/own-v1"
+    with pytest.warns(UserWarning, match="higher dataset version"):
+        assert same(load_dataset("their/own-v0", remote=True), make(seed=5))
+    assert (home / ".minari/datasets/their/own-v0/data/main_data.hdf5").is_file()
+    with pytest.raises(DatasetNotFoundError, match=r"ValueError: The dataset version, their/own-v7.*own-v1"):
+        load_dataset("their/own-v7", remote=True)
+    assert same(load_dataset("their/own-v0"), make(seed=5))  # it is local now
+
+
+def test_no_network_no_hub_no_such_remote(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from minari.storage import remotes
+
+    class Unreachable(Exception):  # httpx.ConnectError, which the hub's client raises, is no OSError either
+        pass
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise Unreachable("no route\nto host")
+
+    monkeypatch.setattr(_Shelf, "list_datasets", unreachable)
+    monkeypatch.setitem(remotes._registry, "shelf", lambda: _Shelf)
+    for remote, message in (
+        ("shelf://farama", "Minari's remote answered: Unreachable: no route to host"),
+        ("none://farama", "Minari's remote answered: KeyError"),
+    ):
+        monkeypatch.setenv("MINARI_REMOTE", remote)
+        with pytest.raises(DatasetNotFoundError, match=message):
+            load_dataset("their/own-v0", remote=True)
+    monkeypatch.delenv("MINARI_REMOTE")
+    if find_spec("huggingface_hub") is None:  # it is not in the lock; Minari's own remote needs it
+        with pytest.raises(DatasetNotFoundError, match=r"huggingface_hub is not installed.*minari\[hf\]"):
+            load_dataset("their/own-v0", remote=True)
+    assert not (home / ".minari" / "datasets" / "their").exists()
+
+
+@pytest.mark.parametrize("absent", [[], ["observation_space"], ["action_space", "observation_space"]])
+def test_entry_points_are_not_imported(absent: list[str], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file names a module of a third party as its environment; importing it leaves a mark."""
+    import minari
+
+    mark, name = home / "imported", f"third_party_{len(absent)}"
+    (home / f"{name}.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\nfrom gymnasium.envs.classic_control import PendulumEnv as Env\n"
+    )
+    monkeypatch.syspath_prepend(home)
+    folder = make().to_minari("course/tiny-v0", home, **TEXTS, environment="Pendulum-v1") / "data"
+    metadata = json.loads((folder / "metadata.json").read_text())
+    spec = json.loads(metadata["env_spec"]) | {"id": "ThirdParty-v0", "entry_point": f"{name}:Env"}
+    spec["additional_wrappers"] = [{"name": "Wrapper", "entry_point": f"{name}:Wrapper", "kwargs": {}}]
+    metadata["eval_env_spec"] = metadata["env_spec"] = json.dumps(spec)
+    for key in absent:
+        del metadata[key]
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    if absent:  # Minari itself makes the environment here
+        with pytest.raises(DataError, match=r"found no .*observation_space.*both spaces.*runs the environment's code"):
+            load_dataset(folder)
+    else:
+        dataset = load_dataset(folder)
+        assert same(dataset, make()) and dataset.describe() and dataset.defects() == []
+    assert not mark.exists() and name not in sys.modules
+    with suppress(AttributeError):  # asked for, it is imported; the module has no such wrapper
+        minari.MinariDataset(folder).recover_environment()
+    assert mark.exists()
+
+
+def test_episodes_of_other_widths_and_kinds(home: Path) -> None:
+    path = make(ends="TXU").to_minari("course/tiny-v0", home, **TEXTS) / "data/main_data.hdf5"
+    for changed, message in ((np.zeros((5, 3), "f4"), r"actions \(5, 3\)"), (np.zeros((5, 2), "c8"), "complex")):
+        with h5py.File(path, "r+") as store:
+            del store["episode_1/actions"]
+            store["episode_1/actions"] = changed[:4]
+        with pytest.raises(DataError, match=message.replace("5", "4")):
+            load_dataset(path.parent)
+    with h5py.File(path, "r+") as store:
+        del store["episode_1/actions"]
+        store["episode_1/actions"] = np.full((4, 2), 0.5)  # float64 beside float32
+    assert load_dataset(path.parent).actions[5:9].unique().tolist() == [0.5]
+    with pytest.raises(DataError, match=r"at most 1e-07 GB.*max_gigabytes="):
+        load_dataset(path.parent, max_gigabytes=1e-7)
+
+
 class _Trap:
     def __reduce__(self):
         return os.mkdir, ("sprung",)
@@ -304,7 +427,9 @@ def test_a_file_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
         kept = store["episode_0/rewards"][:]
         del store["episode_0/rewards"]
         store["episode_0/rewards"] = h5py.ExternalLink(str(secret), "numbers")
-    with pytest.raises(DataError, match=r"episode_0/rewards, a ExternalLink; expected arrays kept in this file itself"):
+    with pytest.raises(
+        DataError, match=r"'episode_0/rewards', a ExternalLink; expected arrays kept in this file itself"
+    ):
         load_dataset(tmp_path / "here/tiny-v0")
     with h5py.File(path, "r+") as store:
         del store["episode_0/rewards"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from .base import SpeakingFigure
 from .basics import discount_weights
 from .bounds import backup_errors, bounds_on_arms, survival, thresholds
+from .choosing import estimates_and_truth
+from .data_report import data_report
 from .estimators import (
     error_against_cost,
     error_against_count,
@@ -34,11 +36,13 @@ __all__ = [
     "bounds_on_arms",
     "covered_decisions",
     "cut_rollouts",
+    "data_report",
     "discount_weights",
     "error_against_cost",
     "error_against_count",
     "error_maps",
     "estimate_histograms",
+    "estimates_and_truth",
     "every_draw",
     "falling",
     "greedy_kinds",
