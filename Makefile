@@ -5,12 +5,16 @@
 #   TORCH_ARGS    further arguments of `pip install torch==...`, for example the index of PyTorch's CPU builds
 #   JUPYTER_ARGS  further arguments of JupyterLab, for example JUPYTER_ARGS="--port 9999"
 #   PYTEST_ARGS   further arguments of pytest
+#   BENCH_ARGS    further arguments of data/bench.py, for example BENCH_ARGS=--quick
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 TORCH := $(shell grep '^torch==' requirements.txt)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEER := d3rlpy==2.8.1
+BENCH := .venv-bench
+BENCH_STAMP := $(BENCH)/.$(subst ==,-,$(TORCH)_$(PEER))
 export JUPYTER_ARGS
 
 # The stamp holds the folder .venv was made for: it does not work after the checkout has been moved or renamed.
@@ -21,7 +25,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test data results chapter reset setup lint doctor clean $(MOVED)
+.PHONY: help lab test data results bench chapter reset setup lint doctor clean $(MOVED)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +45,9 @@ data: $(STAMP) ## make the data sets again from scratch
 results: $(STAMP) ## measure the result tables again (two hours on two cores, resumes where it stopped)
 	@$(BIN)/python data/make_results.py
 
+bench: $(BENCH_STAMP) ## time an update and the drawing of batches beside d3rlpy's (a quarter of an hour)
+	@PYTHONPATH=. $(BENCH)/bin/python data/bench.py $(BENCH_ARGS)
+
 chapter: $(STAMP) ## run a chapter again as it is committed, and renew the README's table: make chapter CHAPTER=04
 	@$(BIN)/python notebooks/author.py run $(CHAPTER)
 	@$(BIN)/python notebooks/author.py table
@@ -58,8 +65,8 @@ lint: $(STAMP) ## style and types only
 doctor: $(STAMP) ## say whether this machine is ready, and how to mend what is not
 	@$(BIN)/python -m cql_tutorial.doctor
 
-clean: ## remove .venv and caches; my_work/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove .venv, .venv-bench and caches; my_work/ stays
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './my_work/*' -prune -exec rm -rf {} +
 
 # A .venv that was moved, or whose Python is gone, is made anew. torch goes first and alone: see requirements.txt.
@@ -80,3 +87,12 @@ $(STAMP): requirements.txt requirements-no-deps.txt pyproject.toml $(MOVED)
 	@$(BIN)/python -m jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" \
 	    >$(VENV)/labextension.log 2>&1 || echo "  (JupyterLab may ask once whether to fetch its news: see $(VENV)/labextension.log)"
 	@echo "$(CURDIR)" > $@
+
+# d3rlpy wants an older gymnasium than ours, hence a .venv of its own. The package is not installed there but found.
+$(BENCH_STAMP):
+	@test -n "$(PYTHON)" || { echo "No Python found. Install 3.11, or name one: make bench PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(BENCH) with $(TORCH) and $(PEER)"
+	@$(PYTHON) -m venv --clear $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet $(TORCH) $(TORCH_ARGS)
+	@$(BENCH)/bin/python -m pip install --quiet $(PEER) $(shell grep '^matplotlib==' requirements.txt)
+	@touch $@

@@ -48,7 +48,7 @@ class EnsembleMLP(nn.Module):
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             hidden = torch.baddbmm(bias, hidden, weight)
             if layer < last:
-                hidden = torch.relu(hidden)
+                hidden = hidden.relu_()  # in place: fresh memory of this size costs as much as the arithmetic
         return hidden
 
 
@@ -79,9 +79,13 @@ class TanhGaussian(NamedTuple):
 
     def sample(self, noise: Tensor) -> PolicySample:
         """Reparameterised sample: ``noise [B, A]`` gives one action a state, ``[B, N, A]`` gives N."""
+        pre_tanh = self.pre_tanh(noise)
+        return PolicySample(torch.tanh(pre_tanh), self.log_prob(pre_tanh), pre_tanh)
+
+    def pre_tanh(self, noise: Tensor) -> Tensor:
+        """``mean + std * noise``, in the shape of the noise."""
         mean, log_std = self._like(noise)
-        pre_tanh = mean + torch.exp(log_std) * noise
-        return PolicySample(torch.tanh(pre_tanh), tanh_gaussian_log_prob(pre_tanh, mean, log_std), pre_tanh)
+        return mean + torch.exp(log_std) * noise
 
     def log_prob(self, pre_tanh: Tensor) -> Tensor:
         """Log-density at ``tanh(pre_tanh)``: ``[B, A] -> [B]`` or ``[B, N, A] -> [B, N]``, nats."""

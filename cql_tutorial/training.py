@@ -73,18 +73,19 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = True,
     progress: bool = True,
+    on_row: Callable[[History], None] | None = None,
 ) -> History:
     """Train ``agent`` for ``steps`` updates on batches drawn from ``dataset`` and return the `History`.
 
     ``evaluate(agent)`` returns a row of numbers, called every ``eval_every`` updates and at the end (see
-    `evaluation.Evaluator`). With ``checkpoint`` the whole run (networks, optimisers, random generators, history) goes
-    to that file every ``checkpoint_every`` updates; if it exists and ``resume`` is true, the agent takes the file's
-    weights and the run goes on to ``steps`` in all, ending bit for bit where an unbroken one would on the same kind of
-    device (an extended run keeps the row where the shorter one ended). After Ctrl-C the last checkpoint stands: make
-    the same call again. Batches depend on ``seed`` and the number of the update: a second `fit` of the same agent wants
-    another seed. Raises `CheckpointError` if the file belongs to another run or cannot be written, `ConfigError` if the
-    agent's actions do not fit the data's, `DivergedError` if a loss stops being finite (the last checkpoint is then
-    from before).
+    `evaluation.Evaluator`); ``on_row(history)`` hears of every new row. With ``checkpoint`` the whole run (networks,
+    optimisers, random generators, history) goes to that file every ``checkpoint_every`` updates; if it exists and
+    ``resume`` is true, the agent takes the file's weights and the run goes on to ``steps`` in all, ending bit for bit
+    where an unbroken one would on the same kind of device (an extended run keeps the row where the shorter one ended).
+    After Ctrl-C the last checkpoint stands: make the same call again. Batches depend on ``seed`` and the number of the
+    update: a second `fit` of the same agent wants another seed. Raises `CheckpointError` if the file belongs to another
+    run or cannot be written, `ConfigError` if the agent's actions do not fit the data's, `DivergedError` if a loss
+    stops being finite (the last checkpoint is then from before).
     """
     if not hasattr(dataset, "batches"):
         mend = "call fit(agent, dataset, steps); OfflineDataset.from_mapping makes a data set of a dict of arrays."
@@ -125,6 +126,8 @@ def fit(
                     raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
                 numbers = {name: float(value) for name, value in measured.items() if name != "step"}
                 history.rows.append({"step": state.step, **numbers})
+            if on_row is not None and history.rows and history.rows[-1]["step"] == state.step:
+                on_row(history)
             if checkpoint is not None and (state.step % checkpoint_every == 0 or last):
                 state.save(checkpoint)
             began = time.perf_counter() - history.seconds  # what measuring and saving took is not training time
@@ -195,7 +198,8 @@ class _Run:
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    return {f"config[{key!r}]": value for key, value in json.loads(json.dumps(config)).items() if key != "device"}
+    free = ("device", "update_path")  # a run may go on elsewhere, and by another form of the same update
+    return {f"config[{key!r}]": value for key, value in json.loads(json.dumps(config)).items() if key not in free}
 
 
 def _check_actions(agent: Any, dataset: Any) -> None:

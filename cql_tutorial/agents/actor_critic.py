@@ -13,10 +13,13 @@ from torch import Tensor
 
 from .. import losses
 from ..batch import Batch, as_tensor
-from ..errors import DataError
+from ..errors import ConfigError
 from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
-from .base import Agent
+from .base import Agent, home_of
 from .config import AgentConfig
+from .fused import Workspace
+
+FUSED_BY_DEFAULT = False  # on a CPU, in float32, where there is a fused form
 
 
 class GaussianAgentPolicy:
@@ -37,8 +40,7 @@ class GaussianAgentPolicy:
         """Actions ``[n, A]`` in environment units and their log-density ``[n]`` on [-1, 1]^A, as the agent's own."""
         agent = self.agent
         distribution = agent.actor(agent.as_observations(observations))
-        # Where the generator lives: an evaluation's is on the CPU even when the agent is on a GPU.
-        where = agent.device if generator is None else generator.device
+        where = home_of(generator, agent.device)
         noise = torch.randn(distribution.mean.shape, generator=generator, dtype=agent.dtype, device=where)
         drawn = distribution.sample(noise.to(agent.device))
         return agent.to_environment(drawn.actions), drawn.log_prob
@@ -98,6 +100,11 @@ class ActorCriticConfig(AgentConfig):
         if self.target_entropy is not None:
             self.number("target_entropy")
 
+    @property
+    def unfused(self) -> str:
+        """The fused update is written for critics with a hidden layer."""
+        return "" if self.hidden_layers else "hidden_layers is 0"
+
 
 class ActorCritic(GaussianAgent):
     """Networks and the steps that SAC and CQL have in common; each agent's own `update` shows their order."""
@@ -107,6 +114,10 @@ class ActorCritic(GaussianAgent):
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
         c = self.config
+        if c.update_path == "fused" and self.device.type != "cpu":
+            expected, mend = "'auto' or 'readable', as the fused update is for the CPU", "set it, or device 'cpu'."
+            raise ConfigError("config['update_path']", f"'fused' on {str(self.device)!r}", expected, mend)
+        self.workspace: Workspace | None = None  # the fused update's buffers; `fused` makes them
         sizes = [c.state_dim + c.action_dim, *[c.hidden_dim] * c.hidden_layers, 1]
         self.critic = Critic(sizes, c.n_critics, c.initial_value, self._init_generator).to(self.device, self.dtype)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -117,6 +128,14 @@ class ActorCritic(GaussianAgent):
         if c.auto_alpha:
             self.log_temperature = self.learned_number("log_temperature", math.log(c.alpha))
             self.add_optimizer("temperature", [self.log_temperature], c.temperature_lr)
+
+    @property
+    def fused(self) -> bool:
+        """Whether `update` takes its fused form: the one place where "auto" is decided."""
+        c = self.config
+        if c.update_path != "auto":
+            return c.update_path == "fused"
+        return FUSED_BY_DEFAULT and self.device.type == "cpu" and self.dtype == torch.float32 and not c.unfused
 
     def learned_number(self, name: str, value: float) -> Tensor:
         """A single trainable number that is saved with the agent."""
@@ -134,25 +153,26 @@ class ActorCritic(GaussianAgent):
     @torch.no_grad()
     def bellman_target(self, batch: Batch, next_policy: TanhGaussian, noise: Tensor) -> Tensor:
         """``r + discount (1 - termination) (min_j Q'_j(s', a') [- temperature log pi(a'|s')])``, ``[B]``."""
-        sample = next_policy.sample(noise)
-        next_values = self.target_critic(batch.next_observations, sample.actions).amin(0)
+        pre_tanh = next_policy.pre_tanh(noise)
+        next_values = self.target_critic(batch.next_observations, torch.tanh(pre_tanh)).amin(0)
         if self.config.backup_entropy:
-            next_values = next_values - self.temperature * sample.log_prob
+            next_values = next_values - self.temperature * next_policy.log_prob(pre_tanh)
         return losses.td_target(batch.rewards, batch.terminations, next_values, self.config.discount)
 
     def update_actor(self, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
         """One step of the policy against the critics as they are now, then one of the temperature."""
         sample = self.actor(batch.observations).sample(noise)
         q_min = self.critic(batch.observations, sample.actions).amin(0)
-        temperature = self.temperature
-        loss = losses.actor_loss(sample.log_prob, q_min, temperature)
+        loss = losses.actor_loss(sample.log_prob, q_min, self.temperature)
         self.step("actor", loss)
+        return {"policy_loss": loss.detach(), **self.step_temperature(sample.log_prob)}
+
+    def step_temperature(self, log_prob: Tensor) -> dict[str, Tensor]:
+        """One step of the temperature, where it is learned, on the log-density ``[B]`` of the policy's own actions."""
+        temperature = self.temperature
         if self.config.auto_alpha:
-            self.step(
-                "temperature", losses.temperature_loss(self.log_temperature, sample.log_prob, self.target_entropy)
-            )
-        entropy = -sample.log_prob.detach().mean()
-        return {"policy_loss": loss.detach(), "entropy": entropy, "temperature": temperature, "alpha": temperature}
+            self.step("temperature", losses.temperature_loss(self.log_temperature, log_prob, self.target_entropy))
+        return {"entropy": -log_prob.detach().mean(), "temperature": temperature, "alpha": temperature}
 
     @torch.no_grad()
     def update_target(self) -> None:
@@ -162,8 +182,4 @@ class ActorCritic(GaussianAgent):
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of actions in environment units: ``[n, S], [n, A] -> [E, n]``."""
-        unit = as_tensor(actions).to(self.device, self.dtype)
-        if unit.dim() != 2 or unit.shape[1] != self.config.action_dim:
-            expected = f"shape [n, {self.config.action_dim}]"
-            raise DataError("actions", f"shape {list(unit.shape)}", expected, "match the agent's action_dim.")
-        return self.critic(self.as_observations(observations), self.to_unit(unit))
+        return self.critic(self.as_observations(observations), self.as_actions(actions))

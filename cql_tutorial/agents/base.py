@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -78,8 +80,9 @@ class Agent:
         """One optimiser step on the parameters of ``name`` alone; no other gradient is computed or kept."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=optimizer.param_groups[0]["params"])
-        optimizer.step()
+        with subnormals_as_zero():
+            loss.backward(inputs=optimizer.param_groups[0]["params"])
+            optimizer.step()
 
     # ------------------------------------------------------------ data in, actions out
     def prepare(self, batch: Mapping[str, Any]) -> Batch:
@@ -146,6 +149,23 @@ class Agent:
             expected = f"shape [n, {self.config.state_dim}]"
             raise DataError("observations", f"shape {list(tensor.shape)}", expected, "match the agent's state_dim.")
         return tensor
+
+    def as_actions(self, actions: Any) -> Tensor:
+        """Actions in the environment's units as the networks take them: ``[n, A]`` in [-1, 1], or ``[n]`` integers.
+
+        Raises `DataError` on another shape, or for floats where integers are due.
+        """
+        if self.discrete:
+            index = as_tensor(actions).to(self.device)
+            if index.is_floating_point() or index.dim() != 1:
+                found = f"dtype {index.dtype}, shape {list(index.shape)}"
+                raise DataError("actions", found, "integers, shape [n]", "pass the index of each action.")
+            return index.long()
+        tensor = self._place(as_tensor(actions))
+        if tensor.dim() != 2 or tensor.shape[1] != self.config.action_dim:
+            expected = f"shape [n, {self.config.action_dim}]"
+            raise DataError("actions", f"shape {list(tensor.shape)}", expected, "match the agent's action_dim.")
+        return self.to_unit(tensor)
 
     def policy(self, deterministic: bool = False) -> Callable[..., Tensor]:
         """The learned policy as a callable ``(observations, generator) -> actions`` in environment units."""
@@ -228,9 +248,12 @@ class Agent:
         if header["agent"] != cls.name:
             expected = f"a checkpoint of {cls.__name__} ({cls.name!r})"
             raise CheckpointError(str(path), f"agent {header['agent']!r}", expected, "use agents.load_agent.")
-        _device(str(device))  # a bad device is the caller's mistake, not the file's
+        place = _device(str(device))  # a bad device is the caller's mistake, not the file's
+        settings = {**json.loads(header["config"]), "device": device}
+        if place.type != "cpu" and settings.get("update_path") == "fused":
+            settings["update_path"] = "auto"  # equal, and not for the CPU alone
         try:
-            agent = cls({**json.loads(header["config"]), "device": device})
+            agent = cls(settings)
         except (CQLTutorialError, ValueError, TypeError) as error:
             mend = "load it with the version of this package that wrote it."
             raise CheckpointError(str(path), f"unusable settings ({error})", "known settings", mend) from error
@@ -238,10 +261,29 @@ class Agent:
         return agent
 
 
+@contextmanager
+def subnormals_as_zero() -> Iterator[None]:
+    """Numbers below 1e-38 count as 0 in this thread: a CPU multiplies them a hundred times slower than others.
+
+    CQL's penalty is full of them: a candidate whose Q lies 80 below the best has softmax weight e^-80.
+    """
+    before = sys.float_info.min / 2 == 0.0  # torch cannot be asked
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
 def seeded(seed: int, purpose: int, device: torch.device | str) -> torch.Generator:
     """A generator whose stream depends on (seed, purpose): no two seeds or purposes share one."""
     state = np.random.SeedSequence([seed, purpose]).generate_state(1, np.uint64)[0]
     return torch.Generator(device=device).manual_seed(int(state) >> 1)
+
+
+def home_of(generator: torch.Generator | None, otherwise: torch.device) -> torch.device:
+    """Where a generator must draw: an evaluation's lives on the CPU even when the agent is on a GPU."""
+    return otherwise if generator is None else generator.device
 
 
 def _device(name: str) -> torch.device:

@@ -16,6 +16,7 @@ from ..batch import Noise
 from ..errors import TargetAboveNaturalGapWarning, TargetBelowFloorWarning
 from ..networks import MAX_ACTION, TanhGaussian
 from ..pitfalls import PITFALLS
+from . import fused
 from .actor_critic import ActorCritic, ActorCriticConfig
 from .config import AgentConfig
 
@@ -57,6 +58,11 @@ class CQLConfig(ActorCriticConfig):
             low, high = MULTIPLIER_RANGE
             self.require("cql_alpha", low < self.cql_alpha < high, f"the multiplier's start, in ({low:g}, {high:g})")
 
+    @property
+    def unfused(self) -> str:
+        """The fused update knows the right penalty alone."""
+        return f"pitfall is {self.pitfall!r}" if self.pitfall is not None else super().unfused
+
 
 class CQLAgent(ActorCritic):
     """CQL(H) on a SAC actor-critic, with a fixed ``cql_alpha`` or a Lagrange multiplier.
@@ -97,6 +103,8 @@ class CQLAgent(ActorCritic):
         """
         batch = self.prepare(batch)
         noise = noise or self.draw_noise(batch.size)
+        if self.fused:
+            return fused.update(self, batch, noise)
         assert noise.target is not None and noise.actor is not None
 
         # Critics: squared Bellman error plus the penalty. Candidates, densities and target are constants.
@@ -115,15 +123,12 @@ class CQLAgent(ActorCritic):
         actor_metrics = self.update_actor(batch, noise.actor)
 
         # Multiplier: up while the CQL gap exceeds its target. It sends nothing into the critics.
-        gap = losses.normalised_gap(penalty.detach().mean(), self.config.action_dim)
-        if self.config.cql_lagrange:
-            self.step("multiplier", losses.multiplier_loss(self.log_multiplier, gap, self.config.cql_target_action_gap))
-            with torch.no_grad():
-                self.log_multiplier.clamp_(*self._log_bounds)
+        cql_loss = penalty.detach().mean()
+        gap = self.step_multiplier(cql_loss)
 
         self.update_target()
         return {
-            "cql_loss": penalty.detach().mean(),
+            "cql_loss": cql_loss,
             "cql_gap": gap,
             "q_value": q_data.detach().mean(),
             "td_loss": td_loss.detach().mean(),
@@ -150,6 +155,15 @@ class CQLAgent(ActorCritic):
         pre_tanh = torch.cat([torch.atanh(noise.uniform), *(sample.pre_tanh for sample in samples)], dim=1)
         each = [uniform[:, :1].expand(pre_tanh.shape[:2]), *(d.log_prob(pre_tanh) for d, _ in proposals)]
         return actions, losses.mixture_log_density(torch.stack(each))
+
+    def step_multiplier(self, cql_loss: Tensor) -> Tensor:
+        """The CQL gap of a penalty, after one step of the multiplier (where there is one) on it."""
+        gap = losses.normalised_gap(cql_loss, self.config.action_dim)
+        if self.config.cql_lagrange:
+            self.step("multiplier", losses.multiplier_loss(self.log_multiplier, gap, self.config.cql_target_action_gap))
+            with torch.no_grad():
+                self.log_multiplier.clamp_(*self._log_bounds)
+        return gap
 
     def penalty(self, q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
         """`losses.cql_penalty`, or the wrong one that ``config.pitfall`` names: ``[E]``."""

@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import losses
-from ..batch import Noise, as_tensor
-from ..errors import DataError
+from ..batch import Noise
 from ..networks import EnsembleMLP
-from .base import Agent
+from .base import Agent, home_of
 from .config import AgentConfig
 
 
@@ -86,8 +85,7 @@ class DiscretePolicy:
     def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Actions ``[n]`` and their log-probability ``[n]``."""
         probabilities = self.probabilities(observations)
-        # Where the generator lives: an evaluation's is on the CPU even when the agent is on a GPU.
-        where = probabilities.device if generator is None else generator.device
+        where = home_of(generator, probabilities.device)
         actions = torch.multinomial(probabilities.to(where), 1, generator=generator).to(probabilities.device)
         return actions.squeeze(-1), probabilities.gather(1, actions).squeeze(-1).log()
 
@@ -175,12 +173,7 @@ class DiscreteCQLAgent(DiscreteAgent):
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of the given actions: ``[n, S], [n] -> [E, n]``."""
-        index = as_tensor(actions).to(self.device)
-        if index.is_floating_point() or index.dim() != 1:
-            found = f"dtype {index.dtype}, shape {list(index.shape)}"
-            raise DataError("actions", found, "integers, shape [n]", "pass the index of each action.")
-        index = index.long()
-        q_all = self.critic(self.as_observations(observations))
+        q_all, index = self.critic(self.as_observations(observations)), self.as_actions(actions)
         return q_all.gather(-1, index[:, None].expand(self.config.n_critics, -1, -1)).squeeze(-1)
 
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import losses
-from ..batch import Noise, as_tensor
-from ..errors import DataError
+from ..batch import Noise
 from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP
-from .base import Agent
+from .base import Agent, home_of
 from .config import AgentConfig
 from .discrete import DiscreteAgent
 
@@ -105,10 +104,6 @@ class ImplicitAgent(Agent):
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
         """log pi(a|s) of the actions: ``[B]``."""
-        raise NotImplementedError
-
-    def as_actions(self, actions: Any) -> Tensor:
-        """Actions in the environment's units as the networks take them; raises `DataError` on another shape."""
         raise NotImplementedError
 
     # ------------------------------------------------------------ the update
@@ -219,8 +214,7 @@ class NormalAgentPolicy:
         """
         agent = self.agent
         mean, log_std = agent.actor(agent.as_observations(observations))
-        # Where the generator lives: an evaluation's is on the CPU even when the agent is on a GPU.
-        where = agent.device if generator is None else generator.device
+        where = home_of(generator, agent.device)
         noise = torch.randn(mean.shape, generator=generator, dtype=agent.dtype, device=where).to(agent.device)
         actions = (mean + torch.exp(log_std) * noise).clamp(-1.0, 1.0)
         return agent.to_environment(actions), losses.normal_log_prob(actions, mean, log_std)
@@ -251,13 +245,6 @@ class IQLAgent(ImplicitAgent):
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
         return losses.normal_log_prob(actions, *self.actor(observations))
-
-    def as_actions(self, actions: Any) -> Tensor:
-        unit = as_tensor(actions).to(self.device, self.dtype)
-        if unit.dim() != 2 or unit.shape[1] != self.config.action_dim:
-            expected = f"shape [n, {self.config.action_dim}]"
-            raise DataError("actions", f"shape {list(unit.shape)}", expected, "match the agent's action_dim.")
-        return self.to_unit(unit)
 
     def policy(self, deterministic: bool = False) -> NormalAgentPolicy:
         """The learned policy, stochastic unless ``deterministic`` (then the mean)."""
@@ -291,10 +278,3 @@ class DiscreteIQLAgent(ImplicitAgent, DiscreteAgent):
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
         return torch.log_softmax(self.scores(observations), -1).gather(-1, actions[:, None]).squeeze(-1)
-
-    def as_actions(self, actions: Any) -> Tensor:
-        index = as_tensor(actions).to(self.device)
-        if index.is_floating_point() or index.dim() != 1:
-            found = f"dtype {index.dtype}, shape {list(index.shape)}"
-            raise DataError("actions", found, "integers, shape [n]", "pass the index of each action.")
-        return index.long()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import losses
 from ..batch import Noise
+from . import fused
 from .actor_critic import ActorCritic, ActorCriticConfig
 
 
@@ -37,6 +38,8 @@ class SACAgent(ActorCritic):
         """One step of critics, actor, temperature and target networks; metrics are 0-d tensors on the device."""
         batch = self.prepare(batch)
         noise = noise or self.draw_noise(batch.size)
+        if self.fused:
+            return fused.update(self, batch, noise)
         assert noise.target is not None and noise.actor is not None
 
         with torch.no_grad():

@@ -1,0 +1,130 @@
+"""Networks of many agents stacked into one, with their gradients by hand, and the step of Adam on the stacks.
+
+Used by `stacked`, where the letters in the shapes are explained.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+relu_backward = torch.ops.aten.threshold_backward
+
+
+class Networks:
+    """G stacked ReLU networks: parameters ``[M, E, in, out]`` seen as ``[G, in, out]``, and their gradients.
+
+    Activations lie in buffers that are made once: memory that is asked for anew costs as much as the multiplication.
+    """
+
+    def __init__(self, weights: list[Tensor], biases: list[Tensor], low: torch.dtype | None) -> None:
+        self.parameters = [*weights, *biases]  # in the order of the module's own
+        self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        flat = [p.flatten(0, 1) for p in (*self.parameters, *self.gradients)]
+        depth = len(weights)
+        self.weights, self.biases, self.dw, self.db = (flat[i : i + depth] for i in range(0, 4 * depth, depth))
+        self.low = low or weights[0].dtype
+        self._buffers: dict[str, Tensor] = {}
+
+    def buffer(self, name: str, *shape: int) -> Tensor:
+        """Memory of that name and shape, made when first asked for; what it holds is left from before."""
+        size, found = math.prod(shape), self._buffers.get(name)
+        if found is None or found.numel() < size:
+            found = self._buffers[name] = self.weights[0].new_empty(size, dtype=self.low)
+        return found[:size].view(shape)
+
+    def layer(self, number: int, inputs: Tensor, columns: slice = slice(None), name: str = "layer") -> Tensor:
+        """A layer before its ReLU, from (some of) its inputs: ``[G, R, in] -> [G, R, out]``."""
+        weight, bias = self.weights[number][:, columns].to(self.low), self.biases[number].to(self.low)
+        out = self.buffer(f"{name} {number}", *inputs.shape[:2], weight.shape[2])
+        return torch.baddbmm(bias, inputs.to(self.low), weight, out=out)
+
+    def hidden(self, first: Tensor) -> list[Tensor]:
+        """The hidden layers after their ReLU, from the first before it; without hidden layers the output as it is."""
+        layers = [first]
+        for number in range(1, len(self.weights)):
+            inputs = layers[-1].relu_()
+            if number < len(self.weights) - 1:
+                layers.append(self.layer(number, inputs))
+        return layers
+
+    def value(self, layers: list[Tensor]) -> Tensor:
+        """The one output of each network, ``[G, R]``, from its hidden layers."""
+        if len(self.weights) == 1:
+            return layers[0].squeeze(2).to(self.biases[0].dtype)
+        weight, bias = self.weights[-1].to(self.low), self.biases[-1]
+        return torch.bmm(weight.transpose(1, 2), layers[-1].transpose(1, 2)).squeeze(1).to(bias.dtype) + bias[:, 0]
+
+    def scaled(self) -> list[Tensor]:
+        """The weights below the last layer, the topmost times the last layer's ``w``: see `back_from_value`."""
+        if len(self.weights) == 1:
+            return [self.weights[0].to(self.low)]
+        below = [*self.weights[:-2], self.weights[-2] * self.weights[-1].transpose(1, 2)]
+        return [weight.to(self.low) for weight in below]
+
+    def back_from_value(self, layers: list[Tensor], slopes: Tensor, scaled: list[Tensor], keep: bool = True) -> Tensor:
+        """From the gradient at the one output, ``[G, R]``, down to the first layer's before its ReLU.
+
+        The last layer's ``w`` multiplies whole columns of what flows back: it is left out of every row, and comes in
+        with the weights `scaled` by it and at last with `finish`.
+        """
+        if keep and len(self.weights) > 1:
+            self.db[-1] += slopes.sum(1)[:, None, None]
+        slopes = slopes[..., None].to(self.low)
+        if len(self.weights) == 1:
+            return slopes
+        out = self.buffer(f"back {len(layers)}", *layers[-1].shape)
+        gradient = relu_backward.grad_input(slopes.expand_as(out), layers[-1], 0, grad_input=out)
+        return self.back(layers, gradient, scaled, keep)
+
+    def back(self, layers: list[Tensor], gradient: Tensor, weights: list[Tensor], keep: bool = True) -> Tensor:
+        """From the gradient at the last of these layers down to the first's; with ``keep`` adds the parameters'."""
+        for number in range(len(layers) - 1, 0, -1):
+            below = layers[number - 1]
+            if keep:
+                self.add(number, below, gradient)
+            out = self.buffer(f"back {number}", *below.shape)
+            torch.bmm(gradient, weights[number].transpose(1, 2), out=out)
+            gradient = relu_backward.grad_input(out, below, 0, grad_input=out)
+        return gradient
+
+    def finish(self) -> None:
+        """Once all rows are added: the factor ``w`` where it was left out, and its own gradient.
+
+        ReLU is homogeneous, so that is ``sum_i W_ij G_ij`` of the layer below, G its gradient without w.
+        """
+        if len(self.weights) > 1:
+            dw, db, w = self.dw[-2], self.db[-2], self.weights[-1].transpose(1, 2)
+            own = (self.weights[-2] * dw).sum(1, keepdim=True) + self.biases[-2] * db
+            self.dw[-1].copy_(own.transpose(1, 2))
+            torch._foreach_mul_([dw, db], [w, w])
+
+    def add(self, number: int, inputs: Tensor, gradient: Tensor, columns: slice = slice(None)) -> None:
+        """Add a layer's gradients: the weight's at some of its inputs, the bias' with the first of them."""
+        target, inputs = self.dw[number][:, columns], inputs.to(self.low).transpose(1, 2)
+        if self.low == target.dtype:
+            target.baddbmm_(inputs, gradient)
+        else:
+            target += torch.bmm(inputs, gradient)
+        if not columns.start:
+            self.db[number] += gradient.sum(1, keepdim=True, dtype=target.dtype)
+
+
+class Adam(NamedTuple):
+    """One call of torch's fused Adam, on slices of the stacks; the same call that ``torch.optim.Adam`` makes."""
+
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    averages: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+    options: dict[str, Any]
+
+    def step(self) -> None:
+        """Move the parameters against their gradients."""
+        (beta1, beta2), names = self.options["betas"], ("lr", "weight_decay", "eps", "amsgrad", "maximize")
+        torch._foreach_add_(self.steps, 1)
+        torch._fused_adam_(*self[:4], [], self.steps, beta1=beta1, beta2=beta2, **{n: self.options[n] for n in names})
