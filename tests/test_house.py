@@ -28,8 +28,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cql_tutorial"
 FLOORS = {
     1: ["errors", "batch", "losses", "pitfalls", "networks", "worlds"],
-    2: ["agents", "datasets", "data_checks", "minari_io", "d4rl_io", "csv_io", "defects", "tabular", "truth"],
-    3: ["training", "evaluation", "off_policy", "collect", "doctor"],
+    2: [
+        "agents",
+        "datasets",
+        "data_checks",
+        "minari_io",
+        "d4rl_io",
+        "csv_io",
+        "defects",
+        "untrusted",
+        "tabular",
+        "truth",
+    ],
+    3: ["training", "population", "evaluation", "off_policy", "collect", "doctor"],
     4: ["course", "figures", "widgets", "cli"],
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
@@ -70,7 +81,8 @@ def files() -> list[Path]:
 # ---------------------------------------------------------------- one lock
 def test_requirements_are_exact_pins_that_satisfy_pyproject() -> None:
     pins, meta = lock(), project()
-    wanted = [*meta["dependencies"], *meta["optional-dependencies"]["course"], *meta["optional-dependencies"]["dev"]]
+    extras = meta["optional-dependencies"]
+    wanted = [*meta["dependencies"], *extras["cli"], *extras["course"], *extras["dev"]]
     for line in wanted:
         requirement = Requirement(line)
         name = canonicalize_name(requirement.name)

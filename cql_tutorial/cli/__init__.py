@@ -1,0 +1,59 @@
+"""`cql-tutorial describe | train | evaluate | convert | collect | doctor`: the package from a shell.
+
+Every command says with `--help` what it does and what each number means; errors name the field, what was found, what
+was expected and how to mend it, and end with status 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "describe": "Read a log, report what is in it and which known defects it has.",
+    "train": "Train an agent on a log; repeat the command to go on after an interruption.",
+    "evaluate": "Judge trained agents: in a simulator, against the truth, or from a log alone.",
+    "convert": "Write a log as a Minari data set, or as a plain table.",
+    "collect": "Record a log in a simulator, in Minari's format.",
+    "doctor": "Say whether this machine is ready, and how to mend what is not.",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` if None) and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["doctor"]:  # must work where packages are missing, so before anything is imported
+        from ..doctor import doctor
+
+        report = doctor()
+        print(report)
+        return int(not report.ok)
+    if words[:1] in ([], ["-h"], ["--help"]):
+        print(_overview())
+        return 0 if words else 2
+    try:
+        import tyro  # noqa: F401
+    except ImportError:
+        print("cql-tutorial needs the package tyro: pip install 'cql-tutorial[cli]'", file=sys.stderr)
+        return 2
+    from ..errors import CQLTutorialError
+    from .parser import run
+
+    try:
+        return run(words)
+    except CQLTutorialError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nstopped. What was trained is kept up to the last checkpoint: repeat the command to go on.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _overview() -> str:
+    lines = [f"  {name:<10}{text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: cql-tutorial COMMAND [OPTIONS]", "", *lines, "", "cql-tutorial COMMAND --help says more."]
+    )

@@ -1,0 +1,85 @@
+"""`cql-tutorial describe`: a report on a log that a person wants to read before anything is trained on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from .. import csv_io, d4rl_io, defects, minari_io
+from ..data_checks import Description
+from ..datasets import OfflineDataset
+from ..errors import CQLTutorialError
+from .files import plain, versions, write_json
+from .options import DataOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeOptions:
+    """What the report holds."""
+
+    time_limit: int | None = None
+    """Steps after which the task's episodes are cut, if you know: terminations there are suspicious."""
+    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """Also draw the report (.png, .svg or .pdf); needs matplotlib."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE.json")] = None
+    """Also write it as JSON."""
+    strict: bool = False
+    """End with status 1 if any defect is found: for use in a pipeline."""
+
+
+def describe(data: DataOptions, report: DescribeOptions) -> int:
+    """Print the facts and the known defects, each with its remedy; 1 if the data cannot be loaded as they are."""
+    dataset: OfflineDataset | None = None
+    facts: dict[str, Any] = {}
+    refusal = None
+    try:
+        dataset = data.load()
+        found, facts = dataset.defects(time_limit=report.time_limit), dataset.describe()
+        print(Description((name, value) for name, value in facts.items() if name != "known_defects"))
+    except CQLTutorialError as error:
+        raw = stored(data)
+        if raw is None:
+            raise
+        refusal = str(error)
+        bounds = {name: value for name, value in data.reading().items() if name in ("action_low", "action_high")}
+        found = defects.find(raw, time_limit=report.time_limit, **bounds)
+        print(f"The data cannot be loaded as they are. {refusal}\n")
+    print(f"\n{len(found)} known defects" + (":" if found else ": none was found."))
+    for one in found:
+        print(f"- {one}")
+    if report.figure is not None and dataset is not None:
+        _draw(dataset, report.figure)
+    if report.out is not None:
+        content = {
+            "format": "cql-tutorial describe 1", "data": plain(data), "facts": dict(facts), "refused": refusal,
+            "defects": [plain(one) for one in found], "versions": versions(),
+        }  # fmt: skip
+        write_json(report.out, content)
+    return int(dataset is None or (report.strict and bool(found)))
+
+
+def stored(data: DataOptions) -> dict[str, Any] | None:
+    """The arrays as they are in the file, unchecked, for a file that the loader refuses; None if it cannot be read."""
+    try:
+        data.guard()
+        if data.kind() == "d4rl":
+            return dict(d4rl_io.arrays(data.data))
+        if data.kind() == "csv":
+            return csv_io.read(
+                data.data, data.mapping(), discrete=data.n_actions is not None, delimiter=data.separator()
+            )
+        return minari_io.read(minari_io.find(data.data))
+    except CQLTutorialError:
+        return None
+
+
+def _draw(dataset: OfflineDataset, path: Path) -> None:
+    from ..figures import data_report
+
+    figure = data_report(dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    print(f"\n{figure}\nfigure: {path}")

@@ -1,0 +1,92 @@
+"""What the commands write: JSON that appears whole or not at all, tables on the screen, TensorBoard's event files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, ConfigError
+from ..training import History
+
+
+def versions() -> dict[str, str]:
+    """The versions that numbers may depend on."""
+    names = ("cql-tutorial", "torch", "numpy", "minari", "gymnasium")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON by a temporary file that is renamed into place; a number that is not finite becomes null."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        mend = "choose another place, or mend its permissions."
+        raise CheckpointError(str(path), f"a failed write ({error})", "room and permission", mend) from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """A dataclass of options as plain values, fit for JSON."""
+    return dataclasses.asdict(options)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as aligned text, a column for each key in the order of first appearance; numbers to four digits."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in (names, *cells)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class TensorBoard:
+    """Writes a history's rows as TensorBoard scalars into a folder of its own; call it with the history.
+
+    A resumed run's earlier rows are written again and the folder's older event files removed, so the curves are those
+    of an unbroken run. Metrics go below ``train/``, what was measured at evaluations below ``evaluation/``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            mend = "pip install tensorboard (it comes with the extra: cql-tutorial[cli]), or leave out --tensorboard."
+            raise ConfigError("--tensorboard", "no tensorboard", "the package tensorboard", mend) from error
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self.writer, self.written = SummaryWriter(str(folder)), 0
+
+    def __call__(self, history: History) -> None:
+        for row in history.rows[self.written :]:
+            group = "train" if "td_loss" in row or "policy_loss" in row or "cql_loss" in row else "evaluation"
+            for name, value in row.items():
+                if name != "step":
+                    self.writer.add_scalar(f"{group}/{name}", value, int(row["step"]))
+        self.written = len(history.rows)
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()

@@ -1,0 +1,199 @@
+"""`cql-tutorial train`: one agent, several seeds, each resumed from its checkpoint when the command is repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ..agents import AGENTS, make_agent
+from ..datasets import OfflineDataset
+from ..errors import CheckpointError, DivergedError, require
+from ..evaluation import t_interval
+from ..off_policy import initial_state_value
+from ..population import fit_population
+from ..training import History, fit
+from .files import TensorBoard, plain, table, versions, write_json
+from .options import DataOptions, TaskOptions
+
+STACKED = ("sac", "cql", "cql-lagrange")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What is trained for how long, and where the results go."""
+
+    out: Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+    """Folder of the results. Repeat the command to go on after any interruption; more --steps extend the run."""
+    steps: int = 10_000
+    """Updates in all."""
+    seeds: tuple[int, ...] = (0,)
+    """One run each; three or more show how much of a difference is luck."""
+    batch_size: int = 256
+    """Transitions an update."""
+    log_every: int = 100
+    """Updates between two rows of the history (their metrics are averaged)."""
+    eval_every: int = 1000
+    """Updates between two evaluations in --env or --world."""
+    checkpoint_every: int = 1000
+    """Updates between two checkpoints: what a crash can cost."""
+    keep_every: int = 0
+    """Also keep an agent every so many updates, for choosing among them with evaluate (0: only the last)."""
+    together: bool = False
+    """Train all seeds as one program (sac and cql only): the same numbers up to rounding, and small networks take half
+    the time or less. Without --keep-every; --tensorboard is written at the end."""
+    tensorboard: bool = False
+    """Write event files: tensorboard --logdir FOLDER/tensorboard."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, options: TrainOptions) -> int:
+    """Train one agent a seed; 1 if a run diverged, else 0.
+
+    Below ``out``: ``seed-K.safetensors`` (agent and run), ``seed-K.csv`` (history), ``kept/``, ``tensorboard/`` and
+    ``results.json``. Everything but the times is the same whether or not the command was interrupted.
+    """
+    require(options.seeds, "--seeds", options.seeds, "at least one whole number", "for example --seeds 0 1 2.")
+    require(len(set(options.seeds)) == len(options.seeds), "--seeds", options.seeds, "each number once")
+    require(options.keep_every >= 0, "--keep-every", options.keep_every, "a whole number >= 0")
+    dataset, _ = data.parts()
+    _check_kind(name, dataset)
+    evaluate = task.task(dataset)
+    print(f"{name} on {dataset!r}")
+    rows: list[dict[str, Any]] = []
+    for seed, agent, history, diverged in (_together if options.together else _one_by_one)(
+        name, dataset, settings, evaluate, options
+    ):
+        row: dict[str, Any] = {"seed": seed}
+        if diverged is None:
+            history.to_csv(options.out / f"seed-{seed}.csv")
+            row |= {"steps": options.steps, "seconds": round(history.seconds, 3)} | _last_of_each(history)
+            if hasattr(agent, "q_values"):
+                row["predicted_start_value"] = initial_state_value(agent, dataset).value
+        else:
+            row["diverged"] = str(diverged)
+        rows.append(row)
+    summary = _summary(rows)
+    content = {
+        "format": "cql-tutorial train 1", "agent": name, "settings": plain(settings),
+        "data": plain(data) | {"transitions": len(dataset), "fingerprint": dataset.fingerprint()},
+        "run": plain(options), "simulator": plain(task), "versions": versions(),
+        "seeds": rows, "summary": summary,
+    }  # fmt: skip
+    write_json(options.out / "results.json", content)
+    _report(rows, summary, options.out)
+    return int(any("diverged" in row for row in rows))
+
+
+def _check_kind(name: str, dataset: OfflineDataset) -> None:
+    kind = f"{'a finite number of' if dataset.discrete else 'continuous'} actions"
+    fitting = [other for other, (agent, _) in AGENTS.items() if agent.discrete == dataset.discrete]
+    mend = "take one of these; --n-actions says that a table's actions are choices."
+    require(name in fitting, "agent", name, f"an agent for {kind}: {', '.join(fitting)}", mend)
+
+
+def agent_config(dataset: OfflineDataset, settings: Any, seed: int) -> dict[str, Any]:
+    """The settings typed in, and what the data say: dimensions and action bounds."""
+    config = {**dataclasses.asdict(settings), "state_dim": dataset.observation_dim, "action_dim": dataset.action_dim}
+    if not dataset.discrete:
+        config |= {"action_low": dataset.action_low, "action_high": dataset.action_high}
+    return config | {"seed": seed}
+
+
+def _one_by_one(
+    name: str, dataset: OfflineDataset, settings: Any, evaluate: Any, options: TrainOptions
+) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
+    for seed in options.seeds:
+        agent = make_agent(name, agent_config(dataset, settings, seed))
+        try:
+            yield seed, agent, _fit(agent, dataset, seed, evaluate, options), None
+        except DivergedError as error:
+            yield seed, agent, History(), error
+
+
+def _together(
+    name: str, dataset: OfflineDataset, settings: Any, evaluate: Any, options: TrainOptions
+) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
+    require(not options.keep_every, "--keep-every", options.keep_every, "0 with --together", "leave one of them out.")
+    require(name in STACKED, "--together", name, f"one of {', '.join(STACKED)}", "leave it out.")
+    members = fit_population(
+        name, [agent_config(dataset, settings, seed) for seed in options.seeds], dataset, options.steps,
+        batch_size=options.batch_size, log_every=options.log_every, evaluate=evaluate, eval_every=options.eval_every,
+        checkpoint=[options.out / f"seed-{seed}.safetensors" for seed in options.seeds],
+        checkpoint_every=options.checkpoint_every, progress=not options.quiet,
+    )  # fmt: skip
+    for seed, member in zip(options.seeds, members, strict=True):
+        if options.tensorboard and member.diverged is None:
+            writer = TensorBoard(options.out / "tensorboard" / f"seed-{seed}")
+            writer(member.history)
+            writer.close()
+        yield seed, *member
+
+
+def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options: TrainOptions) -> History:
+    writer = TensorBoard(options.out / "tensorboard" / f"seed-{seed}") if options.tensorboard else None
+
+    def on_row(history: History) -> None:
+        step = int(history.rows[-1]["step"])
+        if options.keep_every and step % options.keep_every == 0 and step < options.steps:
+            agent.save(options.out / "kept" / f"seed-{seed}-step-{step}.safetensors")
+        if writer is not None:
+            writer(history)
+
+    if options.keep_every:  # an agent is kept where a row is written
+        multiple = options.keep_every % options.log_every == 0
+        require(multiple, "--keep-every", options.keep_every, f"a multiple of --log-every, {options.log_every}")
+    try:
+        history = fit(
+            agent, dataset, options.steps, batch_size=options.batch_size, seed=seed, log_every=options.log_every,
+            evaluate=evaluate, eval_every=options.eval_every, checkpoint=options.out / f"seed-{seed}.safetensors",
+            checkpoint_every=options.checkpoint_every, progress=not options.quiet, on_row=on_row,
+        )  # fmt: skip
+        if writer is not None:
+            writer(history)  # a finished run that is only read again
+        return history
+    except CheckpointError as error:
+        mend = "repeat the command as it was, or pass another --out (or delete the folder to start anew)."
+        raise CheckpointError(error.field, error.found, error.expected, mend) from error
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _last_of_each(history: History) -> dict[str, float]:
+    return {name: history.last(name) for name in history.columns if name != "step"}
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and 95 % t-interval over the seeds that did not diverge, of every number."""
+    good = [row for row in rows if "diverged" not in row]
+    names = [name for name in (good[0] if good else {}) if name not in ("seed", "steps", "seconds")]
+    pairs = {name: t_interval([row[name] for row in good]) for name in names}
+    return {name: {"mean": mean, "half_width": half, "n": len(good)} for name, (mean, half) in pairs.items()}
+
+
+def _report(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], out: Path) -> None:
+    names = (
+        "seed",
+        "diverged",
+        "return",
+        "predicted",
+        "true",
+        "predicted_start_value",
+        "q_value",
+        "cql_gap",
+        "policy_loss",
+    )
+    print(table([{key: row[key] for key in names if key in row} for row in rows]))
+    for name in ("return", "predicted_start_value"):
+        if name in summary and summary[name]["n"] > 1:
+            of = "(95 % t-interval, n = {n:.0f})".format(**summary[name])
+            print("{}: {mean:.4g} ± {half_width:.2g} {}".format(name, of, **summary[name]))
+    if "return" not in summary and "predicted_start_value" in summary:
+        print("predicted_start_value is the agent's own opinion of its return: see cql-tutorial evaluate --help.")
+    print(f"results: {out / 'results.json'}")
