@@ -42,11 +42,12 @@ test: lint ## run all that CI runs: style, types, unit tests, every notebook (an
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python data/make_data.py
 
-results: $(STAMP) ## measure the result tables again (two hours on two cores, resumes where it stopped)
+results: $(STAMP) ## measure the result tables again (two and a half hours on two cores, resumes where it stopped)
 	@$(BIN)/python data/make_results.py
 
 bench: $(BENCH_STAMP) ## time an update and the drawing of batches beside d3rlpy's (a quarter of an hour)
 	@PYTHONPATH=. $(BENCH)/bin/python data/bench.py $(BENCH_ARGS)
+	@PYTHONPATH=. $(BENCH)/bin/python data/speed_table.py
 
 chapter: $(STAMP) ## run a chapter again as it is committed, and renew the README's table: make chapter CHAPTER=04
 	@$(BIN)/python notebooks/author.py run $(CHAPTER)

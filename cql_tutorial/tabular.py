@@ -149,6 +149,27 @@ def softmax_backup(temperature: float = 1.0) -> Backup:
     return backup
 
 
+def expectile_backup(expectile: float = 0.7) -> Backup:
+    """Implicit Q-learning's V: the ``expectile`` of Q over the log's own actions, 0 where none was logged.
+
+    ``sum_a b(a) |expectile - 1(Q(a) < V)| (Q(a) - V) = 0``: at 0.5 the mean of `behaviour_backup`, towards 1 the
+    maximum of `restricted_backup`. Newton's method; the sum is made of straight lines, so that few steps end it.
+    Source: Kostrikov et al. 2021 (arXiv 2110.06169), Eq. 5.
+    """
+    require(0 < expectile < 1, "expectile", expectile, "a number in (0, 1), both ends excluded")
+
+    def backup(log: TabularLog, q: Tensor) -> Tensor:
+        known, values = q.where(log.seen, 0.0), behaviour_backup(log, q)
+        for _ in range(100):
+            weights = log.behaviour * (expectile - (known < values[:, None]).double()).abs()
+            before, values = values, (weights * known).sum(-1) / weights.sum(-1).clamp(min=1e-300)
+            if float((values - before).abs().max()) <= 1e-12 * max(1.0, float(values.abs().max())):
+                break
+        return values
+
+    return backup
+
+
 # ---------------------------------------------------------------- fits: what the table makes of its targets
 def exact_fit(log: TabularLog, targets: Tensor, before: Tensor) -> Tensor:
     """``Q = y`` where there are rows; an unseen pair keeps what it had, as nothing in a table ever moves it."""
@@ -254,3 +275,17 @@ def greedy_policy(q: Tensor) -> Tensor:
     """All weight on the largest entry of each row (the first of equals), uniform in a row of -inf: ``[S, A]``."""
     best = torch.nn.functional.one_hot(q.argmax(-1), q.shape[-1]).double()
     return best.where(~q.isneginf().all(-1, keepdim=True), 1.0 / q.shape[-1])
+
+
+def advantage_policy(
+    log: TabularLog, q: Tensor, values: Tensor, inverse_temperature: float = 3.0, advantage_cap: float = 100.0
+) -> Tensor:
+    """Implicit Q-learning's policy, ``pi(a|s) ~ b(a|s) min(exp(beta (Q - V)), cap)``: ``[S, A]``.
+
+    The exact minimum of its weighted cloning loss; uniform where nothing was logged. Source: IQL, Eq. 7.
+    """
+    require(inverse_temperature >= 0, "inverse_temperature", inverse_temperature, "a number >= 0 (0 clones the log)")
+    advantage = (q - values[:, None]).where(log.seen, 0.0)
+    weights = log.behaviour * (inverse_temperature * advantage).exp().clamp(max=advantage_cap)
+    weights = weights.where(log.visited[:, None], 1.0)
+    return weights / weights.sum(-1, keepdim=True)

@@ -210,7 +210,7 @@ def measure(job: Job) -> dict[str, Any]:
     data, common = log(job.task, job.draw, unit), log(job.task, COMMON)
     name, settings = agent_settings(job, float(data.rewards.mean()))
     dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim, "seed": job.draw}
-    agent = make_agent(name, {**dims, **settings})
+    agent = make_agent(name, {**dims, **settings, "update_path": "readable"})  # as every row so far
     every, diverged, rows = task.steps // 10, 0, {}
     began = time.perf_counter()
     try:

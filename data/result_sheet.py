@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+import ope_tables
 import pitfall_tables
 import sepsis_results
 import torch
@@ -41,6 +42,7 @@ def write_sheet(tasks: Mapping[str, Any]) -> None:
             lines += ["", f"## {table}", "", ABOUT[table], *made_from(tasks[table]), "", *markdown(table)]
     lines += ["", *sepsis_results.sheet()] if read("sepsis") else []
     lines += ["", *pitfall_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
+    lines += ["", *ope_tables.sheet()] if any(row["split"] == "report" for row in read("ope")) else []
     text = "\n".join(lines) + "\n"
     (RESULTS / "README.md").write_text(text)
     print(text)

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cql_tutorial.evaluation import t_interval
 
+RowT = TypeVar("RowT")  # what one measurement gives: a row, or several
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -36,11 +37,11 @@ def write_csv(table: str, columns: list[str], rows: list[dict[str, Any]]) -> Non
 
 
 def measured(
-    measure: Callable[..., dict[str, Any]], jobs: Iterable[Any], processes: int, deadline: float, *more: Any
-) -> Iterator[dict[str, Any]]:
+    measure: Callable[..., RowT], jobs: Iterable[Any], processes: int, deadline: float, *more: Any
+) -> Iterator[RowT]:
     """The rows ``measure(job, *more)``, each as soon as it is done; no job is begun after the deadline."""
     waiting = iter(jobs)
-    running: set[Future[dict[str, Any]]] = set()
+    running: set[Future[RowT]] = set()
     # "spawn": a forked child of a process that has run torch can hang in its thread pool.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         while True:

@@ -39,6 +39,7 @@ ALGORITHMS = {  # name -> what it is
     "shrunk-5": "shrinkage only, worth 5 rows a pair (control)",
     "bc": "the log's own shares; its prediction is fitted evaluation of them",
     "bc-argmax": "the action logged most often in each state",
+    "iql": "implicit Q-learning, expectile 0.7 over the logged actions, beta 3; its prediction is V",
     "cql-max": "CQL(H), greedy backup and policy",
     "cql-softmax": "CQL(H), backup and policy softmax(Q); true_greedy is its argmax",
 }
@@ -54,13 +55,14 @@ def settings(seed: int) -> Iterator[tuple[str, str, tabular.Fit, tabular.Backup,
     yield "restricted-noisy", "", *restricted, noise
     for pseudo_counts in (1, 5):
         yield f"shrunk-{pseudo_counts}", "", tabular.shrunk_fit(pseudo_counts), tabular.greedy_backup, 0.0
+    yield "iql", "", tabular.cql_fit(0.0), tabular.expectile_backup(0.7), 0.0
     for alpha in ALPHAS:
         yield "cql-max", f"{alpha:g}", tabular.cql_fit(alpha), tabular.greedy_backup, 0.0
         yield "cql-softmax", f"{alpha:g}", tabular.cql_fit(alpha), tabular.softmax_backup(), 0.0
 
 
-def measure(episodes: int, seed: int) -> list[dict[str, Any]]:
-    """All rows of one log."""
+def measure(episodes: int, seed: int, wanted: tuple[str, ...] = tuple(ALGORITHMS)) -> list[dict[str, Any]]:
+    """The rows of one log, of all algorithms or of some."""
     torch.set_num_threads(1)
     world = Sepsis()
     log = tabular.record_log(world, world.clinician, episodes, seed=seed)
@@ -68,10 +70,14 @@ def measure(episodes: int, seed: int) -> list[dict[str, Any]]:
     about = {"episodes": episodes, "seed": seed, "rows": len(log), "share_seen": float(log.seen[going].double().mean())}
     rows = []
     for algorithm, alpha, fit, backup, initial in settings(seed):
+        if algorithm not in wanted:
+            continue
         started = time.perf_counter()
         q, used, change = rest(log, fit, backup, initial)
         greedy = tabular.greedy_policy(q)
         policy = tabular.softmax_policy(q) if algorithm == "cql-softmax" else greedy
+        if algorithm == "iql":
+            policy = tabular.advantage_policy(log, q, backup(log, q), inverse_temperature=3.0)
         rows.append(
             about
             | {"algorithm": algorithm, "cql_alpha": alpha, "predicted": survival(world, backup(log, q))}
@@ -79,7 +85,7 @@ def measure(episodes: int, seed: int) -> list[dict[str, Any]]:
             | {"sweeps": used, "last_change": change, "settled": int(change <= 1e-6)}
             | {"seconds": round(time.perf_counter() - started, 2)}
         )
-    rows += [about | row for row in cloned(world, log)]
+    rows += [about | row for row in cloned(world, log) if row["algorithm"] in wanted]
     return rows
 
 
@@ -128,9 +134,10 @@ def true(world: Sepsis, policy: Tensor) -> float:
 def run(processes: int, deadline: float) -> bool:
     """Measure the logs whose rows are missing; False if time ran out first."""
     rows: list[dict[str, Any]] = list(read("sepsis"))
-    there = {(int(row["episodes"]), int(row["seed"])) for row in rows}
-    missing = [(n, seed) for seed in SEEDS for n in EPISODES if (n, seed) not in there]
-    print(f"sepsis: {len(there)} logs are there, {len(missing)} to measure", flush=True)
+    there = {(int(row["episodes"]), int(row["seed"]), row["algorithm"]) for row in rows}
+    logs = {(n, seed): tuple(a for a in ALGORITHMS if (n, seed, a) not in there) for seed in SEEDS for n in EPISODES}
+    missing = [(*which, wanted) for which, wanted in logs.items() if wanted]
+    print(f"sepsis: {len(logs) - len(missing)} logs are there, {len(missing)} to measure", flush=True)
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for i in range(0, len(missing), processes):
             if time.monotonic() > deadline:
@@ -166,7 +173,7 @@ def markdown(every: bool = True) -> list[str]:
     rows = read("sepsis")
     keys = list(dict.fromkeys((row["algorithm"], row["cql_alpha"]) for row in rows))
     if not every:
-        chosen = ("naive", "restricted", "shrunk-1", "bc", "cql-max", "cql-softmax")
+        chosen = ("naive", "restricted", "shrunk-1", "bc", "iql", "cql-max", "cql-softmax")
         keys = [key for key in keys if key[0] in chosen and key[1] in ("", "0.01", "0.1", "1")]
     heads = [f"{what}, {n:,} episodes" for n in EPISODES for what in ("predicted", "true")]
     lines = ["| algorithm | " + " | ".join(heads) + " |", "|" + "---|" * (1 + len(heads))]

@@ -40,9 +40,10 @@ FLOORS = {
         "tabular",
         "truth",
     ],
-    3: ["training", "population", "evaluation", "off_policy", "collect", "doctor"],
+    3: ["training", "population", "evaluation", "fixed_policy", "off_policy", "collect", "doctor"],
     4: ["course", "figures", "widgets", "cli"],
 }
+FASTER_FORMS = ["agents.fused", "agents.stacked", "agents.stacked_networks", "agents.graph", "population"]
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 
@@ -323,9 +324,12 @@ def code_lines(path: Path) -> int:
 
 def test_floors_stay_small() -> None:
     low = {name: code_lines(path) for name, path in MODULES.items() if FLOOR_OF.get(name.split(".")[0], 1) <= 3}
-    assert sum(low.values()) < 4200, low  # 3,500 until the loaders of other formats came, a tenth of it
+    fast = {name: low.pop(name) for name in FASTER_FORMS}
+    assert sum(fast.values()) < 800, fast
+    # 3,500 until the loaders of other formats came, 4,200 until files of unknown origin and the ope study
+    assert sum(low.values()) < 4600, low
     chapters = [path for path in MODULES.values() if re.match(r"ch\d", path.name)]
-    assert sum(map(code_lines, MODULES.values())) - sum(map(code_lines, chapters)) < 6600
+    assert sum(map(code_lines, MODULES.values())) - sum(map(code_lines, chapters)) < 8200  # a tenth of it is the cli
 
 
 def test_code_lines_are_counted_without_docstrings_and_comments(tmp_path: Path) -> None:

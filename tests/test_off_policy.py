@@ -15,6 +15,7 @@ from cql_tutorial import make_agent, tabular
 from cql_tutorial.datasets import OfflineDataset
 from cql_tutorial.errors import ConfigError, DataError, DivergedError
 from cql_tutorial.evaluation import t_interval
+from cql_tutorial.figures import estimates_and_truth
 from cql_tutorial.off_policy import (
     bellman_error,
     choose,
@@ -487,7 +488,7 @@ def test_fqe_chooses_the_best_of_three(covering: TabularLog) -> None:
     values = {name: float((t * solve_q(WORLD, t, 0.95)).sum(-1)[GOING].mean()) for name, t in policies.items()}
     assert max(values, key=values.__getitem__) == "best" and sorted(values.values())[1] < values["best"] - 0.5
     candidates = {name: Table(table) for name, table in policies.items()}
-    choice = choose(candidates, as_dataset(covering), steps=2500, discount=0.95, **LINEAR)
+    choice = choose(candidates, as_dataset(covering), "fqe", steps=2500, discount=0.95, **LINEAR)
     assert choice.name == "best" and choice.tied == () and choice.rule == "fqe"
     scores = {row["name"]: row["score"] for row in choice.table}
     assert scores == pytest.approx(values, abs=0.3) and all(
@@ -513,6 +514,8 @@ def test_ties_nan_and_unlike_discounts() -> None:
     assert choose({"a": Known(), "lost": Lost()}, data, rule="td-error").name == "a"
     with pytest.raises(DataError, match="scores: found"):
         choose({"lost": Lost()}, data, "td-error")
+    with pytest.raises(TypeError, match="rule"):  # no default: the table of off-policy evaluation supports none
+        choose({"a": Known()}, data)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"discounts: found \[0.5, 0.9\]"):
         choose({"a": Known(), "b": Other()}, data, "initial-value")
     for candidates, rule, message in (
@@ -522,7 +525,7 @@ def test_ties_nan_and_unlike_discounts() -> None:
         with pytest.raises(ConfigError, match=message):
             choose(candidates, data, rule)
     diverged = choose(
-        {"far": lambda s, g: torch.full((len(s), 1), 1e30), "near": lambda s, g: torch.zeros(len(s), 1)}, data,
+        {"far": lambda s, g: torch.full((len(s), 1), 1e30), "near": lambda s, g: torch.zeros(len(s), 1)}, data, "fqe",
         steps=60, discount=0.9, hidden_dim=8, log_every=20,
     )  # fmt: skip
     assert diverged.name == "near" and "bellman_error" in diverged.table[0]["note"]
@@ -553,7 +556,7 @@ def test_values_that_no_reward_can_pay_are_never_chosen() -> None:
         assert found.initial_value().possible is found.initial_value().usable is possible
     assert str(found.initial_value()).endswith("NOT USABLE: no reward of the log can pay that")
     with pytest.raises(DataError, match=r"scores: found .*NOT USABLE: 1 episode starts, drift .nan"):
-        choose({"a": policy}, data, initial_value=20.0, learning_rate=1e-9, **settings)
+        choose({"a": policy}, data, "fqe", initial_value=20.0, learning_rate=1e-9, **settings)
 
 
 def test_smallest_bellman_error_is_not_the_best_policy() -> None:
@@ -569,3 +572,20 @@ def test_smallest_bellman_error_is_not_the_best_policy() -> None:
     data = OfflineDataset.from_arrays(s, torch.rand(100, 1), rewards, s, np.zeros(100, bool))
     choice = choose({"known": Known(), "zero": Zero()}, data, "td-error")
     assert choice.name == "zero" and choice.table[1]["score"] == pytest.approx(0.01)
+
+
+def test_the_picture_of_estimates_tells_what_is_above_the_truth() -> None:
+    true = [0.0, 5.0, 10.0]
+    panels = {
+        "one": {"fqe": (true, [0.5, 7.0, 10.9]), "own": (true, [math.nan, 25.0, 10.0])},
+        "two": {"fqe": ([1.0, 2.0], [1.0, 2.0])},
+    }
+    figure = estimates_and_truth(panels)
+    assert repr(figure) == (
+        "Estimates clearly above the truth, one: fqe 1 of 3, own 1 of 2, 1 off the picture; two: fqe 0 of 2."
+    )
+    first, second = figure.axes
+    assert first.get_ylim() == pytest.approx((-0.5, 20.5)) and second.get_title() == "two"
+    drawn = [points.get_offsets().tolist() for points in first.collections]
+    assert drawn == [[[0.0, 0.5], [5.0, 7.0], [10.0, 10.9]], [[5.0, 20.0], [10.0, 10.0]]]
+    assert figure.png().startswith(b"\x89PNG")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -19,11 +21,14 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 sys.path.insert(0, str(DATA))
 import make_data  # noqa: E402
 import make_results  # noqa: E402
+import ope_results  # noqa: E402
+import ope_tables  # noqa: E402
 import pitfall_results  # noqa: E402
 import pitfall_tables  # noqa: E402
 import result_sheet  # noqa: E402
 import result_tables  # noqa: E402
 import sepsis_results  # noqa: E402
+import speed_table  # noqa: E402
 
 
 @pytest.mark.parametrize("id", list(make_data.SHEETS))
@@ -182,7 +187,7 @@ def sepsis(algorithm: str, alpha: str | None = None) -> list[dict[str, float]]:
 def test_the_sepsis_table_is_complete_and_shown() -> None:
     rows = make_results.read("sepsis")
     kinds = {(row["algorithm"], row["cql_alpha"]) for row in rows}
-    assert len(kinds) == 8 + 2 * len(sepsis_results.ALPHAS) and {kind[0] for kind in kinds} == set(
+    assert len(kinds) == 9 + 2 * len(sepsis_results.ALPHAS) and {kind[0] for kind in kinds} == set(
         sepsis_results.ALGORITHMS
     )
     runs = [(*kind, str(n), str(seed)) for kind in kinds for n in sepsis_results.EPISODES for seed in range(5)]
@@ -205,13 +210,20 @@ def test_claims_on_sepsis() -> None:
             for r in sepsis(name)
             if (r["episodes"], r["seed"]) == (row["episodes"], row["seed"])
         ]
-        assert len(rivals) == 21 and row["true"] > max(max(r["true"], r["true_greedy"]) for r in rivals)
+        assert len(rivals) == 22 and row["true"] > max(max(r["true"], r["true_greedy"]) for r in rivals)
         assert row["predicted"] < row["true"]
     loose = [row["settled"] == 0 for row in sepsis("cql-max") if row["episodes"] == 5000]
     assert sum(loose) > len(loose) / 2
     assert all(row["predicted"] > 1 for row in sepsis("cql-max") if row["cql_alpha"] >= 0.03)
     for row in sepsis("cql-softmax"):
         assert row["predicted"] < (0 if row["cql_alpha"] >= 0.1 else row["true"]) and row["settled"] == 1
+
+
+def test_claims_on_implicit_q_learning_in_sepsis() -> None:
+    """It predicts more than it keeps, and is a little better than cloning in every log; its argmax is better still."""
+    for row, clone in zip(sepsis("iql"), sepsis("bc"), strict=True):
+        assert row["settled"] == 1 and row["predicted"] > row["true"] + 0.03
+        assert clone["true"] < row["true"] < clone["true"] + 0.005 and row["true_greedy"] > row["true"]
 
 
 def test_a_row_of_the_sepsis_table_is_measured_again() -> None:
@@ -274,3 +286,119 @@ def test_claims_on_pitfalls() -> None:
     for variant in ("no_importance_correction", "hard_max", "no_uniform_density"):
         mean, half = t_interval(differences(variant, "arm-narrow"))
         assert mean - half > 0, variant
+
+
+# ---------------------------------------------------------------- off-policy evaluation
+def test_the_table_of_off_policy_evaluation_is_complete_tuned_apart_and_shown() -> None:
+    rows = make_results.read("ope")
+    wanted = [*ope_results.tuning_jobs(), *ope_results.reported_jobs(rows)]
+    assert {ope_results.key_of(row) for row in rows} == {job.key for job in wanted}
+    assert not {*ope_results.TUNING} & {*ope_results.REPORTED} and len(ope_results.REPORTED) >= 5
+    chosen = ope_results.chosen(rows)
+    for task in ope_results.TASKS:
+        assert len(ope_results.candidates(task)) == 12
+        for mine in ope_tables.draws_of(task).values():
+            assert len(mine) == 12 * len(ope_results.ESTIMATORS) and len(set(ope_tables.truths(mine).values())) > 5
+            steps = f'"steps": {ope_results.TASKS[task].fqe_steps or chosen},'
+            assert all(steps in row["settings"] for row in mine if row["estimator"] == "fqe")
+            for row in mine:  # no run is left out: what has no number says why
+                assert (row["value"] == "nan") == (row["low"] == "nan") or row["estimator"] == "wis"
+                assert row["usable"] == "1" or row["note"]
+                assert row["true_half_width"] == "0" or task in ("maze", "maze-long", "pendulum-medium")
+    assert "\n".join(ope_tables.sheet()) in (DATA / "results" / "README.md").read_text()
+
+
+def test_a_row_of_off_policy_evaluation_is_measured_again() -> None:
+    rows = make_results.read("ope")
+    job = next(job for job in ope_results.reported_jobs(rows) if job.task == "gridworld" and job.algorithm == "bc")
+    mine = [row for row in rows if ope_results.key_of(row) == job.key]
+    for row, again in zip(mine, ope_results.measure(job), strict=True):
+        assert again["true"] == pytest.approx(float(row["true"]), abs=0.02), row["estimator"]
+        assert again["value"] == pytest.approx(float(row["value"]), abs=0.1, nan_ok=True), row["estimator"]
+
+
+def test_the_measures_of_a_rule_by_hand() -> None:
+    keys = [("bc", ""), ("cql", "0.1"), ("cql", "1"), ("cql", "10")]
+    true = dict(zip(keys, (0.0, 10.0, 9.5, 2.0), strict=True))
+    found = dict(zip(keys, (math.nan, 1.0, 3.0, 2.0), strict=True))
+    # ranks of the truth 1 4 3 2, of the scores 1 2 4 3: squared differences 0 4 1 1, so 1 - 6 * 6 / (4 * 15)
+    assert ope_tables.correlation(found, true) == pytest.approx(0.4)
+    assert ope_tables.correlation(found, true, kendall=True) == pytest.approx((4 - 2) / 6)
+    assert ope_tables.pick(found, keys) == ("cql", "1") and ope_tables.regret(found, true) == pytest.approx(5.0)
+    assert ope_tables.within(found, true) == 1 and ope_tables.chance(true) == pytest.approx(2 / 3)
+    blind = dict.fromkeys(keys, math.nan)
+    assert ope_tables.correlation(blind, true) == 0 and ope_tables.within(blind, true) == 0
+    assert ope_tables.regret(blind, true) == pytest.approx(100 * (10 - 21.5 / 4) / 10)
+    below = {key: value - 100 for key, value in true.items()}  # the reading "of the best" moves with the zero
+    assert ope_tables.chance(below) == ope_tables.chance(true) and ope_tables.chance(below, of_best=True) == 1
+
+
+def test_claims_on_off_policy_evaluation() -> None:
+    """Each sentence of the sheet, in its order."""
+    t, main = ope_tables, ("gridworld", "maze", "pendulum-medium")
+
+    def regrets(rule: str) -> dict[str, float]:
+        return {task: t.mean_regret(task, rule) for task in ope_results.TASKS}
+
+    for rule in ("fqe", "initial-value", "wis", "td-error"):
+        assert any(value > regrets("random")[task] + 20 for task, value in regrets(rule).items()), rule
+    for rule in ("fqe", "initial-value"):
+        assert max(t.each("pendulum-medium", rule, t.correlation)) < -0.4
+    assert {key[0] for key in t.picks("pendulum-medium", "fqe") if key} <= {"sac", "sac-early"}
+    for rows in t.draws_of("pendulum-medium").values():
+        worst = sorted(t.truths(rows), key=t.truths(rows).__getitem__)[:2]
+        assert set(worst) <= {("sac", ""), ("sac-early", ""), ("cql", "0.4")}
+    assert t.picks("maze", "initial-value") == [("sac", "")] * 5
+    assert sum(key == ("sac", "") for key in t.picks("maze", "fqe")) == 2
+    assert min(t.each("sepsis", "fqe", t.correlation)) > 0.6 and t.mean_regret("sepsis", "fqe") < 1
+    for task in ("maze", "pendulum-medium"):
+        least = ("cql", f"{min(ope_results.TASKS[task].alphas):g}")
+        assert t.picks(task, "fqe", alphas=True) == t.picks(task, "initial-value", alphas=True) == [least] * 5
+    near = {rule: sum(sum(t.each(task, rule, t.within)) for task in main) for rule in (*t.RULES, *t.CONTROLS)}
+    assert near["fqe"] < 5 and near["middle-alpha"] == near["largest-alpha"] == 10
+    assert sum(t.refused(task, "fqe") for task in (*main, "sepsis")) == 0 < t.refused("maze-long", "fqe", "sac")
+    assert t.mean_regret("maze-long", "fqe") < t.mean_regret("maze-long", "fqe-raw") - 20
+    for task in main:
+        assert t.picks(task, "fqe") == t.picks(task, "fqe-low")
+    held = [holds for task in main for rows in t.draws_of(task).values() for _, holds in t.errors(rows, "fqe")]
+    assert len(held) == 180 and sum(held) < 40
+    assert sum(t.unjudged(task, "wis")[0] for task in main) > 140
+    assert t.refused("sepsis", "wis") < 10
+    for task, better in (("gridworld", True), ("maze", True), ("pendulum-medium", False), ("sepsis", False)):
+        size = {
+            rule: sum(abs(error) for rows in t.draws_of(task).values() for error, _ in t.errors(rows, rule))
+            for rule in ("fqe", "data-return")
+        }
+        assert (size["fqe"] < size["data-return"]) is better, task
+
+
+def test_the_table_of_speeds_is_made_from_the_rows_and_holds_what_was_asked() -> None:
+    readme = (DATA.parent / "README.md").read_text()
+    assert "\n".join(speed_table.markdown()) in readme, "python data/speed_table.py"
+    for hidden, least in (("64x64", 1.6), ("256x256", 1.25), ("256x256x256", 1.15)):
+        rounds = speed_table.cell(hidden, "10")
+        assert len(rounds) >= 10 and statistics.median(speed_table.ratios(rounds, "fused")) >= least, hidden
+    assert statistics.median(speed_table.floors(speed_table.cell("256x256", "10"), "fused")) <= 1.7
+    assert float(speed_table.cell("256x256", "10")["0"]["fused"]["memory_mb"]) <= 25
+
+
+def test_what_the_readme_and_the_page_on_own_data_say_of_choosing() -> None:
+    """Every rule is worse than random somewhere (above); the largest alpha comes near the best more often than a rule."""
+    t, page = ope_tables, (DATA.parent / "docs" / "your_own_data.md").read_text()
+    assert "the largest alpha came within a tenth of the\n  best more often than any rule's choice did" in page
+    assert "no rule is safe" in (DATA.parent / "README.md").read_text() and len(t.draws_of("sepsis")) == 5
+    tasks = ("gridworld", "maze", "pendulum-medium", "sepsis")
+    near = {rule: sum(sum(t.each(task, rule, t.within)) for task in tasks) for rule in (*t.RULES, "largest-alpha")}
+    assert max(near, key=near.__getitem__) == "largest-alpha" and t.mean_regret("maze", "largest-alpha") > 60
+    assert {key[0] for key in t.picks("pendulum-medium", "fqe") if key} <= {"sac", "sac-early"}
+
+
+def test_fitted_q_evaluation_is_furthest_off_where_there_was_no_penalty() -> None:
+    """Above the truth by more than half of the spread: SAC and its early checkpoint, in every draw of both worlds."""
+    for task in ("maze", "pendulum-medium"):
+        for rows in ope_tables.draws_of(task).values():
+            true = ope_tables.truths(rows)
+            spread = max(true.values()) - min(true.values())
+            for row in rows:
+                if row["estimator"] == "fqe" and row["algorithm"].startswith("sac"):
+                    assert float(row["value"]) - float(row["true"]) > 0.5 * spread

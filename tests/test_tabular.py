@@ -191,3 +191,56 @@ def test_a_table_that_never_rests_is_an_error_that_says_so() -> None:
     values = [float(q[0, 0]) for q in islice(tabular.sweeps(log, 1.0, tabular.cql_fit(0.5)), 300)]
     assert values[299] > values[199] + 1 > values[99] + 2 > 5
     assert float(fitted_q(log, 0.9, tabular.cql_fit(0.5)).amax()) < 2
+
+
+# ---------------------------------------------------------------- implicit Q-learning on a table
+def test_an_expectile_lies_between_the_mean_and_the_largest_logged_action(log: TabularLog) -> None:
+    q = torch.randn(log.n_states, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mean, top = tabular.behaviour_backup(log, q), tabular.restricted_backup(log, q)
+    assert torch.allclose(tabular.expectile_backup(0.5)(log, q), mean, atol=1e-12)
+    assert torch.allclose(tabular.expectile_backup(1 - 1e-9)(log, q), top, atol=1e-6)
+    before = mean - 1e-12
+    for expectile in (0.6, 0.7, 0.9, 0.99):
+        values = tabular.expectile_backup(expectile)(log, q)
+        error = q - values[:, None]
+        slope = (log.behaviour * (expectile - (error < 0).double()).abs() * error).sum(-1)
+        assert (
+            float(slope.abs().max()) < 1e-9 and bool((values >= before - 1e-12).all()) and bool((values <= top).all())
+        )
+        before = values
+    assert torch.equal(values[~log.visited], torch.zeros(int((~log.visited).sum()), dtype=torch.float64))
+    unlogged = q.masked_fill(~log.seen, -math.inf)
+    assert torch.equal(tabular.expectile_backup(0.7)(log, unlogged), tabular.expectile_backup(0.7)(log, q))
+    for wrong in (0.0, 1.0, -0.1, math.nan):
+        with pytest.raises(ConfigError, match="expectile"):
+            tabular.expectile_backup(wrong)
+
+
+def test_the_advantage_policy_by_hand() -> None:
+    """Logged shares 3/4 and 1/4, Q 0 and 1, V 0.5, beta 2: weights 3/4 e^-1 and 1/4 e; the third action is unlogged."""
+    zeros = torch.zeros(4, dtype=torch.long)
+    actions = torch.tensor([0, 0, 0, 1])
+    log = TabularLog(2, 3, zeros, actions, zeros.double(), zeros + 1, zeros == 0, torch.arange(4))
+    q, values = torch.tensor([[0.0, 1.0, 9.0]] * 2, dtype=torch.float64), torch.tensor([0.5, 0.0], dtype=torch.float64)
+    found = tabular.advantage_policy(log, q, values, 2.0)
+    good, bad = 0.25 * math.e, 0.75 / math.e
+    assert found[0].tolist() == pytest.approx([bad / (good + bad), good / (good + bad), 0.0])
+    assert found[1].tolist() == pytest.approx([1 / 3] * 3)
+    assert torch.equal(tabular.advantage_policy(log, q, values, 0.0)[0], log.behaviour[0])
+    capped = tabular.advantage_policy(log, 1e6 * q, values, 2.0, advantage_cap=10.0)[0]
+    assert capped.tolist() == pytest.approx([bad / (2.5 + bad), 2.5 / (2.5 + bad), 0.0])
+    with pytest.raises(ConfigError, match="inverse_temperature"):
+        tabular.advantage_policy(log, q, values, -1.0)
+
+
+def test_iql_on_a_table_improves_on_the_log() -> None:
+    world = Gridworld()
+    log = record_log(world, mixed(world, 0.5), 300, seed=0)
+    backup = tabular.expectile_backup(0.9)
+    q = fitted_q(log, 0.95, tabular.cql_fit(0.0), backup)
+    policy = tabular.advantage_policy(log, q, backup(log, q), 10.0)
+    true = [float((pi * solve_q(world, pi)).sum(-1)[world.start_state]) for pi in (mixed(world, 0.5), policy)]
+    assert true[1] > true[0] + 2
+    cloned = fitted_q(log, 0.95, tabular.cql_fit(0.0), tabular.behaviour_backup)
+    halfway = fitted_q(log, 0.95, tabular.cql_fit(0.0), tabular.expectile_backup(0.5))
+    assert torch.allclose(halfway[log.seen], cloned[log.seen], atol=1e-7)

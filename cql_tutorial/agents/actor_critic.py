@@ -19,7 +19,7 @@ from .base import Agent, home_of
 from .config import AgentConfig
 from .fused import Workspace
 
-FUSED_BY_DEFAULT = False  # on a CPU, in float32, where there is a fused form
+FUSED_BY_DEFAULT = ("cql",)  # on a CPU, in float32; SAC has a fused form too, and gains nothing by it
 
 
 class GaussianAgentPolicy:
@@ -135,7 +135,8 @@ class ActorCritic(GaussianAgent):
         c = self.config
         if c.update_path != "auto":
             return c.update_path == "fused"
-        return FUSED_BY_DEFAULT and self.device.type == "cpu" and self.dtype == torch.float32 and not c.unfused
+        fits = self.name in FUSED_BY_DEFAULT and not c.unfused
+        return fits and self.device.type == "cpu" and self.dtype == torch.float32
 
     def learned_number(self, name: str, value: float) -> Tensor:
         """A single trainable number that is saved with the agent."""

@@ -30,7 +30,8 @@ class AgentConfig:
     ``state_dim`` is the length of an observation, ``action_dim`` that of an action (the number of actions in discrete
     agents). ``action_low`` and ``action_high`` are the environment's bounds, one number or one a dimension; inside,
     actions live in [-1, 1]. ``device`` "auto" takes a GPU where there is one. ``update_path`` chooses among equal
-    forms of the update: "readable", "fused" (by hand, for SAC and CQL on a CPU; see `fused`), or "auto".
+    forms of the update: "readable", "fused" (by hand, for SAC and CQL on a CPU; see `fused`), or "auto": fused for CQL
+    on a CPU in float32, else readable.
     """
 
     state_dim: int

@@ -16,7 +16,7 @@ from .files import plain, table, versions, write_json
 from .options import DataOptions, TaskOptions
 
 Rule = Literal["fqe", "initial-value", "wis", "td-error"]
-_IN_JSON_ONLY = ("share_", "true_", "error_", "predicted_")  # of an Evaluator's row
+_IN_JSON_ONLY = ("share_", "true_", "error_", "predicted_", "median_", "count")  # of an Evaluator's row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,84 @@
+"""What a member of a population costs beside an agent alone: `python data/bench_population.py`, half a minute.
+
+Rounds of one update alone (readable, fused) and one of all members, alternating, one thread, CPU time; the ratios are
+those inside a round. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from cql_tutorial import make_agent
+from cql_tutorial.population import Population
+
+CASES: list[dict[str, Any]] = [
+    {"name": "cql", "states": 17, "actions": 6, "batch": 256},
+    {"name": "sac", "states": 17, "actions": 6, "batch": 256},
+    {"name": "cql", "states": 17, "actions": 6, "batch": 64},
+    {"name": "sac", "states": 17, "actions": 6, "batch": 64},
+    {"name": "cql", "states": 3, "actions": 1, "batch": 64},
+    {"name": "sac", "states": 3, "actions": 1, "batch": 64},
+]
+
+
+def make_batch(states: int, actions: int, size: int, seed: int) -> dict[str, torch.Tensor]:
+    """A batch of random numbers."""
+    g = torch.Generator().manual_seed(seed)
+    rows = {name: torch.randn(size, states, generator=g) for name in ("observations", "next_observations")}
+    rows["actions"] = 2 * torch.rand(size, actions, generator=g) - 1
+    return {**rows, "rewards": torch.randn(size, generator=g), "terminations": torch.zeros(size)}
+
+
+def measure(case: dict[str, Any], members: int, hidden: int, rounds: int) -> dict[str, list[float]]:
+    """CPU milliseconds of an update of each form (the population's a member), a number a round."""
+    name, size = case["name"], case["batch"]
+    config = {"state_dim": case["states"], "action_dim": case["actions"], "hidden_dim": hidden, "device": "cpu"}
+    config |= {"cql_n_actions": 5} if name == "cql" else {}
+    batches = [make_batch(case["states"], case["actions"], size, seed) for seed in range(members)]
+    alone = {path: make_agent(name, {**config, "update_path": path}) for path in ("readable", "fused")}
+    population = Population([make_agent(name, {**config, "seed": seed}) for seed in range(members)], size)
+    forms: dict[str, tuple[Callable[[], Any], int]] = {
+        path: (lambda agent=agent: agent.update(batches[0]), 1) for path, agent in alone.items()
+    }
+    forms["population"] = (lambda: population.update(batches), members)
+    found: dict[str, list[float]] = {form: [] for form in forms}
+    for number in range(rounds + 1):
+        for form, (update, agents) in forms.items():
+            times = 2 if agents > 1 else 16
+            began = time.process_time()
+            for _ in range(times):
+                update()
+            if number:  # the first round warms up
+                found[form].append((time.process_time() - began) / times / agents * 1e3)
+    return found
+
+
+def main() -> None:
+    """Print a line a case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--members", type=int, default=16)
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=12)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for case in CASES:
+        found = measure(case, options.members, options.hidden, options.rounds)
+        line = f"{' '.join(f'{key} {value}' for key, value in case.items()):<44}"
+        for form in ("readable", "fused"):
+            ratios = [one / each for one, each in zip(found[form], found["population"], strict=True)]
+            line += f"  {form} / member {statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
