@@ -383,7 +383,7 @@ def test_the_table_of_speeds_is_made_from_the_rows_and_holds_what_was_asked() ->
 
 
 def test_what_the_readme_and_the_page_on_own_data_say_of_choosing() -> None:
-    """Every rule is worse than random somewhere (above); the largest alpha comes near the best more often than a rule."""
+    """Every rule is worse than random somewhere (above); the largest alpha is near the best more often than a rule."""
     t, page = ope_tables, (DATA.parent / "docs" / "your_own_data.md").read_text()
     assert "the largest alpha came within a tenth of the\n  best more often than any rule's choice did" in page
     assert "no rule is safe" in (DATA.parent / "README.md").read_text() and len(t.draws_of("sepsis")) == 5
