@@ -317,15 +317,15 @@ class OfflineDataset:
         total = torch.zeros(len(self.episode_starts), dtype=torch.float64, device=self.device)
         return total.index_add_(0, self._episode_of_row(), self.rewards.double()).to(self.dtype)
 
-    def describe(self) -> check.Description:
+    def describe(self, with_defects: bool = True) -> check.Description:
         """What is in the data, as a dict that prints as a table: sizes, ranges, ends, and signs of trouble.
 
         ``jump_share``: rows whose next_observation differs from the following row's observation, of those that have
         one within their episode. ``duplicate_share``: rows whose (observation, action) occurred before.
-        ``known_defects``, if there are any: each with its count and remedy (`defects()` also looks for double rows).
+        ``known_defects``, if any and ``with_defects``: count and remedy of each (`defects()` also finds double rows).
         """
         facts = check.describe(self, self._last_rows(), self._jumps())
-        if found := self.defects(duplicates=False):
+        if with_defects and (found := self.defects(duplicates=False)):
             facts["known_defects"] = list(map(str, found))
         return facts
 

@@ -89,7 +89,7 @@ def multiplier_loss(log_multiplier: Tensor, gap: Tensor, target: float) -> Tenso
 
 
 # ---------------------------------------------------------------- temporal differences and SAC
-def td_target(rewards: Tensor, terminations: Tensor, next_values: Tensor, discount: float) -> Tensor:
+def td_target(rewards: Tensor, terminations: Tensor, next_values: Tensor, discount: float | Tensor) -> Tensor:
     """The Bellman target ``r + discount * (1 - termination) * V(s')``, all ``[B]``; a truncation does not cut it."""
     assert rewards.shape == terminations.shape == next_values.shape, "rewards, terminations and values are all [B]"
     return rewards + discount * (1.0 - terminations.to(rewards.dtype)) * next_values

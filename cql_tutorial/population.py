@@ -21,7 +21,7 @@ from .agents import AgentConfig, fused, make_agent
 from .agents.checkpoint import check_path
 from .agents.stacked import StackedUpdate, check_alike
 from .batch import Batch, Noise
-from .errors import ConfigError, CQLWarning, DivergedError, require, whole
+from .errors import CQLWarning, DivergedError, require, whole
 from .training import History, _check_actions, _progress_bar, _Run
 
 BLOCK_BYTES = 2**20  # of one layer of one network of each member: more would not stay in a core's cache
@@ -179,21 +179,6 @@ class _MemberRun(_Run):
             )
             warnings.warn(f"{self.diverged} The other members go on.", CQLWarning, stacklevel=2)
 
-    def write_row(self) -> None:
-        """Write a row of the metrics' means, and warn of a multiplier at its bound, as `fit` does."""
-        self.log()
-        if hasattr(self.agent, "check_multiplier"):
-            self.agent.check_multiplier()
-
-    def evaluate(self, evaluate: Callable[[Any], dict[str, float]]) -> None:
-        """Write a row of what was measured."""
-        measured = evaluate(self.agent)
-        if not isinstance(measured, Mapping):
-            found, mend = f"a {type(measured).__name__}", 'return {"name": number}.'
-            raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
-        numbers = {name: float(value) for name, value in measured.items() if name != "step"}
-        self.history.rows.append({"step": self.step, **numbers})
-
 
 def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, int], evaluate: Any, bar: Any) -> None:
     """Bring runs that stand at one update to update ``until``, or to where the first of them is seen to diverge."""
@@ -219,9 +204,9 @@ def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, in
             run.history.seconds += (time.perf_counter() - began) / len(runs)
         for run in runs:
             if "log" in due:
-                run.attempt(run.write_row)
+                run.attempt(run.log)
             if "evaluate" in due and evaluate is not None and run.diverged is None:
-                run.evaluate(evaluate)
+                run.measure(evaluate)
             if "checkpoint" in due and run.path is not None:
                 run.attempt(partial(run.save, run.path))
         if any(run.diverged for run in runs):

@@ -114,18 +114,11 @@ def fit(
             last = state.step == steps
             if state.step % log_every == 0 or last:
                 row = state.log()
-                if hasattr(agent, "check_multiplier"):
-                    agent.check_multiplier()
                 bar.set_postfix({key: f"{row[key]:.3g}" for key in ("q_value", "cql_gap", "policy_loss") if key in row})
             bar.update()
             history.seconds = time.perf_counter() - began
             if evaluate is not None and (state.step % eval_every == 0 or last):
-                measured = evaluate(agent)
-                if not isinstance(measured, Mapping):
-                    found, mend = f"a {type(measured).__name__}", 'return {"name": number}.'
-                    raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
-                numbers = {name: float(value) for name, value in measured.items() if name != "step"}
-                history.rows.append({"step": state.step, **numbers})
+                state.measure(evaluate)
             if on_row is not None and history.rows and history.rows[-1]["step"] == state.step:
                 on_row(history)
             if checkpoint is not None and (state.step % checkpoint_every == 0 or last):
@@ -159,11 +152,22 @@ class _Run:
         return row
 
     def log(self) -> dict[str, float]:
-        """Write a row of the history and begin the next."""
+        """Write a row of the history and begin the next; warn of a multiplier at its bound."""
         row = self.means()
         self.history.rows.append(row)
         self.sums, self.count = {}, 0
+        if hasattr(self.agent, "check_multiplier"):
+            self.agent.check_multiplier()
         return row
+
+    def measure(self, evaluate: Callable[[Any], Mapping[str, float]]) -> None:
+        """Write a row of what ``evaluate(agent)`` says; `ConfigError` unless that is a dict of numbers."""
+        measured = evaluate(self.agent)
+        if not isinstance(measured, Mapping):
+            found, mend = f"a {type(measured).__name__}", 'return {"name": number}.'
+            raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
+        numbers = {name: float(value) for name, value in measured.items() if name != "step"}
+        self.history.rows.append({"step": self.step, **numbers})
 
     def save(self, path: Path) -> None:
         """Write agent and run to one file, unless the run has diverged."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -32,15 +33,22 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     from safetensors.torch import save
 
     path = check_path(path)
-    temporary = path.with_name(path.name + ".tmp")
     # Clones: safetensors refuses tensors that share memory.
     own = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     content = save(own, {**header, "format": FORMAT})
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary file to write, then renamed to ``path``, whose folder is made; `CheckpointError` if that fails."""
+    temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -43,7 +43,8 @@ class GraphRunner:
         low = torch.bfloat16 if precision == "bfloat16" else None
         self.program = StackedUpdate([agent], chunk_bytes=0, matmul_dtype=low)
         source = dataset if isinstance(dataset, Mapping) else {name: getattr(dataset, name) for name in REQUIRED}
-        columns = [column.flatten(1) if column.dim() > 1 else column[:, None] for column in self._columns(source)]
+        ready = agent.prepare(source)
+        columns = [ready[name] if ready[name].dim() > 1 else ready[name][:, None] for name in REQUIRED]
         self.table = torch.cat(columns, 1)  # a row a transition: a batch is a single gather
         size = whole("batch_size", batch_size, 1)
         self.index = torch.zeros(size, dtype=torch.long, device=agent.device)
@@ -55,10 +56,6 @@ class GraphRunner:
         self.counted = 0
         self._graph: Any = None
         self._captured: torch.Generator | None = None
-
-    def _columns(self, source: Mapping[str, Any]) -> list[Tensor]:
-        ready = self.agent.prepare(source)
-        return [ready[name] for name in REQUIRED]
 
     # ------------------------------------------------------------ one update
     def update(self, noise: Noise | None = None) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from ..networks import LOG_STD_RANGE, TanhGaussian
 from .base import subnormals_as_zero
 from .stacked_networks import Adam, Networks
 
+STACKABLE = ("sac", "cql")  # by the agent's own name
 MAY_DIFFER = (
     "seed", "discount", "critic_lr", "actor_lr", "temperature_lr", "multiplier_lr", "alpha", "target_entropy", "tau",
     "initial_value", "critic_weight_decay", "cql_alpha", "cql_target_action_gap", "pitfall", "update_path",
@@ -36,7 +37,13 @@ def check_alike(agents: Sequence[Any]) -> None:
     """Raises `ConfigError` naming the first setting in which stacked agents differ and must not."""
     require(len(agents), "configs", [], "at least one member")
     first = agents[0]
-    require(first.name in ("sac", "cql"), "agent name", first.name, "'sac' or 'cql'", "train it alone, with fit.")
+    require(
+        first.name in STACKABLE,
+        "agent name",
+        first.name,
+        " or ".join(map(repr, STACKABLE)),
+        "train it alone, with fit.",
+    )
     for number, agent in enumerate(agents):
         for field in ("name", *(f.name for f in dataclasses.fields(first.config) if f.name not in MAY_DIFFER)):
             ours, theirs = (getattr(a if field == "name" else a.config, field) for a in (agent, first))
@@ -180,7 +187,7 @@ class StackedUpdate:
         next_values = values.view(shape[0], -1, shape[1]).amin(1)
         if self.config.backup_entropy:
             next_values = next_values - temperature[:, None] * sample.log_prob.view(shape)
-        return batch.rewards + self._discount[:, None] * (1.0 - batch.terminations.to(self.dtype)) * next_values
+        return losses.td_target(batch.rewards, batch.terminations, next_values, self._discount[:, None])
 
     def _critics(
         self, batch: Batch, target: Tensor, here: TanhGaussian, there: TanhGaussian, noise: Noise

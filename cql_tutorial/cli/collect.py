@@ -15,6 +15,7 @@ from ..agents import load_agent
 from ..collect import dataset_of, record, train_online
 from ..datasets import OfflineDataset
 from ..errors import require, require_data, whole
+from ..minari_io import ARRAYS
 from ..worlds import make
 from ..worlds.base import UniformPolicy
 from .options import make_env
@@ -50,16 +51,15 @@ class CollectOptions:
 
 def collect(recording: CollectOptions) -> int:
     """Record a data set and write it in Minari's format."""
-    options = recording
-    one = (options.env is None) != (options.world is None)
-    require(one, "--env, --world", (options.env, options.world), "one of the two", "for example --env Pendulum-v1.")
-    whole("--steps", options.steps, 1)
-    whole("--seed", options.seed, 0)
-    data = _from_world(options) if options.world else _from_env(options)
-    about = f"{options.policy} policy in {options.env or options.world}, seed {options.seed}"
+    one = (recording.env is None) != (recording.world is None)
+    require(one, "--env, --world", (recording.env, recording.world), "one of the two", "for example --env Pendulum-v1.")
+    whole("--steps", recording.steps, 1)
+    whole("--seed", recording.seed, 0)
+    data = _from_world(recording) if recording.world else _from_env(recording)
+    about = f"{recording.policy} policy in {recording.env or recording.world}, seed {recording.seed}"
     folder = data.to_minari(
-        options.id, options.out, description=about, author=options.author, overwrite=options.overwrite,
-        environment=options.env, extra={"made_by": "cql-tutorial collect"},
+        recording.id, recording.out, description=about, author=recording.author, overwrite=recording.overwrite,
+        environment=recording.env, extra={"made_by": "cql-tutorial collect"},
     )  # fmt: skip
     print(data.describe())
     print(f"\nwritten: {folder}")
@@ -84,14 +84,13 @@ def _from_env(options: CollectOptions) -> OfflineDataset:
 
     env = make_env(str(options.env))
     act, bounds = _behaviour(env, options)
-    names = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
-    columns: dict[str, Any] = {name: [] for name in names}
+    columns: dict[str, Any] = {name: [] for name in ARRAYS}
     observation, _ = env.reset(seed=options.seed)
     for step in trange(1, options.steps + 1, disable=options.quiet, unit="step", mininterval=0.5):
         action = act(observation)
         following, reward, terminated, truncated, _ = env.step(action)
         cut = not terminated and (truncated or step == options.steps)
-        for name, value in zip(names, (observation, action, reward, following, terminated, cut), strict=True):
+        for name, value in zip(ARRAYS, (observation, action, reward, following, terminated, cut), strict=True):
             columns[name].append(value)
         observation = env.reset()[0] if terminated or truncated else following
     arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from ..agents.checkpoint import written_whole
 from ..datasets import OfflineDataset
-from ..errors import CheckpointError, require
+from ..errors import require
 from .options import DataOptions
 
 
@@ -69,22 +69,12 @@ def write_csv(dataset: OfflineDataset, path: Path) -> None:
     header = ["episode", *(f"obs_{i}" for i in wide), *actions, "reward", *(f"next_obs_{i}" for i in wide)]
     episode = np.repeat(np.arange(len(dataset.episode_starts)), dataset.episode_lengths().cpu().numpy())
     arrays = (dataset.observations, dataset.actions, dataset.rewards, dataset.next_observations)
-    flags = (dataset.terminations, dataset.truncations)
-    parts = [np.char.mod("%d", episode)[:, None]]
-    parts += [_text(array.cpu().numpy()) for array in arrays] + [
-        _text(flag.cpu().numpy().astype(int)) for flag in flags
-    ]
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*header, "termination", "truncation"])
-            writer.writerows(np.concatenate(parts, 1))
-        os.replace(temporary, path)
-    except OSError as error:
-        mend = "free some space or choose another folder."
-        raise CheckpointError(str(path), f"a failed write ({error})", "room and permission", mend) from error
+    flags = (dataset.terminations.int(), dataset.truncations.int())
+    parts = [_text(episode), *(_text(column.cpu().numpy()) for column in (*arrays, *flags))]
+    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, "termination", "truncation"])
+        writer.writerows(np.concatenate(parts, 1))
 
 
 def _text(array: np.ndarray) -> np.ndarray:

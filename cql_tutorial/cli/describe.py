@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import tyro
 
 from .. import csv_io, d4rl_io, defects, minari_io
-from ..data_checks import Description
 from ..datasets import OfflineDataset
 from ..errors import CQLTutorialError
 from .files import plain, versions, write_json
@@ -37,8 +36,8 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
     refusal = None
     try:
         dataset = data.load()
-        found, facts = dataset.defects(time_limit=report.time_limit), dataset.describe()
-        print(Description((name, value) for name, value in facts.items() if name != "known_defects"))
+        found, facts = dataset.defects(time_limit=report.time_limit), dataset.describe(with_defects=False)
+        print(facts)
     except CQLTutorialError as error:
         raw = stored(data)
         if raw is None:

@@ -112,14 +112,17 @@ def load_candidates(paths: tuple[Path, ...], dataset: Any, device: str) -> dict[
     require(files, "--agents", paths, "at least one checkpoint file or folder", "pass the --out folder of train.")
     agents = {file.as_posix(): load_agent(file, device) for file in dict.fromkeys(files)}
     for name, agent in agents.items():
-        sizes = [(one.discrete, one.observation_dim, one.action_dim) for one in (dataset,)]
-        sizes.append((agent.discrete, agent.config.state_dim, agent.config.action_dim))
-        of_data, of_agent = (f"{'discrete' * d or 'continuous'}, {s} observations, {a} actions" for d, s, a in sizes)
+        of_data = _kind(dataset.discrete, dataset.observation_dim, dataset.action_dim)
+        of_agent = _kind(agent.discrete, agent.config.state_dim, agent.config.action_dim)
         require(of_data == of_agent, name, of_agent, f"an agent as the data are: {of_data}", "check --data.")
     discounts = sorted({agent.config.discount for agent in agents.values()})
     mend = "agents trained with unlike discounts predict unlike things: judge them one by one."
     require(len(discounts) == 1, "--agents", f"discounts {discounts}", "one discount", mend)
     return agents
+
+
+def _kind(discrete: bool, observations: int, actions: int) -> str:
+    return f"{'discrete' if discrete else 'continuous'}, {observations} observations, {actions} actions"
 
 
 def judge(rule: str, agent: Any, dataset: Any, judging: EvaluateOptions) -> Verdict:

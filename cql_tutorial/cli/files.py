@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, ConfigError
+from ..agents.checkpoint import written_whole
+from ..errors import ConfigError
 from ..training import History
 
 
@@ -24,14 +24,8 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON by a temporary file that is renamed into place; a number that is not finite becomes null."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
         temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        mend = "choose another place, or mend its permissions."
-        raise CheckpointError(str(path), f"a failed write ({error})", "room and permission", mend) from error
 
 
 def _finite(value: Any) -> Any:

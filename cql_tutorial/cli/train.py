@@ -11,16 +11,15 @@ from typing import Annotated, Any
 import tyro
 
 from ..agents import AGENTS, make_agent
+from ..agents.stacked import STACKABLE
 from ..datasets import OfflineDataset
-from ..errors import CheckpointError, DivergedError, require
+from ..errors import CheckpointError, DivergedError, require, whole
 from ..evaluation import t_interval
 from ..off_policy import initial_state_value
 from ..population import fit_population
 from ..training import History, fit
 from .files import TensorBoard, plain, table, versions, write_json
 from .options import DataOptions, TaskOptions
-
-STACKED = ("sac", "cql", "cql-lagrange")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
     """
     require(options.seeds, "--seeds", options.seeds, "at least one whole number", "for example --seeds 0 1 2.")
     require(len(set(options.seeds)) == len(options.seeds), "--seeds", options.seeds, "each number once")
-    require(options.keep_every >= 0, "--keep-every", options.keep_every, "a whole number >= 0")
+    _check_keep_every(options)
     dataset, _ = data.parts()
     _check_kind(name, dataset)
     evaluate = task.task(dataset)
@@ -88,6 +87,13 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
     write_json(options.out / "results.json", content)
     _report(rows, summary, options.out)
     return int(any("diverged" in row for row in rows))
+
+
+def _check_keep_every(options: TrainOptions) -> None:
+    every, rows = options.keep_every, whole("--log-every", options.log_every, 1)
+    require(every >= 0, "--keep-every", every, "a whole number >= 0")
+    require(every % rows == 0, "--keep-every", every, f"a multiple of --log-every, {rows}")  # where rows are written
+    require(not (every and options.together), "--keep-every", every, "0 with --together", "leave one of them out.")
 
 
 def _check_kind(name: str, dataset: OfflineDataset) -> None:
@@ -119,8 +125,8 @@ def _one_by_one(
 def _together(
     name: str, dataset: OfflineDataset, settings: Any, evaluate: Any, options: TrainOptions
 ) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
-    require(not options.keep_every, "--keep-every", options.keep_every, "0 with --together", "leave one of them out.")
-    require(name in STACKED, "--together", name, f"one of {', '.join(STACKED)}", "leave it out.")
+    stackable = [other for other, (agent, _) in AGENTS.items() if agent.name in STACKABLE]
+    require(name in stackable, "--together", name, f"one of {', '.join(stackable)}", "leave it out.")
     members = fit_population(
         name, [agent_config(dataset, settings, seed) for seed in options.seeds], dataset, options.steps,
         batch_size=options.batch_size, log_every=options.log_every, evaluate=evaluate, eval_every=options.eval_every,
@@ -145,9 +151,6 @@ def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options:
         if writer is not None:
             writer(history)
 
-    if options.keep_every:  # an agent is kept where a row is written
-        multiple = options.keep_every % options.log_every == 0
-        require(multiple, "--keep-every", options.keep_every, f"a multiple of --log-every, {options.log_every}")
     try:
         history = fit(
             agent, dataset, options.steps, batch_size=options.batch_size, seed=seed, log_every=options.log_every,
@@ -178,17 +181,8 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _report(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], out: Path) -> None:
-    names = (
-        "seed",
-        "diverged",
-        "return",
-        "predicted",
-        "true",
-        "predicted_start_value",
-        "q_value",
-        "cql_gap",
-        "policy_loss",
-    )
+    names = ["seed", "diverged", "return", "predicted", "true", "predicted_start_value"]
+    names += ["q_value", "cql_gap", "policy_loss"]
     print(table([{key: row[key] for key in names if key in row} for row in rows]))
     for name in ("return", "predicted_start_value"):
         if name in summary and summary[name]["n"] > 1:
