@@ -1,7 +1,7 @@
 """`fit_population`: many agents (seeds, alphas, step sizes) trained as one program; each as `fit` would train it alone.
 
 A small network's update is mostly the cost of starting its operations. Here one operation serves a block of members,
-whose parameters are stacked (`agents.stacked`). Every member has its own random stream and its own batches, so its
+whose parameters are stacked (`agents.fused`). Every member has its own random stream and its own batches, so its
 numbers are those of its run alone, up to rounding, whoever its neighbours are.
 """
 
@@ -17,16 +17,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .agents import AgentConfig, fused, make_agent
+from .agents import AgentConfig, make_agent
 from .agents.checkpoint import check_path
-from .agents.stacked import StackedUpdate, check_alike
+from .agents.fused import FusedUpdate, check_alike
 from .batch import Batch, Noise
 from .errors import CQLWarning, DivergedError, require, whole
 from .training import History, _check_actions, _progress_bar, _Run
 
-BLOCK_BYTES = 2**20  # of one layer of one network of each member: more would not stay in a core's cache
-LARGEST_BLOCK = 16
-LARGE_LAYER = 2**15  # states times hidden units: from here on stacking CQL's updates gains nothing
+BLOCK = 16  # members that are updated together on a CPU: more would not stay in a core's cache
 
 
 class Member(NamedTuple):
@@ -37,38 +35,18 @@ class Member(NamedTuple):
     diverged: DivergedError | None = None
 
 
-class _Alone:
-    """A block of one member whose matrices are so large that the fused update alone is at least as fast."""
-
-    def __init__(self, agents: list[Any]) -> None:
-        self.agents = agents
-
-    def update(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        rows = Batch(**{name: column[0] for name, column in batch.items()})
-        own = Noise(**{name: value[0] for name, value in vars(noise).items() if value is not None})
-        return {name: value[None] for name, value in fused.update(self.agents[0], rows, own).items()}
-
-    def push(self) -> None:
-        """Nothing to give: the update works on the agent itself."""
-
-
 class Population:
     """M agents of one kind and shape that are updated together; `members` are the agents, brought up to date.
 
-    Raises `ConfigError` that names the member and the setting if they differ in more than `agents.stacked.MAY_DIFFER`.
+    Raises `ConfigError` that names the member and the setting if they differ in more than `agents.fused.MAY_DIFFER`.
     """
 
-    def __init__(self, agents: Sequence[Any], batch_size: int = 256) -> None:
+    def __init__(self, agents: Sequence[Any]) -> None:
         check_alike(agents)
-        self._agents, layer = list(agents), batch_size * agents[0].config.hidden_dim
-        block = min(max(BLOCK_BYTES // (layer * agents[0].dtype.itemsize), 1), LARGEST_BLOCK)
-        kind: Callable[[list[Any]], StackedUpdate | _Alone] = StackedUpdate
-        if agents[0].device.type != "cpu":
-            block, kind = len(agents), partial(StackedUpdate, chunk_bytes=0)
-        elif agents[0].name == "cql" and layer >= LARGE_LAYER and not any(agent.config.unfused for agent in agents):
-            block, kind = 1, _Alone
-        self._size = block
-        self._blocks = [kind(self._agents[i : i + block]) for i in range(0, len(agents), block)]
+        self._agents, on_cpu = list(agents), agents[0].device.type == "cpu"
+        self._size, chunk = (BLOCK, None) if on_cpu else (len(agents), 0)
+        starts = range(0, len(agents), self._size)
+        self._blocks = [FusedUpdate(self._agents[i : i + self._size], chunk) for i in starts]
 
     @property
     def members(self) -> list[Any]:
@@ -122,7 +100,7 @@ def fit_population(
 ) -> list[Member]:
     """Train an agent ``make_agent(name, config)`` for each config, all at once: `fit`'s numbers, in less time.
 
-    ``name`` is "sac", "cql" or "cql-lagrange". Configs may differ in `agents.stacked.MAY_DIFFER`. ``dataset`` is one
+    ``name`` is "sac", "cql" or "cql-lagrange". Configs may differ in `agents.fused.MAY_DIFFER`. ``dataset`` is one
     data set for all or a list of one a member. Member i draws the batches of ``fit(..., seed=seeds[i])``; ``seeds``
     are by default the configs' own. ``evaluate(agent)`` is called for each. ``checkpoint`` is a folder for one file a
     member, or a list of files, each a checkpoint of `fit`: make the same call again to go on (members whose files are
@@ -183,7 +161,7 @@ class _MemberRun(_Run):
 def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, int], evaluate: Any, bar: Any) -> None:
     """Bring runs that stand at one update to update ``until``, or to where the first of them is seen to diverge."""
     size = runs[0].settings["batch_size"]
-    population = Population([run.agent for run in runs], size)
+    population = Population([run.agent for run in runs])
     streams = [run.data.batches(until, size, run.settings["seed"], start=run.step) for run in runs]
     zero = torch.zeros((), dtype=runs[0].agent.dtype, device=runs[0].agent.device)  # of a run that has just logged
     names = dict.fromkeys(name for run in runs for name in run.sums)

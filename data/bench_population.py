@@ -46,7 +46,7 @@ def measure(case: dict[str, Any], members: int, hidden: int, rounds: int) -> dic
     config |= {"cql_n_actions": 5} if name == "cql" else {}
     batches = [make_batch(case["states"], case["actions"], size, seed) for seed in range(members)]
     alone = {path: make_agent(name, {**config, "update_path": path}) for path in ("readable", "fused")}
-    population = Population([make_agent(name, {**config, "seed": seed}) for seed in range(members)], size)
+    population = Population([make_agent(name, {**config, "seed": seed}) for seed in range(members)])
     forms: dict[str, tuple[Callable[[], Any], int]] = {
         path: (lambda agent=agent: agent.update(batches[0]), 1) for path, agent in alone.items()
     }

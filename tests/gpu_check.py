@@ -23,8 +23,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cql_tutorial import make_agent
+from cql_tutorial.agents.fused import FusedUpdate
 from cql_tutorial.agents.graph import GraphRunner
-from cql_tutorial.agents.stacked import StackedUpdate
 from cql_tutorial.batch import REQUIRED, Batch, Noise
 from cql_tutorial.population import Population
 
@@ -216,7 +216,7 @@ def timings(options: Any, data: dict[str, Tensor]) -> dict[str, float]:
     textbook, readable, eager = Textbook(options), build("cql", options), build("cql", options)
     forms["textbook, eager"] = (lambda n: [textbook.update(rows()) for _ in range(n)], 1)
     forms["readable, eager"] = (lambda n: [readable.update(rows()) for _ in range(n)], 1)
-    stacked = StackedUpdate([eager], chunk_bytes=0)
+    stacked = FusedUpdate([eager], chunk_bytes=0)
 
     def one_by_one(n: int) -> None:
         for _ in range(n):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ DATA = make_batch(0, 60)
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("sac", {}),
     ("sac", {"auto_alpha": False, "backup_entropy": False}),
-    ("cql", {"n_critics": 10, "next_policy_proposal": False}),
-    ("cql", {"proposal_weights": "mixture", "backup_entropy": True}),
-    ("cql-lagrange", {}),
-    ("cql-lagrange", {"proposal_weights": "mixture", "n_critics": 10}),
+    ("cql", {"backup_entropy": True, "hidden_layers": 1}),
+    *(
+        (name, {"n_critics": critics, "next_policy_proposal": following, "proposal_weights": weights})
+        for name in ("cql", "cql-lagrange")
+        for critics, following, weights in itertools.product((2, 10), (True, False), ("own", "mixture"))
+    ),
 ]
 
 

@@ -43,7 +43,7 @@ FLOORS = {
     3: ["training", "population", "evaluation", "fixed_policy", "off_policy", "collect", "doctor"],
     4: ["course", "figures", "widgets", "cli"],
 }
-FASTER_FORMS = ["agents.fused", "agents.stacked", "agents.stacked_networks", "agents.graph", "population"]
+FASTER_FORMS = ["agents.fused", "agents.fused_networks", "agents.graph", "population"]
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from cql_tutorial import OfflineDataset, fit, load_agent, make_agent
-from cql_tutorial.agents import stacked
+from cql_tutorial.agents import fused
 from cql_tutorial.batch import Batch, Noise
 from cql_tutorial.errors import CheckpointError, ConfigError, CQLWarning, DataError, DivergedError
 from cql_tutorial.population import Population, fit_population
@@ -69,10 +70,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *(
         (name, {"n_critics": critics, "next_policy_proposal": following, "proposal_weights": weights})
         for name in ("cql", "cql-lagrange")
-        for critics, following, weights in (
-            (2, True, "own"), (2, False, "own"), (2, True, "mixture"), (2, False, "mixture"),
-            (10, True, "own"), (10, False, "mixture"),
-        )
+        for critics, following, weights in itertools.product((2, 10), (True, False), ("own", "mixture"))
     ),
 ]  # fmt: skip
 
@@ -83,7 +81,7 @@ def test_every_member_equals_the_readable_update(
 ) -> None:
     each = configs(name, **settings)[:2]
     alone, together = ([make_agent(name, config) for config in each] for _ in range(2))
-    population = Population(together, batch_size=SIZE)
+    population = Population(together)
     monkeypatch.setattr(population._blocks[0], "chunk_bytes", 2**13)  # several chunks, the last a smaller one
     start = together[0].critic.weights[0].detach().clone()
     for step in range(100):
@@ -104,7 +102,7 @@ def test_critics_that_tie_share_the_slope() -> None:
     for agent in (*alone, *together):
         for parameter in agent.critic.parameters():
             parameter.data[1] = parameter.data[0]
-    population = Population(together, batch_size=SIZE)
+    population = Population(together)
     batches, noise = [make_batch(i) for i in range(3)], [agent.draw_noise(SIZE) for agent in together]
     population.update(batches, noise)
     update: Any = population._blocks[0]
@@ -114,13 +112,12 @@ def test_critics_that_tie_share_the_slope() -> None:
             assert torch.allclose(ours[i], theirs.grad, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["cql", "cql-lagrange"])
-def test_members_of_large_layers_take_the_fused_update(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(Population([make_agent(name, configs(name)[0])])._blocks[0], stacked.StackedUpdate)
-    monkeypatch.setattr("cql_tutorial.population.LARGE_LAYER", 0)
+@pytest.mark.parametrize(("name", "size", "blocks"), [("sac", 1, 3), ("cql", 2, 2), ("cql-lagrange", 1, 3)])
+def test_many_members_are_updated_in_blocks(name: str, size: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cql_tutorial.population.BLOCK", size)
     alone, together = ([make_agent(name, config) for config in configs(name)] for _ in range(2))
-    population = Population(together, batch_size=SIZE)
-    assert len(population._blocks) == 3
+    population = Population(together)
+    assert len(population._blocks) == blocks
     for step in range(20):
         batches, noise = [make_batch(100 * step + i) for i in range(3)], [a.draw_noise(SIZE) for a in together]
         metrics = population.update(batches, noise)
@@ -130,8 +127,6 @@ def test_members_of_large_layers_take_the_fused_update(name: str, monkeypatch: p
             assert list(metrics) == list(expected)
     for ours, theirs in zip(population.members, alone, strict=True):
         assert difference(ours, theirs) < 1e-9
-    wrong = Population([make_agent(name, {**configs(name)[0], "pitfall": "hard_max"})], batch_size=SIZE)
-    assert isinstance(wrong._blocks[0], stacked.StackedUpdate)  # the fused update knows the right penalty alone
 
 
 @pytest.mark.parametrize("name", ["sac", "cql", "cql-lagrange"])
@@ -140,7 +135,7 @@ def test_gradients_in_single_precision(name: str) -> None:
     alone, together = ([make_agent(name, config) for config in each] for _ in range(2))
     batches = [make_batch(i, 256, torch.float32, 17, 6) for i in range(3)]
     noise = [agent.draw_noise(256) for agent in together]
-    update = stacked.StackedUpdate(together)
+    update = fused.FusedUpdate(together)
     ready = [agent.prepare(batch) for agent, batch in zip(together, batches, strict=True)]
     metrics = update.update(Batch(*stack(ready)), Noise(**dict(zip(vars(noise[0]), stack(noise), strict=True))))
     for i, agent in enumerate(alone):
@@ -162,15 +157,15 @@ def stack(items: list[Any]) -> list[torch.Tensor | None]:
 def test_the_comparison_sees_a_leak_between_members(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     each = configs("cql")
     alone, together = ([make_agent("cql", config) for config in each] for _ in range(2))
-    population = Population(together, batch_size=SIZE)
+    population = Population(together)
     block = population._blocks[0]
     if fault == "alpha of a neighbour":
         block._cql_alpha = block._cql_alpha.roll(1)
     if fault == "gradient of a neighbour":
         finish = block.critic.finish
 
-        def leak() -> None:
-            finish()
+        def leak(slopes: torch.Tensor) -> None:
+            finish(slopes)
             block.critic.gradients[1][1] += 1e-6 * block.critic.gradients[1][0]
 
         monkeypatch.setattr(block.critic, "finish", leak)
@@ -227,7 +222,7 @@ def test_a_member_does_not_depend_on_its_neighbours(name: str, monkeypatch: pyte
         for kept in ([1], [2, 0]):
             for number, member in zip(kept, run(name, [each[i] for i in kept]), strict=True):
                 assert difference(member.agent, whole[number].agent) < close
-        monkeypatch.setattr("cql_tutorial.population.LARGEST_BLOCK", 2)
+        monkeypatch.setattr("cql_tutorial.population.BLOCK", 2)
         for ours, theirs in zip(run(name, each), whole, strict=True):
             assert difference(ours.agent, theirs.agent) < close
         monkeypatch.undo()

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,9 +17,7 @@ from ..errors import ConfigError
 from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
 from .base import Agent, home_of
 from .config import AgentConfig
-from .fused import Workspace
-
-FUSED_BY_DEFAULT = ("cql",)  # on a CPU, in float32; SAC has a fused form too, and gains nothing by it
+from .fused import FusedUpdate
 
 
 class GaussianAgentPolicy:
@@ -77,6 +75,8 @@ class ActorCriticConfig(AgentConfig):
     ``critic_weight_decay`` is L2 on the critics' parameters: shrinkage alone, the control of "CQL helps".
     """
 
+    has_fused_update: ClassVar[bool] = True
+
     n_critics: int = 2
     critic_lr: float = 3e-4
     actor_lr: float = 1e-4
@@ -100,11 +100,6 @@ class ActorCriticConfig(AgentConfig):
         if self.target_entropy is not None:
             self.number("target_entropy")
 
-    @property
-    def unfused(self) -> str:
-        """The fused update is written for critics with a hidden layer."""
-        return "" if self.hidden_layers else "hidden_layers is 0"
-
 
 class ActorCritic(GaussianAgent):
     """Networks and the steps that SAC and CQL have in common; each agent's own `update` shows their order."""
@@ -114,10 +109,11 @@ class ActorCritic(GaussianAgent):
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
         c = self.config
-        if c.update_path == "fused" and self.device.type != "cpu":
-            expected, mend = "'auto' or 'readable', as the fused update is for the CPU", "set it, or device 'cpu'."
-            raise ConfigError("config['update_path']", f"'fused' on {str(self.device)!r}", expected, mend)
-        self.workspace: Workspace | None = None  # the fused update's buffers; `fused` makes them
+        if c.update_path == "fused" and not (self.device.type == "cpu" and self.own_equations):
+            found = f"'fused' on {str(self.device)!r} for a {type(self).__name__}"
+            expected = "'auto' or 'readable': the fused update is for the CPU, and repeats the equations of SAC and CQL"
+            raise ConfigError("config['update_path']", found, expected, "leave it out.")
+        self.workspace: FusedUpdate | None = None  # `fused.update` makes it
         sizes = [c.state_dim + c.action_dim, *[c.hidden_dim] * c.hidden_layers, 1]
         self.critic = Critic(sizes, c.n_critics, c.initial_value, self._init_generator).to(self.device, self.dtype)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
@@ -129,14 +125,22 @@ class ActorCritic(GaussianAgent):
             self.log_temperature = self.learned_number("log_temperature", math.log(c.alpha))
             self.add_optimizer("temperature", [self.log_temperature], c.temperature_lr)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of the agent makes a workspace of its own."""
+        return {**self.__dict__, "workspace": None}
+
+    @property
+    def own_equations(self) -> bool:
+        """Whether this is `SACAgent` or `CQLAgent` and not a class made of one, whose changes `fused` cannot know."""
+        return "fused_form" in vars(type(self))
+
     @property
     def fused(self) -> bool:
         """Whether `update` takes its fused form: the one place where "auto" is decided."""
         c = self.config
         if c.update_path != "auto":
             return c.update_path == "fused"
-        fits = self.name in FUSED_BY_DEFAULT and not c.unfused
-        return fits and self.device.type == "cpu" and self.dtype == torch.float32
+        return self.own_equations and self.device.type == "cpu" and self.dtype == torch.float32
 
     def learned_number(self, name: str, value: float) -> Tensor:
         """A single trainable number that is saved with the agent."""

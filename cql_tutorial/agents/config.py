@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ class AgentConfig:
     ``state_dim`` is the length of an observation, ``action_dim`` that of an action (the number of actions in discrete
     agents). ``action_low`` and ``action_high`` are the environment's bounds, one number or one a dimension; inside,
     actions live in [-1, 1]. ``device`` "auto" takes a GPU where there is one. ``update_path`` chooses among equal
-    forms of the update: "readable", "fused" (by hand, for SAC and CQL on a CPU; see `fused`), or "auto": fused for CQL
-    on a CPU in float32, else readable.
+    forms of the update: "readable", "fused" (by hand, for SAC and CQL on a CPU; see `fused`), or "auto": fused for SAC
+    and CQL on a CPU in float32, else readable.
     """
+
+    has_fused_update: ClassVar[bool] = False
 
     state_dim: int
     action_dim: int
@@ -58,9 +60,9 @@ class AgentConfig:
         self.number("discount", 0, 1)
         self.one_of("dtype", *DTYPES)
         self.one_of("update_path", "auto", "readable", "fused")
-        if self.update_path == "fused" and self.unfused:
-            mend = "set 'update_path' to 'auto'; it takes the readable update there."
-            raise ConfigError("config['update_path']", "'fused'", f"'auto' or 'readable', as {self.unfused}", mend)
+        if self.update_path == "fused" and not self.has_fused_update:
+            expected = "'auto' or 'readable', as only SAC and CQL have a fused update"
+            raise ConfigError("config['update_path']", "'fused'", expected, "leave it out.")
         self.require("device", isinstance(self.device, str), "'auto', 'cpu', 'cuda' or another torch device")
         for name in ("action_low", "action_high"):
             bound = getattr(self, name)
@@ -68,11 +70,6 @@ class AgentConfig:
             fits = len(numbers) in (1, self.action_dim) and all(_is_number(x) for x in numbers)
             self.require(name, fits, f"a finite number, or {self.action_dim} of them (action_dim)")
         self.require("action_high", bool(np.all(np.less(self.action_low, self.action_high))), "more than action_low")
-
-    @property
-    def unfused(self) -> str:
-        """Why there is no fused form of this update; empty where there is one."""
-        return "only SAC and CQL have a fused update"
 
     # ------------------------------------------------------------ checks; each names the field
     def require(self, name: str, holds: bool, expected: str) -> None:

@@ -58,11 +58,6 @@ class CQLConfig(ActorCriticConfig):
             low, high = MULTIPLIER_RANGE
             self.require("cql_alpha", low < self.cql_alpha < high, f"the multiplier's start, in ({low:g}, {high:g})")
 
-    @property
-    def unfused(self) -> str:
-        """The fused update knows the right penalty alone."""
-        return f"pitfall is {self.pitfall!r}" if self.pitfall is not None else super().unfused
-
 
 class CQLAgent(ActorCritic):
     """CQL(H) on a SAC actor-critic, with a fixed ``cql_alpha`` or a Lagrange multiplier.
@@ -71,6 +66,7 @@ class CQLAgent(ActorCritic):
     """
 
     name = "cql"
+    fused_form = True
     config_class = CQLConfig
     config: CQLConfig
 

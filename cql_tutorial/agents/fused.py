@@ -1,246 +1,323 @@
-"""The update of SAC and CQL with all gradients by hand, in chunks of states and reused buffers.
+"""The update of SAC and CQL for M agents at once, written out by hand: static tensors, no autograd, no host sync.
 
-Equal to the readable update up to rounding (`tests/test_fused.py`), and faster on a CPU for four reasons. A chunk's
-activations stay in the cache from their forward pass to their backward pass; those of all candidates would not. A bias
-is one more row of its weight, against a column of ones, so that both cost one matrix product, forward and back. A
-critic's last layer gives one number: its weight ``w`` multiplies columns of what flows back, so it is left out of every
-row and put into the (small) weight matrices once. And ReLU is homogeneous: the gradient of ``w`` is then
-``sum_i W_ij G_ij`` of the layer below (W its weight, G its gradient without ``w``), with no further pass over the rows.
+The readable form is `SACAgent.update` and `CQLAgent.update`; this one is held equal to it on the same noise. It is what
+an agent runs on a CPU by default, what `population` runs for many, and what `graph` captures on a GPU. What makes it
+fast: nothing is computed that no gradient needs; memory is asked for once; the candidates are worked through a few
+states at a time, so that what the backward pass reads is still in the cache (a GPU wants all states at once); the
+critics' first layer is cut in two, its part for the observation computed once a state, not once a candidate; and a
+critic's last layer is one number wide, so that its weight is left out of every row, see `Networks.back_from_value`.
+
+Letters in shapes: M members, E critics of each, G = M E networks, B transitions, K candidates a state, H hidden units.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import losses
-from ..batch import Batch, Noise
-from ..networks import LOG_STD_RANGE, EnsembleMLP, TanhGaussian
+from ..batch import REQUIRED, Batch, Noise
+from ..errors import ConfigError, require
+from ..networks import LOG_STD_RANGE, TanhGaussian
 from .base import subnormals_as_zero
+from .fused_networks import Adam, Networks
 
-NUMBERS = 2**19  # of a layer's activations in a chunk: few enough for the cache, enough for long matrix products
-
-
-class Layers:
-    """An ensemble's weights and gradients, and activations of R rows of one member at a time.
-
-    ``weights[l]`` is layer l's weight with the bias as its last row, ``[E, in + 1, out]``; ``gradients[l]`` its
-    gradient; ``down[l]`` the weight alone, by which a gradient flows down; ``hidden[l]`` the activations with a last
-    column of ones, ``[R, H + 1]``; ``inputs`` rows that end in a one.
-    """
-
-    def __init__(self, network: EnsembleMLP, rows: int) -> None:
-        like = [w.detach() for w in network.weights]
-        self.rows, self.members, width = rows, like[0].shape[0], like[0].shape[2]
-        self.weights = [w.new_empty(w.shape[0], w.shape[1] + 1, w.shape[2]) for w in like]
-        self.gradients = [torch.empty_like(w) for w in self.weights]
-        self.down = [torch.empty_like(w) for w in like]
-        self.inputs = like[0].new_ones(rows, like[0].shape[1] + 1)
-        self.hidden = [like[0].new_ones(rows, width + 1) for _ in like[1:]]
-        self.spare = like[0].new_empty(rows, width)
-
-    def read(self, network: EnsembleMLP) -> None:
-        """Take the network's parameters as they are now."""
-        for own, weight, bias in zip(self.weights, network.weights, network.biases, strict=True):
-            torch.cat([weight.detach(), bias.detach()], 1, out=own)
-        torch._foreach_copy_(self.down, [w.detach() for w in network.weights])
-
-    def write(self, network: EnsembleMLP) -> None:
-        """Give the gradients to the network's parameters, where the optimiser reads them."""
-        for weight, bias, gradient in zip(network.weights, network.biases, self.gradients, strict=True):
-            weight.grad, bias.grad = gradient[:, :-1].contiguous(), gradient[:, -1:].contiguous()
-
-    def forward(self, member: int, inputs: Tensor, at: int = 0) -> Tensor:
-        """The last activations of a member, ``[n, H + 1]``; all of them lie in ``hidden`` from row ``at`` on."""
-        rows = slice(at, at + len(inputs))
-        for weight, hidden in zip(self.weights[:-1], self.hidden, strict=True):
-            active = hidden[rows, :-1]
-            torch.mm(inputs, weight[member], out=active)
-            active.relu_()
-            inputs = hidden[rows]
-        return inputs
-
-    def backward(self, member: int, flow: Tensor, inputs: Tensor | None, at: int = 0, first: bool = True) -> Tensor:
-        """From a gradient of the last activations, ``[n, H]``, to that of the first layer's sums, ``[n, H]``.
-
-        Overwrites the last activations. Sets the gradients of all layers but the last, or adds to them unless this is
-        the ``first`` chunk; without ``inputs`` it leaves them.
-        """
-        rows = slice(at, at + len(flow))
-        top, spare = self.hidden[-1][rows, :-1], self.spare[rows]
-        flow = _where_active(flow, top, out=top)
-        for layer in reversed(range(len(self.hidden))):
-            if inputs is not None:
-                below = self.hidden[layer - 1][rows] if layer else inputs
-                self.gradients[layer][member].addmm_(below.t(), flow, beta=0.0 if first else 1.0)
-            if layer:
-                torch.mm(flow, self.down[layer][member].t(), out=spare)
-                flow, spare = _where_active(spare, self.hidden[layer - 1][rows, :-1], out=spare), flow
-        return flow
+MAY_DIFFER = (
+    "seed", "discount", "critic_lr", "actor_lr", "temperature_lr", "multiplier_lr", "alpha", "target_entropy", "tau",
+    "initial_value", "critic_weight_decay", "cql_alpha", "cql_target_action_gap", "pitfall", "update_path",
+)  # fmt: skip
 
 
-def _where_active(gradient: Tensor, activation: Tensor, out: Tensor) -> Tensor:
-    """ReLU backwards, ``gradient`` where the activation is above 0: one pass, which may overwrite either."""
-    return torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=out)
-
-
-class Critics(Layers):
-    """`Layers` with one number at the end; between `read` and `write`, gradients are kept without the factor ``w``."""
-
-    def read(self, network: EnsembleMLP) -> None:
-        super().read(network)
-        self.down[-2].mul_(self.down[-1][:, None, :, 0])
-
-    def write(self, network: EnsembleMLP) -> None:
-        torch.sum(self.weights[-2] * self.gradients[-2], 1, out=self.gradients[-1][:, :-1, 0])
-        self.gradients[-2].mul_(self.down[-1][:, None, :, 0])
-        super().write(network)
-
-    def rows_of(self, observations: Tensor, *actions: Tensor) -> Tensor:
-        """The rows ``[s, a, 1]`` of states ``[n, S]`` with actions ``[n, K, A]``, K in all: ``[n * K, S + A + 1]``."""
-        many, split = sum(part.shape[1] for part in actions), observations.shape[-1]
-        rows = self.inputs[: len(observations) * many]
-        grid = rows.view(len(observations), many, -1)
-        grid[..., :split] = observations[:, None]
-        for part, target in zip(actions, grid[..., split:-1].split([p.shape[1] for p in actions], 1), strict=True):
-            target.copy_(part)
-        return rows
-
-    def values(self, member: int, inputs: Tensor, at: int = 0) -> Tensor:
-        """A critic's Q of the rows, ``[n]``."""
-        return torch.mv(self.forward(member, inputs, at), self.weights[-1][member, :, 0])
-
-    def flow_down(self, member: int, slope: Tensor, inputs: Tensor | None, at: int = 0, first: bool = True) -> Tensor:
-        """`backward` from dL/dQ of the rows, ``[n]``."""
-        return self.backward(member, slope[:, None].expand(-1, self.spare.shape[1]), inputs, at, first)
-
-
-class Workspace:
-    """The buffers of an agent's update; they do not grow with the number of candidates."""
-
-    def __init__(self, agent: Any, rows: int, batch_size: int) -> None:
-        self.critics, self.actor = Critics(agent.critic, rows), Layers(agent.actor, batch_size)
-
-    @staticmethod
-    def of(agent: Any, batch_size: int, many: int) -> Workspace:
-        """The agent's own, made anew when a batch needs more rows."""
-        most, work = max(many, agent.config.n_critics), agent.workspace
-        rows = max(most, min(NUMBERS // agent.config.hidden_dim, batch_size * most))
-        if work is None or work.critics.rows < rows or work.actor.rows < batch_size:
-            agent.workspace = Workspace(agent, rows, batch_size)
-        return agent.workspace
-
-
-def chunks(size: int, most: int) -> list[slice]:
-    """``[0, size)`` in equal parts of at most ``most``."""
-    step = -(-size // -(-size // most))
-    return [slice(begin, min(begin + step, size)) for begin in range(0, size, step)]
-
-
-# ---------------------------------------------------------------- the update
-@subnormals_as_zero()
 def update(agent: Any, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-    """`CQLAgent.update` or `SACAgent.update`, from the prepared batch on."""
-    assert noise.target is not None and noise.actor is not None
-    conservative = hasattr(agent, "propose")
-    with torch.no_grad():
-        proposals = [noise.uniform, noise.policy, noise.next_policy] if conservative else []
-        work = Workspace.of(agent, batch.size, 1 + sum(part.shape[1] for part in proposals if part is not None))
-        policy, raw_log_std = read_policy(agent, work.actor, batch.observations)
-        next_policy = agent.actor(batch.next_observations)
-        if conservative:
-            candidates, log_density = agent.propose(policy, next_policy, noise)
-            cql_alpha = agent.cql_alpha
+    """`CQLAgent.update` or `SACAgent.update` of one agent, from the prepared batch on."""
+    if agent.workspace is None or not agent.workspace.is_current():
+        agent.workspace = FusedUpdate([agent])
+    lifted = {name: value[None] for name, value in vars(noise).items() if value is not None}
+    metrics = agent.workspace.update(Batch(*(batch[name][None] for name in REQUIRED)), Noise(**lifted))
+    return {name: value[0] for name, value in metrics.items()}
+
+
+def check_alike(agents: Sequence[Any]) -> None:
+    """Raises `ConfigError` naming the first setting in which stacked agents differ and must not."""
+    require(len(agents), "configs", [], "at least one member")
+    first = agents[0]
+    require(first.config.has_fused_update, "agent name", first.name, "'sac' or 'cql'", "train it alone, with fit.")
+    for number, agent in enumerate(agents):
+        for field in ("name", *(f.name for f in dataclasses.fields(first.config) if f.name not in MAY_DIFFER)):
+            ours, theirs = (getattr(a if field == "name" else a.config, field) for a in (agent, first))
+            if ours != theirs:
+                mend = f"members share all but {', '.join(MAY_DIFFER)}: train this one in another population."
+                raise ConfigError(f"configs[{number}][{field!r}]", repr(ours), f"{theirs!r}, as in configs[0]", mend)
+
+
+class FusedUpdate:
+    """M agents of one kind and shape, updated together; `push` gives the members what was learned.
+
+    ``chunk_bytes`` bounds a layer's activations (None: what suits a core's cache; 0: all states at once).
+    ``matmul_dtype`` torch.bfloat16 multiplies matrices in it and keeps parameters, sums and losses as they are. A
+    single agent's tensors are used as they are, not copied: a checkpoint loaded into it is loaded here. Raises
+    `ConfigError` if members cannot be stacked.
+    """
+
+    def __init__(
+        self, agents: Sequence[Any], chunk_bytes: int | None = None, matmul_dtype: torch.dtype | None = None
+    ) -> None:
+        check_alike(agents)
+        self.agents, self.config = list(agents), agents[0].config
+        self.chunk_bytes = max(2**20, 2**14 * self.config.hidden_dim) if chunk_bytes is None else chunk_bytes
+        self.cql, self.dtype, self.device = agents[0].name == "cql", agents[0].dtype, agents[0].device
+        states = [agent.state() for agent in agents]
+        self._places = _places(agents[0])
+        self.tensors = {
+            key: torch.stack([state[key] for state in states]) if len(agents) > 1 else value[None]
+            for key, value in states[0].items()
+            if key != "generator"
+        }
+        self.actor, self.critic, self.target = (
+            Networks(self._all(f"module.{name}.weights."), self._all(f"module.{name}.biases."), matmul_dtype)
+            for name in ("actor", "critic", "target_critic")
+        )
+        if self.cql:
+            self.critic.split(self.config.state_dim)
+        self.target._buffers = self.critic._buffers
+        self.numbers = {name: self.tensors[f"parameter.{name}"] for name in agents[0].parameters}
+        self.number_gradients = {name: torch.zeros_like(value) for name, value in self.numbers.items()}
+        self._steps: list[Tensor] = []
+        self._critic_adam = self._adam({"critic": (self.critic.parameters, self.critic.gradients)})
+        parts = {"actor": (self.actor.parameters, self.actor.gradients)}
+        parts |= {n.removeprefix("log_"): ([self.numbers[n]], [g]) for n, g in self.number_gradients.items()}
+        self._other_adam = self._adam(parts)
+        configs = [agent.config for agent in agents]
+        self._discount, self._tau, self._cql_alpha, self._alpha, self._gap_target = (
+            self._column(configs, name) for name in ("discount", "tau", "cql_alpha", "alpha", "cql_target_action_gap")
+        )
+        self._target_entropy = self._column(agents, "target_entropy")
+        self._pitfall = self.cql and any(config.pitfall is not None for config in configs)
+        self._one_tau = configs[0].tau if len({config.tau for config in configs}) == 1 else None
+
+    # ------------------------------------------------------------ members and their tensors
+    def _all(self, prefix: str) -> list[Tensor]:
+        return [value for key, value in self.tensors.items() if key.startswith(prefix)]
+
+    def _column(self, members: Sequence[Any], name: str) -> Tensor:
+        """A number of every member, ``[M]``; zeros where this kind of agent has none."""
+        return torch.tensor([getattr(m, name, 0.0) for m in members], dtype=self.dtype, device=self.device)
+
+    def _adam(self, parts: dict[str, tuple[list[Tensor], list[Tensor]]]) -> list[Adam]:
+        """A step of Adam for each run of neighbours that share step size, weight decay and steps taken."""
+        found = []
+        for name, (parameters, gradients) in parts.items():
+            taken = self.tensors[f"optimizer.{name}.0.step"].tolist()
+            options = [agent.optimizers[name].param_groups[0] for agent in self.agents]
+            runs = [(o["lr"], o["weight_decay"], step) for o, step in zip(options, taken, strict=True)]
+            starts = [i for i in range(len(runs)) if i == 0 or runs[i] != runs[i - 1]]
+            for begin, end in zip(starts, [*starts[1:], len(runs)], strict=True):
+                adam = Adam([], [], [], [], [], options[begin])
+                for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+                    average, square, step = (
+                        self.tensors[f"optimizer.{name}.{index}.{kind}"] for kind in ("exp_avg", "exp_avg_sq", "step")
+                    )
+                    for list_, tensor in zip(adam[:4], (parameter, gradient, average, square), strict=True):
+                        list_.append(tensor[begin:end])
+                    adam.steps.append(step[begin])  # the first of a run counts for all, see `push`
+                    self._steps.append(step[begin:end])
+                found.append(adam)
+        return found
+
+    def is_current(self) -> bool:
+        """Whether a single agent's tensors are still those that were taken; somebody may have put others in place."""
+        return _places(self.agents[0]) == self._places
+
+    @torch.no_grad()
+    def push(self) -> None:
+        """Give the members their networks, optimisers and learned numbers, in place."""
+        for step in self._steps:
+            step.copy_(step[:1].clone().expand_as(step))
+        for number, agent in enumerate(self.agents if len(self.agents) > 1 else ()):
+            for key, value in agent.state().items():
+                if key != "generator":
+                    value.copy_(self.tensors[key][number])
+
+    # ------------------------------------------------------------ one update
+    @torch.no_grad()
+    @subnormals_as_zero()
+    def update(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """One update of every member; columns are ``[M, B, ...]``, already prepared; each metric is ``[M]``."""
+        assert noise.actor is not None
+        size = batch.rewards.shape[1]
+        both = torch.cat([batch.observations, batch.next_observations], dim=1)
+        layers = self.actor.hidden(self.actor.layer(0, both))
+        if self.config.hidden_layers:
+            layers.append(self.actor.layer(self.config.hidden_layers, layers[-1]))
+        mean, raw = layers[-1].to(self.dtype).chunk(2, -1)
+        log_std = raw.clamp(*LOG_STD_RANGE)
+        here, there = (
+            TanhGaussian(mean[:, rows].flatten(0, 1), log_std[:, rows].flatten(0, 1))
+            for rows in (slice(size), slice(size, None))
+        )
+        temperature = self.numbers["log_temperature"].exp() if self.config.auto_alpha else self._alpha
+        target = self._target_values(batch, there, noise, temperature)
+        metrics = self._critics(batch, target, here, there, noise)
+        for adam in self._critic_adam:
+            adam.step()
+        inside = (raw == log_std)[:, :size]  # where the clamp lets a gradient through
+        rows = [layer[:, :size] for layer in layers]
+        metrics |= self._actor(batch.observations, here, inside, rows, noise.actor, temperature)
+        if self.cql and self.config.cql_lagrange:
+            torch.sub(self._gap_target, metrics["cql_gap"], out=self.number_gradients["log_multiplier"])
+        for adam in self._other_adam:
+            adam.step()
+        if self.cql and self.config.cql_lagrange:
+            self.numbers["log_multiplier"].clamp_(*self.agents[0]._log_bounds)
+        self._update_targets()
+        return metrics
+
+    def _update_targets(self) -> None:
+        if self._one_tau is not None:  # one call, in place of one for each tensor
+            torch._foreach_lerp_(self.target.parameters, self.critic.parameters, self._one_tau)
+            return
+        for old, new in zip(self.target.parameters, self.critic.parameters, strict=True):
+            old.lerp_(new, self._tau[:, None, None, None])
+
+    def _by_critic(self, x: Tensor, name: str) -> Tensor:
+        """``[M, R, n]`` for each of a member's E critics, in the buffer of that name: ``[G, R, n]``."""
+        out = self.critic.buffer(name, len(x), self.config.n_critics, *x.shape[1:])
+        return out.copy_(x[:, None].expand_as(out)).flatten(0, 1)
+
+    def _target_values(self, batch: Batch, there: TanhGaussian, noise: Noise, temperature: Tensor) -> Tensor:
+        """`ActorCritic.bellman_target` of every member, ``[M, B]``."""
+        assert noise.target is not None
+        shape = batch.rewards.shape
+        pre_tanh = there.pre_tanh(noise.target.flatten(0, 1))
+        rows = torch.cat([batch.next_observations, torch.tanh(pre_tanh).unflatten(0, shape)], -1)
+        values = self.target.value(self.target.hidden(self.target.layer(0, self._by_critic(rows, "rows"))))
+        next_values = values.view(shape[0], -1, shape[1]).amin(1)
+        if self.config.backup_entropy:
+            next_values = next_values - temperature[:, None] * there.log_prob(pre_tanh).view(shape)
+        return losses.td_target(batch.rewards, batch.terminations, next_values, self._discount[:, None])
+
+    def _critics(
+        self, batch: Batch, target: Tensor, here: TanhGaussian, there: TanhGaussian, noise: Noise
+    ) -> dict[str, Tensor]:
+        """Gradients of ``sum_j [mean (Q_j - y)^2 + cql_alpha penalty_j]`` and the metrics, a few states at a time."""
+        members, size = target.shape
+        actions, log_density = batch.actions[:, :, None], target.new_zeros(members, size, 0)
+        if self.cql:
+            flat = Noise(**{k: None if v is None else v.flatten(0, 1) for k, v in vars(noise).items()})
+            candidates, density = self.agents[0].propose(here, there, flat)
+            actions = torch.cat([actions, candidates.unflatten(0, target.shape)], dim=2)
+            log_density = density.unflatten(0, target.shape)
+        weight = self._cql_alpha
+        if self.cql and self.config.cql_lagrange:
+            weight = self.numbers["log_multiplier"].exp()
+        count, width = actions.shape[2], self.config.state_dim
+        states = self._by_critic(batch.observations, "states")
+        actions = self._by_critic(actions.flatten(1, 2), "actions")
+        if count == 1:
+            rows = torch.cat([states, actions], -1)
+        else:  # the first layer's part for the observation, once a state
+            once = self.critic.layer(0, states, slice(width), "state")
+            flow = self.critic.buffer("state flow", *once.shape)
+            of_actions = self.critic.weights[0][:, width:].to(self.critic.low)
+        q_all = target.new_empty(members, self.config.n_critics, size, count)
+        slopes, scaled = torch.empty_like(q_all), self.critic.scaled()
+        row_bytes = q_all[:, :, 0].numel() * self.config.hidden_dim * target.element_size()
+        step = max(1, self.chunk_bytes // row_bytes) if self.chunk_bytes and not self._pitfall else size
+        self.critic.zero()
+        for begin in range(0, size, step):
+            part = slice(begin, begin + step)
+            if count == 1:
+                first = self.critic.layer(0, rows[:, part])
+            else:
+                own = actions[:, begin * count : (begin + step) * count].to(self.critic.low)
+                first = self.critic.buffer("layer 0", *own.shape[:2], once.shape[2])
+                first.unflatten(1, (-1, count)).copy_(once[:, part, None])
+                first.baddbmm_(own, of_actions)
+            layers = self.critic.hidden(first)
+            q, dq = q_all[:, :, part], slopes[:, :, part]
+            q.copy_(self.critic.value(layers).view(q.shape))
+            self._slopes(q, target[:, None, part], log_density[:, None, part], weight, size, dq)
+            gradient = self.critic.back_from_value(layers, dq.flatten(2).flatten(0, 1), scaled)
+            if count == 1:
+                self.critic.add(0, rows[:, part], gradient)
+            else:
+                torch.sum(gradient.unflatten(1, (-1, count)), 2, out=flow[:, part])
+                self.critic.add(0, own, gradient, 1)
+        if count > 1:
+            self.critic.add(0, states, flow, 0)
+        self.critic.finish(slopes.flatten(2).flatten(0, 1))
+        return self._critic_metrics(q_all, target, log_density, weight)
+
+    def _slopes(self, q: Tensor, target: Tensor, log_density: Tensor, weight: Tensor, size: int, out: Tensor) -> None:
+        """The gradient at some states' ``q [M, E, b, 1 + K]``."""
+        share = (weight / size)[:, None, None]
+        torch.mul(q[..., 0] - target, 2.0 / size, out=out[..., 0])
+        if self._pitfall:  # each member's own penalty, of all states at once, by autograd
+            out[..., 1:] = 0.0
+            for member, agent in enumerate(self.agents):
+                with torch.enable_grad():
+                    values = q[member].clone().requires_grad_()
+                    penalty = agent.penalty(values[..., 1:], log_density[member, 0], values[..., 0])
+                    (gradient,) = torch.autograd.grad(penalty.sum(), values)
+                out[member] += weight[member] * gradient
+        elif self.cql:
+            torch.mul(torch.softmax(q[..., 1:] - log_density, -1), share[..., None], out=out[..., 1:])
+            out[..., 0] -= share
+
+    def _critic_metrics(self, q: Tensor, target: Tensor, log_density: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """What is logged of the critics' values ``[M, E, B, 1 + K]`` before their step."""
+        q_data = q[..., 0]
+        metrics = {"q_value": q_data.mean((1, 2)), "td_loss": (q_data - target[:, None]).square().mean((1, 2))}
+        if not self.cql:
+            return metrics
+        if self._pitfall:
+            each = zip(self.agents, q, log_density, strict=True)
+            penalty = torch.stack([agent.penalty(one[..., 1:], d, one[..., 0]).mean() for agent, one, d in each])
         else:
-            candidates, log_density = batch.actions[:, None][:, :0], batch.rewards[:, None][:, :0]
-            cql_alpha = torch.zeros_like(batch.rewards[0])
-        target = agent.bellman_target(batch, next_policy, noise.target)
-        q_all = step_critics(agent, work.critics, batch, target, candidates, log_density, cql_alpha)
-        q_data = q_all[..., 0]
+            penalty = (losses.log_partition(q[..., 1:], log_density[:, None]) - q_data).mean((1, 2))
+        gap = losses.normalised_gap(penalty, self.config.action_dim)
+        return {"cql_loss": penalty, "cql_gap": gap, **metrics, "cql_alpha": weight}
 
-        sample, temperature = policy.sample(noise.actor), agent.temperature
-        q_min, slope = minimum_and_slope(agent, work.critics, batch.observations, sample.actions)
-        step_actor(agent, work.actor, policy, raw_log_std, noise.actor, sample.actions, temperature, slope)
-        policy_loss = losses.actor_loss(sample.log_prob, q_min, temperature)
-
-    metrics = {"q_value": q_data.mean(), "td_loss": losses.td_loss(q_data, target).mean()}
-    if conservative:
-        cql_loss = losses.cql_penalty(q_all[..., 1:], log_density, q_data).mean()
-        gap = agent.step_multiplier(cql_loss)
-        metrics = {"cql_loss": cql_loss, "cql_gap": gap, **metrics, "cql_alpha": cql_alpha}
-    agent.update_target()
-    return {**metrics, "policy_loss": policy_loss, **agent.step_temperature(sample.log_prob)}
-
-
-def read_policy(agent: Any, layers: Layers, observations: Tensor) -> tuple[TanhGaussian, Tensor]:
-    """The policy at the observations, its activations kept, and log_std before it was clamped."""
-    layers.read(agent.actor)
-    inputs = layers.inputs[: len(observations)]
-    inputs[:, :-1] = observations
-    mean, log_std = torch.mm(layers.forward(0, inputs), layers.weights[-1][0]).chunk(2, -1)
-    return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE)), log_std
-
-
-def step_critics(
-    agent: Any, critics: Critics, batch: Batch, target: Tensor, candidates: Tensor, log_density: Tensor, weight: Tensor
-) -> Tensor:
-    """One step of the critics on ``sum_j [mean (Q_j - y)^2 + weight * penalty_j]``.
-
-    ``dL/dQ`` is ``(2 (Q - y) - weight) / B`` on the logged action and ``weight softmax(Q - log q) / B`` on the K
-    candidates. Returns Q of the logged action and the candidates, ``[E, B, 1 + K]``.
-    """
-    size, many = candidates.shape[0], 1 + candidates.shape[1]
-    q_all = target.new_empty(critics.members, size, many)
-    slopes = torch.empty_like(q_all)
-    critics.read(agent.critic)
-    for part in chunks(size, critics.rows // many):
-        inputs = critics.rows_of(batch.observations[part], batch.actions[part, None], candidates[part])
-        for member in range(critics.members):
-            q, slope = q_all[member, part], slopes[member, part]
-            q.copy_(critics.values(member, inputs).view_as(q))
-            torch.sub(q[:, 0], target[part], out=slope[:, 0]).mul_(2.0).sub_(weight)
-            torch.mul(torch.softmax(q[:, 1:] - log_density[part], -1), weight, out=slope[:, 1:])
-            critics.flow_down(member, slope.div_(size).flatten(), inputs, first=part.start == 0)
-    torch.sum(slopes, (1, 2), out=critics.gradients[-1][:, -1, 0])
-    critics.write(agent.critic)
-    agent.optimizers["critic"].step()
-    return q_all
+    def _actor(
+        self, states: Tensor, here: TanhGaussian, inside: Tensor, layers: list[Tensor], noise: Tensor,
+        temperature: Tensor,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Gradients of ``E [temperature log pi - min_j Q_j]`` and of the temperature's loss, with the new critics."""
+        members, size = states.shape[:2]
+        sample = here.sample(noise.flatten(0, 1))
+        actions, log_prob = sample.actions.unflatten(0, (members, size)), sample.log_prob.view(members, size)
+        rows = torch.cat([states, actions], -1)
+        layers_of_q = self.critic.hidden(self.critic.layer(0, self._by_critic(rows, "rows")))
+        q = self.critic.value(layers_of_q).view(members, -1, size)
+        q_min = q.amin(1, keepdim=True)
+        least = (q == q_min).to(self.dtype)
+        slopes = (least / (least.sum(1, keepdim=True) * -size)).view(-1, size)
+        scaled = self.critic.scaled()
+        gradient = self.critic.back_from_value(layers_of_q, slopes, scaled, keep=False)
+        da = torch.bmm(gradient, scaled[0][:, self.config.state_dim :].transpose(1, 2)).to(self.dtype)
+        da = da.view(members, -1, *actions.shape[1:]).sum(1)
+        # log pi = const - log_std - log(1 - a^2) as a function of u = mean + std noise, so d log pi / du = 2 a.
+        share = (temperature / size)[:, None, None]
+        du = da * (1.0 - actions.square()) + 2.0 * share * actions
+        spread = (sample.pre_tanh - here.mean).view_as(du)
+        gradient = torch.cat([du, (du * spread - share) * inside], -1)
+        self.actor.zero()
+        low = self.actor.low
+        gradient = self.actor.back(layers, gradient.to(low), [weight.to(low) for weight in self.actor.weights])
+        self.actor.add(0, states, gradient)
+        mean_log_prob = log_prob.mean(1)
+        if self.config.auto_alpha:
+            self.number_gradients["log_temperature"].copy_(-mean_log_prob - self._target_entropy)
+        loss = temperature * mean_log_prob - q_min.squeeze(1).mean(1)
+        return {"policy_loss": loss, "entropy": -mean_log_prob, "temperature": temperature, "alpha": temperature}
 
 
-def minimum_and_slope(agent: Any, critics: Critics, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """``min_j Q_j(s, a)``, ``[B]``, and its gradient in the action, ``[B, A]``; critics that tie share it evenly."""
-    minimum, slope = actions.new_empty(len(actions)), torch.zeros_like(actions)
-    critics.read(agent.critic)
-    for part in chunks(len(actions), critics.rows // critics.members):
-        inputs = critics.rows_of(observations[part], actions[part, None])
-        starts = range(0, critics.members * len(inputs), len(inputs))
-        q = torch.stack([critics.values(member, inputs, at) for member, at in enumerate(starts)])
-        torch.amin(q, 0, out=minimum[part])
-        chosen = (q == minimum[part]).to(q.dtype)
-        chosen /= chosen.sum(0)
-        for member, at in enumerate(starts):
-            flow = critics.flow_down(member, chosen[member], None, at)
-            slope[part].addmm_(flow, critics.down[0][member, observations.shape[1] :].t())
-    return minimum, slope
-
-
-def step_actor(
-    agent: Any, layers: Layers, policy: TanhGaussian, raw_log_std: Tensor, noise: Tensor, actions: Tensor,
-    temperature: Tensor, slope: Tensor,
-) -> None:  # fmt: skip
-    """One step of the actor on ``mean (temperature log pi - min_j Q_j)``, where ``slope`` is that of the minimum.
-
-    With ``a = tanh(u)``, ``u = mean + std * noise``: ``d log pi / du`` is ``2 a`` (the Jacobian's part; the Normal's is
-    a constant of the noise but for ``-log_std``) and ``da/du = 1 - a^2``.
-    """
-    size = len(actions)
-    each = temperature / size
-    to_mean = 2.0 * each * actions - slope * (1.0 - actions.square()) / size
-    to_log_std = to_mean * policy.log_std.exp() * noise - each
-    flow = torch.cat([to_mean, to_log_std * (raw_log_std == policy.log_std)], 1)
-    torch.mm(layers.hidden[-1][:size].t(), flow, out=layers.gradients[-1][0])
-    layers.backward(0, torch.mm(flow, layers.down[-1][0].t()), layers.inputs[:size])
-    layers.write(agent.actor)
-    agent.optimizers["actor"].step()
+def _places(agent: Any) -> list[int]:
+    """Where the agent's networks lie in memory, and the first tensor of each optimiser."""
+    networks = [parameter for module in agent.modules.values() for parameter in module.parameters()]
+    optimizers = [next(iter(one.state.values()))["exp_avg"] for one in agent.optimizers.values()]
+    return [tensor.data_ptr() for tensor in (*networks, *optimizers)]

@@ -2,7 +2,7 @@
 
 On a GPU a small update costs what starting its two hundred kernels costs. Captured once and replayed, they start
 themselves. That wants static memory, no word from the host (index and noise are drawn on the device, metrics add up
-there) and settings that do not change: `stacked` is such an update. Without a GPU the same program runs call by call.
+there) and settings that do not change: `fused` is such an update. Without a GPU the same program runs call by call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..batch import REQUIRED, Batch, Noise
 from ..errors import ConfigError, whole
-from .stacked import StackedUpdate
+from .fused import FusedUpdate
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 WARM_UP = 3  # updates on a side stream before the capture, as torch asks for
@@ -41,7 +41,7 @@ class GraphRunner:
             raise ConfigError("precision", found, f"one of {PRECISIONS}", "choose 'float32'; 'tf32' needs a GPU.")
         self.agent, self.precision, self.updates = agent, precision, 0
         low = torch.bfloat16 if precision == "bfloat16" else None
-        self.program = StackedUpdate([agent], chunk_bytes=0, matmul_dtype=low)
+        self.program = FusedUpdate([agent], chunk_bytes=0, matmul_dtype=low)
         source = dataset if isinstance(dataset, Mapping) else {name: getattr(dataset, name) for name in REQUIRED}
         ready = agent.prepare(source)
         columns = [ready[name] if ready[name].dim() > 1 else ready[name][:, None] for name in REQUIRED]

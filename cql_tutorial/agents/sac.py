@@ -26,6 +26,7 @@ class SACAgent(ActorCritic):
     """Soft actor-critic with automatic temperature. Source: SAC (Haarnoja et al. 2018, arXiv 1812.05905)."""
 
     name = "sac"
+    fused_form = True
     config_class = SACConfig
     config: SACConfig
 

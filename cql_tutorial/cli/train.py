@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import tyro
 
 from ..agents import AGENTS, make_agent
-from ..agents.stacked import STACKABLE
 from ..datasets import OfflineDataset
 from ..errors import CheckpointError, DivergedError, require, whole
 from ..evaluation import t_interval
@@ -125,7 +124,7 @@ def _one_by_one(
 def _together(
     name: str, dataset: OfflineDataset, settings: Any, evaluate: Any, options: TrainOptions
 ) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
-    stackable = [other for other, (agent, _) in AGENTS.items() if agent.name in STACKABLE]
+    stackable = [other for other, (agent, _) in AGENTS.items() if agent.config_class.has_fused_update]
     require(name in stackable, "--together", name, f"one of {', '.join(stackable)}", "leave it out.")
     members = fit_population(
         name, [agent_config(dataset, settings, seed) for seed in options.seeds], dataset, options.steps,

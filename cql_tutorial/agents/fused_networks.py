@@ -1,6 +1,6 @@
 """Networks of many agents stacked into one, with their gradients by hand, and the step of Adam on the stacks.
 
-Used by `stacked`, where the letters in the shapes are explained.
+Used by `fused`, where the letters in the shapes are explained.
 """
 
 from __future__ import annotations
@@ -26,8 +26,21 @@ class Networks:
         flat = [p.flatten(0, 1) for p in (*self.parameters, *self.gradients)]
         depth = len(weights)
         self.weights, self.biases, self.dw, self.db = (flat[i : i + depth] for i in range(0, 4 * depth, depth))
+        self.dw_parts: list[Tensor] = []  # of the first layer's rows, see `split`
         self.low = low or weights[0].dtype
         self._buffers: dict[str, Tensor] = {}
+
+    def split(self, rows: int) -> None:
+        """Let `add` take the first layer's gradient in two parts, at its first ``rows`` inputs and at the others.
+
+        A batch of products goes to one call of the library only if what it is added to lies in one piece.
+        """
+        groups, inputs, outputs = self.dw[0].shape
+        self.dw_parts = [self.dw[0].new_zeros(groups, part, outputs) for part in (rows, inputs - rows)]
+
+    def zero(self) -> None:
+        """Set the gradients to zero."""
+        torch._foreach_zero_([*self.gradients, *self.dw_parts])
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Memory of that name and shape, made when first asked for; what it holds is left from before."""
@@ -40,7 +53,7 @@ class Networks:
         """A layer before its ReLU, from (some of) its inputs: ``[G, R, in] -> [G, R, out]``."""
         weight, bias = self.weights[number][:, columns].to(self.low), self.biases[number].to(self.low)
         out = self.buffer(f"{name} {number}", *inputs.shape[:2], weight.shape[2])
-        return torch.baddbmm(bias, inputs.to(self.low), weight, out=out)
+        return torch.bmm(inputs.to(self.low), weight, out=out).add_(bias)  # less work than baddbmm, which copies it
 
     def hidden(self, first: Tensor) -> list[Tensor]:
         """The hidden layers after their ReLU, from the first before it; without hidden layers the output as it is."""
@@ -56,7 +69,7 @@ class Networks:
         if len(self.weights) == 1:
             return layers[0].squeeze(2).to(self.biases[0].dtype)
         weight, bias = self.weights[-1].to(self.low), self.biases[-1]
-        return torch.bmm(weight.transpose(1, 2), layers[-1].transpose(1, 2)).squeeze(1).to(bias.dtype) + bias[:, 0]
+        return torch.bmm(layers[-1], weight).squeeze(2).to(bias.dtype) + bias[:, 0]
 
     def scaled(self) -> list[Tensor]:
         """The weights below the last layer, the topmost times the last layer's ``w``: see `back_from_value`."""
@@ -71,13 +84,11 @@ class Networks:
         The last layer's ``w`` multiplies whole columns of what flows back: it is left out of every row, and comes in
         with the weights `scaled` by it and at last with `finish`.
         """
-        if keep and len(self.weights) > 1:
-            self.db[-1] += slopes.sum(1)[:, None, None]
         slopes = slopes[..., None].to(self.low)
         if len(self.weights) == 1:
             return slopes
-        out = self.buffer(f"back {len(layers)}", *layers[-1].shape)
-        gradient = relu_backward.grad_input(slopes.expand_as(out), layers[-1], 0, grad_input=out)
+        top = layers[-1]
+        gradient = relu_backward.grad_input(slopes.expand_as(top), top, 0, grad_input=top)
         return self.back(layers, gradient, scaled, keep)
 
     def back(self, layers: list[Tensor], gradient: Tensor, weights: list[Tensor], keep: bool = True) -> Tensor:
@@ -91,25 +102,29 @@ class Networks:
             gradient = relu_backward.grad_input(out, below, 0, grad_input=out)
         return gradient
 
-    def finish(self) -> None:
-        """Once all rows are added: the factor ``w`` where it was left out, and its own gradient.
+    def finish(self, slopes: Tensor) -> None:
+        """Once all rows are added, with their ``slopes [G, R]``: the factor ``w``, and the last layer's gradients.
 
         ReLU is homogeneous, so that is ``sum_i W_ij G_ij`` of the layer below, G its gradient without w.
         """
+        if self.dw_parts:
+            torch.add(self.dw[0], torch.cat(self.dw_parts, 1), out=self.dw[0])
         if len(self.weights) > 1:
             dw, db, w = self.dw[-2], self.db[-2], self.weights[-1].transpose(1, 2)
             own = (self.weights[-2] * dw).sum(1, keepdim=True) + self.biases[-2] * db
             self.dw[-1].copy_(own.transpose(1, 2))
+            torch.sum(slopes, 1, keepdim=True, out=self.db[-1][:, 0])
             torch._foreach_mul_([dw, db], [w, w])
 
-    def add(self, number: int, inputs: Tensor, gradient: Tensor, columns: slice = slice(None)) -> None:
-        """Add a layer's gradients: the weight's at some of its inputs, the bias' with the first of them."""
-        target, inputs = self.dw[number][:, columns], inputs.to(self.low).transpose(1, 2)
+    def add(self, number: int, inputs: Tensor, gradient: Tensor, part: int | None = None) -> None:
+        """Add a layer's gradients: the weight's (or a `split` part's of it), and the bias' but with the second part."""
+        target = self.dw[number] if part is None else self.dw_parts[part]
+        inputs = inputs.to(self.low).transpose(1, 2)
         if self.low == target.dtype:
             target.baddbmm_(inputs, gradient)
         else:
             target += torch.bmm(inputs, gradient)
-        if not columns.start:
+        if part != 1:
             self.db[number] += gradient.sum(1, keepdim=True, dtype=target.dtype)
 
 
