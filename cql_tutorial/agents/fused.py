@@ -68,7 +68,7 @@ class FusedUpdate:
     ) -> None:
         check_alike(agents)
         self.agents, self.config = list(agents), agents[0].config
-        self.chunk_bytes = max(2**20, 2**14 * self.config.hidden_dim) if chunk_bytes is None else chunk_bytes
+        self.chunk_bytes = max(2**20, 2**13 * self.config.hidden_dim) if chunk_bytes is None else chunk_bytes
         self.cql, self.dtype, self.device = agents[0].name == "cql", agents[0].dtype, agents[0].device
         states = [agent.state() for agent in agents]
         self._places = _places(agents[0])
@@ -217,7 +217,7 @@ class FusedUpdate:
         count, width = actions.shape[2], self.config.state_dim
         states = self._by_critic(batch.observations, "states")
         actions = self._by_critic(actions.flatten(1, 2), "actions")
-        if count == 1:
+        if not self.cql:
             rows = torch.cat([states, actions], -1)
         else:  # the first layer's part for the observation, once a state
             once = self.critic.layer(0, states, slice(width), "state")
@@ -230,7 +230,7 @@ class FusedUpdate:
         self.critic.zero()
         for begin in range(0, size, step):
             part = slice(begin, begin + step)
-            if count == 1:
+            if not self.cql:
                 first = self.critic.layer(0, rows[:, part])
             else:
                 own = actions[:, begin * count : (begin + step) * count].to(self.critic.low)
@@ -242,12 +242,12 @@ class FusedUpdate:
             q.copy_(self.critic.value(layers).view(q.shape))
             self._slopes(q, target[:, None, part], log_density[:, None, part], weight, size, dq)
             gradient = self.critic.back_from_value(layers, dq.flatten(2).flatten(0, 1), scaled)
-            if count == 1:
+            if not self.cql:
                 self.critic.add(0, rows[:, part], gradient)
             else:
                 torch.sum(gradient.unflatten(1, (-1, count)), 2, out=flow[:, part])
                 self.critic.add(0, own, gradient, 1)
-        if count > 1:
+        if self.cql:
             self.critic.add(0, states, flow, 0)
         self.critic.finish(slopes.flatten(2).flatten(0, 1))
         return self._critic_metrics(q_all, target, log_density, weight)
