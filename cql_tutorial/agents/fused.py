@@ -68,7 +68,7 @@ class FusedUpdate:
     ) -> None:
         check_alike(agents)
         self.agents, self.config = list(agents), agents[0].config
-        self.chunk_bytes = max(2**20, 2**13 * self.config.hidden_dim) if chunk_bytes is None else chunk_bytes
+        self.chunk_bytes = max(2**20, 3 * 2**12 * self.config.hidden_dim) if chunk_bytes is None else chunk_bytes
         self.cql, self.dtype, self.device = agents[0].name == "cql", agents[0].dtype, agents[0].device
         states = [agent.state() for agent in agents]
         self._places = _places(agents[0])
