@@ -21,6 +21,7 @@ _HOME = {
     ),
     "batch": ("Batch", "Noise"),
     "datasets": ("OfflineDataset", "load_dataset"),
+    "population": ("fit_population",),
     "training": ("History", "fit"),
     "truth": ("EstimationReport", "estimation_report", "true_q"),
 }  # fmt: skip
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     )
     from .batch import Batch, Noise
     from .datasets import OfflineDataset, load_dataset
+    from .population import fit_population
     from .training import History, fit
     from .truth import EstimationReport, estimation_report, true_q
 

@@ -100,6 +100,10 @@ def test_logged_curves_tell_the_second_half_and_skip_what_a_run_does_not_log() -
     values, gaps = figure.axes
     assert [len(line.get_xdata()) for line in values.get_lines()] == [4, 4]  # the nan is left out
     assert [line.get_label() for line in gaps.get_lines()] == ["CQL"]
+    other = History([{"step": row["step"], "cql_gap": -row["cql_gap"], "q_value": row["q_value"]} for row in rows])
+    seeds = logged_curves({"CQL": [histories["CQL"], other]}, {"q_value": "mean Q", "cql_gap": "CQL gap"})
+    assert seeds.sentence == "Second half of each run. mean Q: CQL rises; CQL gap: CQL differs between seeds."
+    assert [len(axis.get_lines()) for axis in seeds.axes] == [2, 2]
     assert figure.png().startswith(b"\x89PNG")
 
 

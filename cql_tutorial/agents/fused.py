@@ -26,6 +26,7 @@ from ..networks import LOG_STD_RANGE, TanhGaussian
 from .base import subnormals_as_zero
 from .fused_networks import Adam, Networks
 
+CHUNK_BYTES = 3 * 2**20  # of a layer's activations for each core: little enough for its cache, enough for long products
 MAY_DIFFER = (
     "seed", "discount", "critic_lr", "actor_lr", "temperature_lr", "multiplier_lr", "alpha", "target_entropy", "tau",
     "initial_value", "critic_weight_decay", "cql_alpha", "cql_target_action_gap", "pitfall", "update_path",
@@ -57,7 +58,7 @@ def check_alike(agents: Sequence[Any]) -> None:
 class FusedUpdate:
     """M agents of one kind and shape, updated together; `push` gives the members what was learned.
 
-    ``chunk_bytes`` bounds a layer's activations (None: what suits a core's cache; 0: all states at once).
+    ``chunk_bytes`` bounds a layer's activations (None: what suits the cores' caches; 0: all states at once).
     ``matmul_dtype`` torch.bfloat16 multiplies matrices in it and keeps parameters, sums and losses as they are. A
     single agent's tensors are used as they are, not copied: a checkpoint loaded into it is loaded here. Raises
     `ConfigError` if members cannot be stacked.
@@ -68,7 +69,7 @@ class FusedUpdate:
     ) -> None:
         check_alike(agents)
         self.agents, self.config = list(agents), agents[0].config
-        self.chunk_bytes = max(2**20, 3 * 2**12 * self.config.hidden_dim) if chunk_bytes is None else chunk_bytes
+        self.chunk_bytes = CHUNK_BYTES * torch.get_num_threads() if chunk_bytes is None else chunk_bytes
         self.cql, self.dtype, self.device = agents[0].name == "cql", agents[0].dtype, agents[0].device
         states = [agent.state() for agent in agents]
         self._places = _places(agents[0])

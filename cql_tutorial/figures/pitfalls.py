@@ -77,7 +77,8 @@ def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Spe
 def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> SpeakingFigure:
     """What a practitioner sees: logged metrics against updates, a panel a metric, a line a run; no truth in sight.
 
-    ``columns`` maps a column of the histories to the panel's title. A run without the column has no line in it.
+    ``histories`` maps a name to a history or to one a seed, ``columns`` a column of theirs to the panel's title. A run
+    without the column has no line in it.
     """
     figure = SpeakingFigure(figsize=(9.0, 2.9))
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
@@ -85,14 +86,20 @@ def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> S
     said = []
     for axis, (column, title) in zip(axes, columns.items(), strict=True):
         ends = []
-        for (name, history), (colour, style) in zip(histories.items(), styles, strict=False):
-            if column not in history.columns:
-                continue
-            steps, values = np.asarray(history["step"], float), np.asarray(history[column], float)
-            kept = np.isfinite(values)
-            axis.plot(steps[kept], values[kept], style, color=colour, linewidth=1.8, label=name)
-            middle, end = values[kept][len(values[kept]) // 2], values[kept][-1]
-            ends.append(f"{name} {'rises' if end > middle else 'falls' if end < middle else 'stays'}")
+        for (name, of_name), (colour, style) in zip(histories.items(), styles, strict=False):
+            seeds = of_name if isinstance(of_name, Sequence) else [of_name]
+            trends = set()
+            for number, history in enumerate(seeds):
+                if column not in history.columns:
+                    continue
+                steps, values = np.asarray(history["step"], float), np.asarray(history[column], float)
+                kept = np.isfinite(values)
+                thin = {"linewidth": 1.8} if len(seeds) == 1 else {"linewidth": 1.2, "alpha": 0.8}
+                axis.plot(steps[kept], values[kept], style, color=colour, label=None if number else name, **thin)
+                middle, end = values[kept][len(values[kept]) // 2], values[kept][-1]
+                trends.add("rises" if end > middle else "falls" if end < middle else "stays")
+            if trends:
+                ends.append(f"{name} {trends.pop() if len(trends) == 1 else 'differs between seeds'}")
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("updates", fontsize=9)
         axis.grid(alpha=0.25)
