@@ -26,7 +26,9 @@ from ..networks import LOG_STD_RANGE, TanhGaussian
 from .base import subnormals_as_zero
 from .fused_networks import Adam, Networks
 
-CHUNK_BYTES = 3 * 2**20  # of a layer's activations for each core: little enough for its cache, enough for long products
+# Bytes of a layer's activations for each core, and at least so many for a hidden unit: few enough for its cache, enough
+# for long products.
+CHUNK_BYTES, BYTES_A_UNIT = 2**20, 3 * 2**12
 MAY_DIFFER = (
     "seed", "discount", "critic_lr", "actor_lr", "temperature_lr", "multiplier_lr", "alpha", "target_entropy", "tau",
     "initial_value", "critic_weight_decay", "cql_alpha", "cql_target_action_gap", "pitfall", "update_path",
@@ -69,7 +71,8 @@ class FusedUpdate:
     ) -> None:
         check_alike(agents)
         self.agents, self.config = list(agents), agents[0].config
-        self.chunk_bytes = CHUNK_BYTES * torch.get_num_threads() if chunk_bytes is None else chunk_bytes
+        suits = max(CHUNK_BYTES, BYTES_A_UNIT * self.config.hidden_dim) * torch.get_num_threads()
+        self.chunk_bytes = suits if chunk_bytes is None else chunk_bytes
         self.cql, self.dtype, self.device = agents[0].name == "cql", agents[0].dtype, agents[0].device
         states = [agent.state() for agent in agents]
         self._places = _places(agents[0])

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-FEW = 4  # networks: a call for each multiplies a matrix and a vector faster than one call for all
 relu_backward = torch.ops.aten.threshold_backward
 
 
@@ -69,12 +68,8 @@ class Networks:
         """The one output of each network, ``[G, R]``, from its hidden layers."""
         if len(self.weights) == 1:
             return layers[0].squeeze(2).to(self.biases[0].dtype)
-        weight, bias, rows = self.weights[-1].to(self.low), self.biases[-1], layers[-1]
-        if len(rows) <= FEW:
-            values = torch.stack([torch.mv(one, w[:, 0]) for one, w in zip(rows, weight, strict=True)])
-        else:
-            values = torch.bmm(rows, weight).squeeze(2)
-        return values.to(bias.dtype) + bias[:, 0]
+        weight, bias = self.weights[-1].to(self.low), self.biases[-1]
+        return torch.bmm(layers[-1], weight).squeeze(2).to(bias.dtype) + bias[:, 0]
 
     def scaled(self) -> list[Tensor]:
         """The weights below the last layer, the topmost times the last layer's ``w``: see `back_from_value`."""
