@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import itertools
 import os
 import platform
@@ -106,6 +107,7 @@ def gemm_rate(clock: Callable[[], float]) -> float:
 
 def working_memory(update: Update) -> float:
     """Most bytes that torch's CPU allocator held above the start during one update, in MB (10^6)."""
+    gc.collect()  # what is left of earlier ones would be freed in between, and counted below zero
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         update()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -353,6 +355,18 @@ def test_tensors_put_in_by_hand_are_the_ones_that_learn() -> None:
     same_for_both(other_storage)
     same_for_both(lambda one: one.optimizers["critic"].load_state_dict(one.optimizers["critic"].state_dict()))
     same_for_both(lambda one: one.optimizers["actor"].param_groups[0].update(lr=1e-3))  # a schedule of step sizes
+
+
+def test_an_agent_and_its_buffers_go_at_once() -> None:
+    agent = pair("cql")[1]
+    agent.update(make_batch(0))
+    gone, buffers = weakref.ref(agent), weakref.ref(agent.workspace)
+    gc.disable()
+    try:
+        del agent
+        assert gone() is None and buffers() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("order", [("readable", "fused"), ("fused", "readable")])

@@ -13,6 +13,7 @@ Letters in shapes: M members, E critics of each, G = M E networks, B transitions
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ MAY_DIFFER = (
 def update(agent: Any, batch: Batch, noise: Noise) -> dict[str, Tensor]:
     """`CQLAgent.update` or `SACAgent.update` of one agent, from the prepared batch on."""
     if agent.workspace is None or not agent.workspace.is_current():
-        agent.workspace = FusedUpdate([agent])
+        agent.workspace = FusedUpdate([weakref.proxy(agent)])  # no cycle: the buffers go when the agent goes
     lifted = {name: value[None] for name, value in vars(noise).items() if value is not None}
     metrics = agent.workspace.update(Batch(*(batch[name][None] for name in REQUIRED)), Noise(**lifted))
     return {name: value[0] for name, value in metrics.items()}
