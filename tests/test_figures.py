@@ -92,17 +92,17 @@ def test_push_down_shares_stack_to_one_beside_the_exact_share() -> None:
 
 def test_logged_curves_tell_the_second_half_and_skip_what_a_run_does_not_log() -> None:
     nan = math.nan
-    rows = [{"step": 10.0 * i, "cql_gap": g, "q_value": q} for i, (g, q) in enumerate([(0, 9), (5, 1), (3, 2), (1, 4)])]
+    rows = [{"step": 10.0 * i, "cql_gap": g, "q_value": q} for i, (g, q) in enumerate([(0, 9), (5, 1), (3, 2), (1, 5)])]
     plain = [{"step": 10.0 * i, "q_value": q} for i, q in enumerate([0.0, 1.0, nan, 2.0, 8.0])]
     histories = {"CQL": History(rows), "SAC": History(plain)}
     figure = logged_curves(histories, {"q_value": "mean Q", "cql_gap": "CQL gap"})
-    assert figure.sentence == "Second half of each run. mean Q: CQL rises, SAC rises; CQL gap: CQL falls."
+    assert figure.sentence == "Second half of the runs. mean Q: CQL rises, SAC rises; CQL gap: CQL falls."
     values, gaps = figure.axes
     assert [len(line.get_xdata()) for line in values.get_lines()] == [4, 4]  # the nan is left out
     assert [line.get_label() for line in gaps.get_lines()] == ["CQL"]
     other = History([{"step": row["step"], "cql_gap": -row["cql_gap"], "q_value": row["q_value"]} for row in rows])
     seeds = logged_curves({"CQL": [histories["CQL"], other]}, {"q_value": "mean Q", "cql_gap": "CQL gap"})
-    assert seeds.sentence == "Second half of each run. mean Q: CQL rises; CQL gap: CQL differs between seeds."
+    assert seeds.sentence == "Second half of the runs. mean Q: CQL rises; CQL gap: CQL no clear trend."
     assert [len(axis.get_lines()) for axis in seeds.axes] == [2, 2]
     assert figure.png().startswith(b"\x89PNG")
 
