@@ -22,7 +22,7 @@ from .agents.checkpoint import check_path
 from .agents.fused import FusedUpdate, check_alike
 from .batch import Batch, Noise
 from .errors import CQLWarning, DivergedError, require, whole
-from .training import History, _check_actions, _progress_bar, _Run
+from .training import History, Run, check_actions, progress_bar
 
 BLOCK = 16  # members that are updated together on a CPU: more would not stay in a core's cache
 
@@ -122,7 +122,7 @@ def fit_population(
     prints = {id(one): one.fingerprint() for one in data} if checkpoint is not None else {}
     runs = []
     for number, (agent, one, seed) in enumerate(zip(agents, data, own, strict=True)):
-        _check_actions(agent, one)
+        check_actions(agent, one)
         runs.append(_MemberRun(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every}))
         runs[-1].number, runs[-1].data = number, one.to(device=agent.device)
         if checkpoint is not None:
@@ -130,7 +130,7 @@ def fit_population(
             runs[-1].settings["data"] = prints[id(one)]
             if resume and runs[-1].path.is_file():
                 runs[-1].resume(runs[-1].path, steps)
-    with _progress_bar(min(run.step for run in runs), steps, progress) as bar:
+    with progress_bar(min(run.step for run in runs), steps, progress) as bar:
         while behind := [run for run in runs if run.step < steps and run.diverged is None]:
             first = min(run.step for run in behind)
             until = min([run.step for run in behind if run.step > first], default=steps)
@@ -138,7 +138,7 @@ def fit_population(
     return [Member(run.agent, run.history, run.diverged) for run in runs]
 
 
-class _MemberRun(_Run):
+class _MemberRun(Run):
     """Where the run of one member stands; between two calls of `_advance` it is a run of `fit`."""
 
     number: int

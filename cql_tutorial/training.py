@@ -93,10 +93,10 @@ def fit(
     steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
     log_every, eval_every = whole("log_every", log_every, 1), whole("eval_every", eval_every, 1)
     checkpoint_every = whole("checkpoint_every", checkpoint_every, 1)
-    _check_actions(agent, dataset)
+    check_actions(agent, dataset)
     if hasattr(agent, "prepare_dataset"):
         dataset = agent.prepare_dataset(dataset)
-    state = _Run(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every})
+    state = Run(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every})
     if checkpoint is not None:
         checkpoint = check_path(checkpoint)
         state.settings["data"] = dataset.fingerprint()
@@ -107,7 +107,7 @@ def fit(
         dataset = dataset.to(device=agent.device)
 
     history = state.history
-    with _progress_bar(state.step, steps, progress) as bar:
+    with progress_bar(state.step, steps, progress) as bar:
         began = time.perf_counter() - history.seconds
         for batch in dataset.batches(steps, batch_size, seed, start=state.step):
             state.add(agent.update(batch))
@@ -127,7 +127,7 @@ def fit(
     return history
 
 
-class _Run:
+class Run:
     """Where a training run stands: its step, the metrics since the last row, its history."""
 
     def __init__(self, agent: Any, settings: dict[str, Any]) -> None:
@@ -206,7 +206,7 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     return {f"config[{key!r}]": value for key, value in json.loads(json.dumps(config)).items() if key not in free}
 
 
-def _check_actions(agent: Any, dataset: Any) -> None:
+def check_actions(agent: Any, dataset: Any) -> None:
     """The agent must be able to take every action of the data; the kinds are told apart by `update`."""
     mend = "set them to the data's."
     if agent.discrete and dataset.n_actions not in (None, agent.config.action_dim):
@@ -222,7 +222,7 @@ def _check_actions(agent: Any, dataset: Any) -> None:
         raise ConfigError("config['action_low'], config['action_high']", found, expected, mend)
 
 
-def _progress_bar(start: int, steps: int, shown: bool) -> Any:
+def progress_bar(start: int, steps: int, shown: bool) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=steps, initial=start, disable=not shown, unit="update", mininterval=0.5)

@@ -43,15 +43,17 @@ COLUMNS = [
 Update = Callable[[], Any]
 
 
-def make_batch() -> dict[str, torch.Tensor]:
-    """A batch of the standard work, in float32."""
-    g = torch.Generator().manual_seed(0)
+def make_batch(
+    states: int = STATES, actions: int = ACTIONS, size: int = BATCH, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """A batch of random numbers, in float32; by default one of the standard work."""
+    g = torch.Generator().manual_seed(seed)
     return {
-        "observations": torch.randn(BATCH, STATES, generator=g),
-        "actions": 2 * torch.rand(BATCH, ACTIONS, generator=g) - 1,
-        "rewards": torch.randn(BATCH, generator=g),
-        "next_observations": torch.randn(BATCH, STATES, generator=g),
-        "terminations": torch.rand(BATCH, generator=g) < 0.01,
+        "observations": torch.randn(size, states, generator=g),
+        "actions": 2 * torch.rand(size, actions, generator=g) - 1,
+        "rewards": torch.randn(size, generator=g),
+        "next_observations": torch.randn(size, states, generator=g),
+        "terminations": torch.rand(size, generator=g) < 0.01,
     }
 
 

@@ -11,12 +11,12 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from bench import make_batch, spread
 
 from cql_tutorial import make_agent
 from cql_tutorial.population import Population
@@ -29,14 +29,6 @@ CASES: list[dict[str, Any]] = [
     {"name": "cql", "states": 3, "actions": 1, "batch": 64},
     {"name": "sac", "states": 3, "actions": 1, "batch": 64},
 ]
-
-
-def make_batch(states: int, actions: int, size: int, seed: int) -> dict[str, torch.Tensor]:
-    """A batch of random numbers."""
-    g = torch.Generator().manual_seed(seed)
-    rows = {name: torch.randn(size, states, generator=g) for name in ("observations", "next_observations")}
-    rows["actions"] = 2 * torch.rand(size, actions, generator=g) - 1
-    return {**rows, "rewards": torch.randn(size, generator=g), "terminations": torch.zeros(size)}
 
 
 def measure(case: dict[str, Any], members: int, hidden: int, rounds: int) -> dict[str, list[float]]:
@@ -76,7 +68,7 @@ def main() -> None:
         line = f"{' '.join(f'{key} {value}' for key, value in case.items()):<44}"
         for form in ("readable", "fused"):
             ratios = [one / each for one, each in zip(found[form], found["population"], strict=True)]
-            line += f"  {form} / member {statistics.median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]"
+            line += f"  {form} / member {spread(ratios)}"
         print(line)
 
 

@@ -23,9 +23,9 @@ import pitfall_results
 import sepsis_results
 import torch
 from result_sheet import write_sheet
-from result_tables import RESULTS, chosen_alpha, measured, read, write_csv
+from result_tables import RESULTS, chosen_alpha, crowds, measured, read, write_csv
 
-from cql_tutorial import History, OfflineDataset, fit, load_agent, load_dataset, make_agent
+from cql_tutorial import History, OfflineDataset, fit, fit_population, load_agent, load_dataset, make_agent
 from cql_tutorial.collect import dataset_of, record
 from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score
 from cql_tutorial.worlds import Maze, Pendulum
@@ -38,6 +38,7 @@ COLUMNS = [
     "true_half_width", "estimation_error", "share_over", "share_impossible", "cql_gap", "multiplier", "seconds",
     "settings",
 ]  # fmt: skip
+TOGETHER = ("sac", "cql", "cql-lagrange")  # kinds that `fit_population` trains
 MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 # Common to both tasks; from the traps of the field: a last bias of mean reward / (1 - discount) and tau 0.02, without
@@ -197,31 +198,63 @@ TASKS = {
 }
 
 
-# ---------------------------------------------------------------- one run
-def measure(job: Job, references: tuple[float, float]) -> dict[str, Any]:
-    """Train one agent and measure it on states common to all runs of its task."""
+# ---------------------------------------------------------------- some runs
+def alike(job: Job) -> tuple[Any, ...] | None:
+    """Equal for jobs whose agents may be trained as one population."""
+    free = {"cql_alpha", "critic_weight_decay"}
+    shared = json.dumps({k: v for k, v in job.settings.items() if k not in free}, sort_keys=True)
+    return (job.task, kind_of(job), job.steps, shared) if kind_of(job) in TOGETHER else None
+
+
+def kind_of(job: Job) -> str:
+    """The name of a job's agent, for `make_agent`."""
+    return job.algorithm if job.algorithm == "cql-lagrange" else job.algorithm.split("-")[0]
+
+
+def measure(jobs: list[Job], references: tuple[float, float]) -> list[dict[str, Any]]:
+    """Train agents of one kind and measure each on states common to all runs of its task."""
     torch.set_num_threads(1)
+    name, configs, logs, told = kind_of(jobs[0]), [], [], []
+    for job in jobs:
+        settings = {**NETWORK, **job.settings}
+        late = "turn_before" in settings
+        data = maze_data(job.draw, settings.pop("turn_before")) if late else TASKS[job.task].data(job.draw)
+        if name != "bc":
+            settings["initial_value"] = float(data.rewards.mean()) / (1 - settings["discount"])
+        bounds = {"action_low": data.action_low, "action_high": data.action_high}
+        dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim, "seed": job.seed}
+        configs.append({**dims, **bounds, **settings})
+        logs.append(data)
+        told.append({"steps": jobs[0].steps, "batch_size": 64, **job.settings, **settings})
+    options: dict[str, Any] = {"batch_size": 64, "log_every": 1000, "progress": False}
+    if name in TOGETHER:
+        members = fit_population(name, configs, logs, jobs[0].steps, **options)
+        trained = [(member.agent, member.history) for member in members]
+        told = [{**settings, "trained_with": len(jobs) - 1} for settings in told]
+    else:
+        agent = make_agent(name, configs[0])
+        trained = [(agent, fit(agent, logs[0], jobs[0].steps, seed=jobs[0].seed, **options))]
+    each = zip(jobs, trained, logs, told, strict=True)
+    return [row_of(job, *run, data, settings, references) for job, run, data, settings in each]
+
+
+def row_of(
+    job: Job, agent: Any, history: History, data: OfflineDataset, told: dict[str, Any], references: tuple[float, float]
+) -> dict[str, Any]:
+    """The row of a trained agent."""
     task = TASKS[job.task]
-    world, settings = task.world(), {**NETWORK, **job.settings}
-    data = maze_data(job.draw, settings.pop("turn_before")) if "turn_before" in settings else task.data(job.draw)
-    name = job.algorithm.split("-")[0] if job.algorithm != "cql-lagrange" else job.algorithm
-    if name != "bc":
-        settings["initial_value"] = float(data.rewards.mean()) / (1 - settings["discount"])
-    bounds = {"action_low": data.action_low, "action_high": data.action_high}
-    dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim, "seed": job.seed}
-    agent = make_agent(name, {**dims, **bounds, **settings, "update_path": "readable"})  # as every row so far
-    history = fit(agent, data, job.steps, batch_size=64, seed=job.seed, log_every=1000, progress=False)
+    world = task.world()
     row = Evaluator(world, data, n_starts=task.starts)(agent)
     if job.task.startswith("maze"):
         returns = evaluate_policy(world, agent.policy(deterministic=True), task.starts)
         row["success"] = float((returns > 0).double().mean())
-    if name == "cql-lagrange":
+    if job.algorithm == "cql-lagrange":
         row |= {"cql_gap": history.last("cql_gap"), "multiplier": history.last("cql_alpha")}
     return {
         "task": job.task, "algorithm": job.algorithm, "cql_alpha": job.settings.get("cql_alpha", ""),
         "split": job.split, "draw": job.draw, "seed": job.seed, **{k: v for k, v in row.items() if k in COLUMNS},
         "normalised": normalised_score(row["return"], *references), "seconds": round(history.seconds, 2),
-        "settings": json.dumps({"steps": job.steps, "batch_size": 64, **job.settings, **settings}),
+        "settings": json.dumps(told),
     }  # fmt: skip
 
 
@@ -231,20 +264,22 @@ SIGNATURE_COLUMNS = [
 ]  # fmt: skip
 
 
-def measure_signature(algorithm: str, cql_alpha: str, seed: int) -> list[dict[str, Any]]:
-    """Prediction and truth along one run on the first Pendulum medium set: a row every 250 updates."""
+def measure_signature(algorithm: str, cql_alpha: str, seeds: list[int]) -> list[dict[str, Any]]:
+    """Prediction and truth along runs on the first Pendulum medium set: a row every 250 updates of each seed."""
     torch.set_num_threads(1)
     world, data = Pendulum(), pendulum_data(0)
     settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": float(cql_alpha)} if algorithm == "cql" else {})
-    dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0, "seed": seed}
+    dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0}
     initial = float(data.rewards.mean()) / (1 - NETWORK["discount"])
-    config = {**dims, **NETWORK, **settings, "initial_value": initial, "update_path": "readable"}  # as every row so far
-    agent = make_agent(algorithm, config)
-    history = fit(agent, data, 4000, batch_size=64, seed=seed, log_every=4000, evaluate=Evaluator(world, data),
-                  eval_every=250, progress=False)  # fmt: skip
-    rows = [row for row in history.rows if "predicted" in row]
-    about = {"algorithm": algorithm, "cql_alpha": cql_alpha, "seed": seed}
-    return [{**about, **{k: row[k] for k in SIGNATURE_COLUMNS if k not in about}} for row in rows]
+    configs = [{**dims, **NETWORK, **settings, "initial_value": initial, "seed": seed} for seed in seeds]
+    members = fit_population(algorithm, configs, data, 4000, batch_size=64, log_every=4000,
+                             evaluate=Evaluator(world, data), eval_every=250, progress=False)  # fmt: skip
+    rows = []
+    for seed, member in zip(seeds, members, strict=True):
+        about = {"algorithm": algorithm, "cql_alpha": cql_alpha, "seed": seed}
+        of_seed = [row for row in member.history.rows if "predicted" in row]
+        rows += [{**about, **{k: row[k] for k in SIGNATURE_COLUMNS if k not in about}} for row in of_seed]
+    return rows
 
 
 def signature(processes: int) -> None:
@@ -258,9 +293,9 @@ def signature(processes: int) -> None:
     # Runs of an alpha that is no longer the chosen one are left out and measured again.
     rows = [row for row in rows if (row["algorithm"], row["cql_alpha"], int(row["seed"])) in wanted]
     there = {(row["algorithm"], row["cql_alpha"], int(row["seed"])) for row in rows}
-    missing = [key for key in wanted if key not in there]
+    missing = [(*kind, seeds) for kind in kinds if (seeds := [n for n in range(3) if (*kind, n) not in there])]
     if missing:
-        print(f"signature: {len(missing)} runs", flush=True)
+        print(f"signature: {sum(len(seeds) for *_, seeds in missing)} runs", flush=True)
         with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
             for new in pool.map(measure_signature, *zip(*missing, strict=True)):
                 rows += new
@@ -299,11 +334,12 @@ def run(table: str, processes: int, deadline: float) -> bool:
     print(f"{table}: {len(done)} rows are there, {len(missing)} to measure", flush=True)
     if not missing:
         return True
-    for row in measured(measure, missing, processes, deadline, TASKS[table].references()):
-        done[key_of(row)] = row
+    for rows in measured(measure, crowds(missing, alike), processes, deadline, TASKS[table].references()):
+        done |= {key_of(row): row for row in rows}
         write(table, list(done.values()))
-        error = f", estimation error {row['estimation_error']:+.1f}" if "estimation_error" in row else ""
-        print(f"  {' '.join(key_of(row))}: return {row['return']:.1f}{error} ({row['seconds']} s)", flush=True)
+        for row in rows:
+            error = f", estimation error {row['estimation_error']:+.1f}" if "estimation_error" in row else ""
+            print(f"  {' '.join(key_of(row))}: return {row['return']:.1f}{error} ({row['seconds']} s)", flush=True)
     if any(job.key not in done for job in missing):
         print("time is up; run again to go on", flush=True)
         return False

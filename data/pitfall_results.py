@@ -7,21 +7,20 @@ logs, so that a difference is taken draw by draw. `make_results.py --table pitfa
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from result_tables import measured, read, write_csv
+from result_tables import crowds, measured, read, write_csv
 
-from cql_tutorial import OfflineDataset, fit, make_agent
+from cql_tutorial import OfflineDataset, fit, fit_population, make_agent
 from cql_tutorial.collect import dataset_of
-from cql_tutorial.errors import DivergedError
 from cql_tutorial.evaluation import evaluate_policy, t_interval
 from cql_tutorial.losses import mixture_log_density, uniform_log_density
 from cql_tutorial.networks import MAX_ACTION
 from cql_tutorial.pitfalls import PITFALLS
+from cql_tutorial.population import Member
 from cql_tutorial.truth import estimation_report
 from cql_tutorial.worlds import Arm, Bandit, Maze
 from cql_tutorial.worlds.arm import arm_episodes
@@ -203,34 +202,50 @@ class InUnits:
             self.q_values = lambda observations, actions: agent.q_values(observations, actions) / unit
 
 
-def measure(job: Job) -> dict[str, Any]:
-    """Train one agent and measure it on the states that all runs of its task share."""
+def alike(job: Job) -> tuple[Any, ...] | None:
+    """Equal for jobs whose agents may be trained as one population."""
+    name, settings = agent_settings(job, 0.0)
+    free = {"initial_value", "pitfall", "cql_alpha", "critic_weight_decay", "cql_target_action_gap"}
+    shared = json.dumps({k: v for k, v in settings.items() if k not in free}, sort_keys=True)
+    return None if name == "bc" else (job.task, name, shared)
+
+
+def measure(jobs: list[Job]) -> list[dict[str, Any]]:
+    """Train agents of one kind and measure each on the states that all runs of its task share."""
     torch.set_num_threads(1)
-    task, unit = TASKS[job.task], FACTOR if job.variant == "reward_unit" else 1.0
-    data, common = log(job.task, job.draw, unit), log(job.task, COMMON)
-    name, settings = agent_settings(job, float(data.rewards.mean()))
-    dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim, "seed": job.draw}
-    agent = make_agent(name, {**dims, **settings, "update_path": "readable"})  # as every row so far
-    every, diverged, rows = task.steps // 10, 0, {}
-    began = time.perf_counter()
-    try:
-        history = fit(agent, data, task.steps, batch_size=64, seed=job.draw, log_every=every, progress=False)
-        rows = {f"log_{k}": history.last(k) for k in ("q_value", "td_loss", "cql_gap", "entropy", "temperature")
-                if k in history.columns}  # fmt: skip
-        if "q_value" in history.columns:
-            rows["log_q_value_half"] = history["q_value"][len(history) // 2 - 1]
-        if "cql_alpha" in history.columns:
-            rows["log_multiplier"] = history.last("cql_alpha")
-    except DivergedError as error:
-        diverged, settings = 1, settings | {"diverged": str(error)}
-    seconds = time.perf_counter() - began
-    row: dict[str, Any] = {"task": job.task, "variant": job.variant, "draw": job.draw, "diverged": diverged}
+    task, common = TASKS[jobs[0].task], log(jobs[0].task, COMMON)
+    units = [FACTOR if job.variant == "reward_unit" else 1.0 for job in jobs]
+    logs = [log(job.task, job.draw, unit) for job, unit in zip(jobs, units, strict=True)]
+    named = [agent_settings(job, float(data.rewards.mean())) for job, data in zip(jobs, logs, strict=True)]
+    dims = {"state_dim": common.observation_dim, "action_dim": common.action_dim}
+    configs = [{**dims, "seed": job.draw, **settings} for job, (_, settings) in zip(jobs, named, strict=True)]
+    options: dict[str, Any] = {"batch_size": 64, "log_every": task.steps // 10, "progress": False}
+    if (name := named[0][0]) == "bc":
+        agent = make_agent(name, configs[0])
+        members = [Member(agent, fit(agent, logs[0], task.steps, seed=jobs[0].draw, **options))]
+    else:
+        members = fit_population(name, configs, logs, task.steps, **options)
+    told = [{"steps": task.steps, "batch_size": 64, **settings, "trained_with": len(jobs) - 1} for _, settings in named]
+    each = zip(jobs, members, units, told, strict=True)
+    return [row_of(job, member, unit, settings, common) for job, member, unit, settings in each]
+
+
+def row_of(job: Job, member: Member, unit: float, told: dict[str, Any], common: OfflineDataset) -> dict[str, Any]:
+    """The row of a trained agent, or of one whose loss stopped being finite."""
+    history, diverged = member.history, member.diverged is not None
+    row: dict[str, Any] = {"task": job.task, "variant": job.variant, "draw": job.draw, "diverged": int(diverged)}
     row |= {"cql_alpha": f"{job.alpha:g}", "split": "report" if job.draw in REPORTED else "tune"}
-    row |= {"seconds": round(seconds, 1), "settings": json.dumps({"steps": task.steps, "batch_size": 64, **settings})}
-    if not diverged:
-        found = judged(InUnits(agent, unit), task.world, common)
-        row |= {k: v for k, v in found.items() if k in COLUMNS} | rows | shares(agent, common)
-    return row
+    row |= {"seconds": round(history.seconds, 1), "settings": json.dumps(told)}
+    if diverged:
+        return row | {"settings": json.dumps({**told, "diverged": str(member.diverged)})}
+    names = ("q_value", "td_loss", "cql_gap", "entropy", "temperature")
+    row |= {f"log_{k}": history.last(k) for k in names if k in history.columns}
+    if "q_value" in history.columns:
+        row["log_q_value_half"] = history["q_value"][len(history) // 2 - 1]
+    if "cql_alpha" in history.columns:
+        row["log_multiplier"] = history.last("cql_alpha")
+    found = judged(InUnits(member.agent, unit), TASKS[job.task].world, common)
+    return row | {k: v for k, v in found.items() if k in COLUMNS} | shares(member.agent, common)
 
 
 def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
@@ -302,13 +317,14 @@ def run(processes: int, deadline: float) -> bool:
         there = {key_of(row) for row in rows}
         missing = [job for job in jobs() if job.key not in there]
         print(f"pitfalls: {len(rows)} rows are there, {len(missing)} to measure", flush=True)
-        for row in measured(measure, missing, processes, deadline):
-            rows.append(row)
+        for found in measured(measure, crowds(missing, alike), processes, deadline):
+            rows.extend(found)
             write(rows)
-            error = row.get("estimation_error")
-            told = f"return {row['return']:.1f}" if "return" in row else "diverged"
-            told += "" if error is None else f", estimation error {error:+.2f}"
-            print(f"  {' '.join(key_of(row))}: {told} ({row['seconds']} s)", flush=True)
+            for row in found:
+                error = row.get("estimation_error")
+                told = f"return {row['return']:.1f}" if "return" in row else "diverged"
+                told += "" if error is None else f", estimation error {error:+.2f}"
+                print(f"  {' '.join(key_of(row))}: {told} ({row['seconds']} s)", flush=True)
         if {job.key for job in missing} - {key_of(row) for row in rows}:
             print("time is up; run again to go on", flush=True)
             return False

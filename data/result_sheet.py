@@ -36,6 +36,8 @@ def write_sheet(tasks: Mapping[str, Any]) -> None:
         "- `chapters.csv` is another kind of table: what the last run of each notebook took (`make chapter`).",
         "- ±: 95 % t-interval over data draws (each draw the mean of its seeds); every run is listed beside it.",
         "- *Tuned*: the alpha with the best return on other draws and seeds.",
+        "- A row whose settings say `trained_with` was trained as one program with so many others (`fit_population`),",
+        "  one without alone, by the readable update. The two differ by rounding, as two machines do.",
     ]
     for table in tasks:
         if read(table):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cql_tutorial.evaluation import t_interval
+from cql_tutorial.population import BLOCK
 
+JobT = TypeVar("JobT")
 RowT = TypeVar("RowT")  # what one measurement gives: a row, or several
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -34,6 +36,22 @@ def write_csv(table: str, columns: list[str], rows: list[dict[str, Any]]) -> Non
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     temporary.replace(path)
+
+
+def crowds(jobs: Iterable[JobT], alike: Callable[[JobT], Hashable | None]) -> list[list[JobT]]:
+    """Jobs in groups that `fit_population` trains as one program, at most so many as it updates together.
+
+    ``alike(job)`` is equal for jobs of one group, and None for a job that is trained alone.
+    """
+    groups: list[list[JobT]] = []
+    last: dict[Hashable, list[JobT]] = {}
+    for job in jobs:
+        key = alike(job)
+        if key is None or key not in last or len(last[key]) == BLOCK:
+            groups.append([])
+            last[key] = groups[-1]
+        last[key].append(job)
+    return groups
 
 
 def measured(

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
+from typing import Any
 
+from bench import ratios, spread
 from result_tables import RESULTS, read
 
 START, END = "<!-- speed: written by make bench -->", "<!-- /speed -->"
-Row = dict[str, str]
 
 
-def cell(hidden: str, n: str, threads: str = "1") -> dict[str, dict[str, Row]]:
-    """Round -> variant -> row of one size of network and number of candidates."""
-    found: dict[str, dict[str, Row]] = {}
-    for row in read("speed"):
-        if row["what"] == "update" and (row["hidden"], row["n"], row["threads"]) == (hidden, n, threads):
-            found.setdefault(row["round"], {})[row["variant"]] = row
-    return found
-
-
-def ratios(rounds: dict[str, dict[str, Row]], variant: str) -> list[float]:
-    """Milliseconds of d3rlpy over those of a variant, round by round."""
-    return [float(row["d3rlpy"]["ms"]) / float(row[variant]["ms"]) for row in rounds.values()]
-
-
-def floors(rounds: dict[str, dict[str, Row]], variant: str) -> list[float]:
-    """Milliseconds of a variant over those of the matrix products that no exact update can do without."""
-    return [float(row[variant]["ms"]) / float(row[variant]["floor_ms"]) for row in rounds.values()]
-
-
-def spread(values: list[float]) -> str:
-    """Median, lowest and highest."""
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+def cell(hidden: str, n: str, threads: str = "1") -> list[dict[str, Any]]:
+    """The rows of one size of network and number of candidates, their times as numbers."""
+    wanted = ("update", hidden, n, threads)
+    rows = [row for row in read("speed") if (row["what"], row["hidden"], row["n"], row["threads"]) == wanted]
+    return [{**row, "round": int(row["round"]), **{k: float(row[k]) for k in ("ms", "floor_ms")}} for row in rows]
 
 
 def markdown() -> list[str]:
@@ -40,10 +23,11 @@ def markdown() -> list[str]:
     lines = ["| hidden layers | fused | readable | textbook | fused: times the floor | memory: fused, d3rlpy |"]
     lines.append("|---|---|---|---|---|---|")
     for hidden in ("64x64", "256x256", "256x256x256"):
-        rounds = cell(hidden, "10")
-        speeds = [spread(ratios(rounds, variant)) for variant in ("fused", "readable", "textbook")]
-        memory = [f"{float(next(iter(rounds.values()))[name]['memory_mb']):.0f} MB" for name in ("fused", "d3rlpy")]
-        lines.append(f"| {hidden} | {' | '.join(speeds)} | {spread(floors(rounds, 'fused'))} | {', '.join(memory)} |")
+        rows = cell(hidden, "10")
+        speeds = [spread(ratios(rows, "d3rlpy", variant)) for variant in ("fused", "readable", "textbook")]
+        megabytes = {row["variant"]: f"{float(row['memory_mb']):.0f} MB" for row in rows}
+        memory = f"{megabytes['fused']}, {megabytes['d3rlpy']}"
+        lines.append(f"| {hidden} | {' | '.join(speeds)} | {spread(ratios(rows, 'fused', 'floor'))} | {memory} |")
     return lines
 
 
