@@ -23,7 +23,7 @@ import pitfall_results
 import sepsis_results
 import torch
 from result_sheet import write_sheet
-from result_tables import RESULTS, chosen_alpha, crowds, measured, read, write_csv
+from result_tables import AGAIN, RESULTS, chosen_alpha, crowds, measured, read, write_csv
 
 from cql_tutorial import History, OfflineDataset, fit, fit_population, load_agent, load_dataset, make_agent
 from cql_tutorial.collect import dataset_of, record
@@ -313,8 +313,8 @@ def signature(processes: int) -> None:
 
 
 def write(table: str, rows: list[dict[str, Any]]) -> None:
-    """Write a whole table in the order of the jobs."""
-    order = {job.key: i for i, job in enumerate(TASKS[table].jobs())}
+    """Write a whole table (or one made again) in the order of the jobs."""
+    order = {job.key: i for i, job in enumerate(TASKS[table.removesuffix(AGAIN)].jobs())}
     write_csv(table, COLUMNS, sorted(rows, key=lambda row: order.get(key_of(row), len(order))))
 
 
@@ -329,12 +329,12 @@ def _plain(value: Any) -> str:
 
 def run(table: str, processes: int, deadline: float) -> bool:
     """Measure the missing rows of a table; False if time ran out first."""
-    done = {key_of(row): row for row in read(table)}
-    missing = [job for job in TASKS[table].jobs() if job.key not in done]
+    done, task = {key_of(row): row for row in read(table)}, TASKS[table.removesuffix(AGAIN)]
+    missing = [job for job in task.jobs() if job.key not in done]
     print(f"{table}: {len(done)} rows are there, {len(missing)} to measure", flush=True)
     if not missing:
         return True
-    for rows in measured(measure, crowds(missing, alike), processes, deadline, TASKS[table].references()):
+    for rows in measured(measure, crowds(missing, alike), processes, deadline, task.references()):
         done |= {key_of(row): row for row in rows}
         write(table, list(done.values()))
         for row in rows:
@@ -350,14 +350,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; see --help."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", choices=[*TASKS, "sepsis", "pitfalls", "ope", "signature"], help="this table alone")
+    parser.add_argument("--again", action="store_true", help="its runs once more, into <table>-again.csv")
     parser.add_argument("--minutes", type=float, default=55, help="start no run after this many minutes (default 55)")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default 2)")
     parser.add_argument("--show", action="store_true", help="print the tables from the rows that are there")
     options = parser.parse_args(arguments)
+    if options.again and options.table not in TASKS:
+        parser.error(f"--again: found --table {options.table}; expected one of {', '.join(TASKS)}")
     RESULTS.mkdir(exist_ok=True)
     deadline = time.monotonic() + 60 * options.minutes
     tables = [] if options.show else [options.table] if options.table else list(TASKS)
-    complete = all(run(table, options.processes, deadline) for table in tables if table in TASKS)
+    suffix = AGAIN if options.again else ""
+    complete = all(run(table + suffix, options.processes, deadline) for table in tables if table in TASKS)
     if options.table in (None, "sepsis") and not options.show and time.monotonic() < deadline:
         complete &= sepsis_results.run(options.processes, deadline)
     if options.table in (None, "pitfalls") and not options.show and time.monotonic() < deadline:

@@ -11,7 +11,7 @@ import ope_tables
 import pitfall_tables
 import sepsis_results
 import torch
-from result_tables import RESULTS, interval, markdown, read
+from result_tables import AGAIN, RESULTS, again, interval, markdown, read
 
 from cql_tutorial import __version__
 
@@ -42,6 +42,8 @@ def write_sheet(tasks: Mapping[str, Any]) -> None:
     for table in tasks:
         if read(table):
             lines += ["", f"## {table}", "", ABOUT[table], *made_from(tasks[table]), "", *markdown(table)]
+        if read(table + AGAIN):
+            lines += ["", *ABOUT_AGAIN, "", *again(table)]
     lines += ["", *sepsis_results.sheet()] if read("sepsis") else []
     lines += ["", *pitfall_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
     lines += ["", *ope_tables.sheet()] if any(row["split"] == "report" for row in read("ope")) else []
@@ -60,6 +62,13 @@ ABOUT = {
     "lagrange": "The multiplier with target -0.5 on the first medium log, one draw: here ± is over the five seeds. The "
     "gap is the mean over the last 1,000 of 8,000 updates.",
 }
+
+
+ABOUT_AGAIN = (
+    "The same draws and seeds once more (`--table ... --again`), by the fused update and trained together: another",
+    "rounding, nothing else. *A run's change* and *seeds of a draw differ by* are medians of absolute differences in",
+    "return, of a run from itself and of two seeds from each other: what rounding moves, beside what a seed moves.",
+)
 
 
 def made_from(task: Any) -> list[str]:

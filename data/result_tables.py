@@ -7,7 +7,9 @@ import multiprocessing
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeVar
 
 from cql_tutorial.evaluation import t_interval
@@ -15,6 +17,7 @@ from cql_tutorial.population import BLOCK
 
 JobT = TypeVar("JobT")
 RowT = TypeVar("RowT")  # what one measurement gives: a row, or several
+AGAIN = "-again"  # a table's runs once more
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -126,4 +129,32 @@ def markdown(table: str, every_run: bool = True) -> list[str]:
             if column in listed:
                 cells.append("; ".join(" ".join(f"{v:{form}}" for v in draw) for draw in values))
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def again(table: str) -> list[str]:
+    """A table's runs beside the same ones made again by another form of the update: what rounding alone changes."""
+    names = ("algorithm", "cql_alpha", "draw", "seed")
+    first, second = (
+        {tuple(row[name] for name in names): row for row in read(name) if row["split"] == "report"}
+        for name in (table, table + AGAIN)
+    )
+    heads = ["algorithm", "return", "made again", "change by draw", "a run's change", "seeds of a draw differ by"]
+    heads += ["estimation error", "made again", "change by draw"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for algorithm, alpha in dict.fromkeys(key[:2] for key in first):
+        if algorithm.startswith("bc") or algorithm == "iql":
+            continue  # they have one form of the update alone
+        pairs = [(row, second[key]) for key, row in first.items() if key[:2] == (algorithm, alpha)]
+        cells = [f"{algorithm} {alpha}".strip()]
+        for column, form in (("return", ".1f"), ("estimation_error", "+.1f")):
+            sides = [by_draw([pair[side] for pair in pairs], column) for side in (0, 1)]
+            changes = [[b - a for a, b in zip(*draw, strict=True)] for draw in zip(*sides, strict=True)]
+            cells += [interval(sides[0], form), interval(sides[1], form), interval(changes, "+.1f")]
+            if column == "return":
+                cells.append(f"{median(abs(change) for draw in changes for change in draw):.1f}")
+                many = [draw for draw in sides[0] if len(draw) > 1]
+                apart = [abs(a - b) for draw in many for a, b in combinations(draw, 2)]
+                cells.append(f"{median(apart):.1f}" if apart else "one seed")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -440,6 +440,35 @@ def test_a_class_made_of_an_agent_keeps_its_changes() -> None:
         Harsh({**single, "update_path": "fused"})
 
 
+BY_HAND: dict[str, Callable[[Any], Any]] = {
+    "a method": lambda agent: setattr(agent, "penalty", lambda *arguments: 3.0 * CQLAgent.penalty(agent, *arguments)),
+    "a hook": lambda agent: agent.critic.register_forward_hook(lambda module, inputs, output: 2.0 * output),
+    "another optimiser": lambda agent: agent.optimizers.update(
+        critic=torch.optim.SGD(agent.critic.parameters(), lr=0.01)
+    ),
+    "an optimiser without a state yet": lambda agent: agent.optimizers.update(
+        critic=torch.optim.Adam(agent.critic.parameters(), lr=0.01)
+    ),
+    "AMSGrad": lambda agent: agent.optimizers.update(
+        critic=torch.optim.Adam(agent.critic.parameters(), lr=0.01, amsgrad=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_what_is_put_in_by_hand_is_not_passed_over(what: str) -> None:
+    readable, agent = pair("cql")
+    for one in (readable, agent):
+        one.update(make_batch(0))
+        BY_HAND[what](one)
+    assert not agent.fused
+    for step in range(1, 4):
+        noise = readable.draw_noise(8)
+        first, second = (one.update(make_batch(step), noise) for one in (readable, agent))
+        assert float(first["cql_loss"]) == pytest.approx(float(second["cql_loss"]), abs=1e-9)
+    assert difference(readable, agent) < 1e-9
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_it_is_for_the_cpu_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="for the CPU"):

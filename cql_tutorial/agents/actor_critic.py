@@ -136,11 +136,21 @@ class ActorCritic(GaussianAgent):
 
     @property
     def fused(self) -> bool:
-        """Whether `update` takes its fused form: the one place where "auto" is decided."""
-        c = self.config
-        if c.update_path != "auto":
-            return c.update_path == "fused"
-        return self.own_equations and self.device.type == "cpu" and self.dtype == torch.float32
+        """Whether the next `update` takes its fused form: the one place where "auto" is decided."""
+        asked = self.config.update_path
+        if asked == "auto" and self.own_equations and self.device.type == "cpu" and self.dtype == torch.float32:
+            asked = "fused"
+        return asked == "fused" and self._is_as_built()
+
+    def _is_as_built(self) -> bool:
+        """False where methods, hooks or optimisers were put in by hand: the fused update would pass over them."""
+        methods = {name for name, value in vars(self).items() if callable(value) and hasattr(type(self), name)}
+        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in self.modules.values())
+        adam = all(
+            type(one) is torch.optim.Adam and len(one.param_groups) == 1 and one.state
+            and not one.param_groups[0]["amsgrad"] for one in self.optimizers.values()
+        )  # fmt: skip
+        return adam and not methods and not hooked
 
     def learned_number(self, name: str, value: float) -> Tensor:
         """A single trainable number that is saved with the agent."""
