@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from cql_tutorial import OfflineDataset, fit, load_agent, make_agent
+from cql_tutorial import OfflineDataset, SACAgent, fit, load_agent, make_agent
 from cql_tutorial.agents import fused
 from cql_tutorial.batch import Batch, Noise
 from cql_tutorial.errors import CheckpointError, ConfigError, CQLWarning, DataError, DivergedError
@@ -300,6 +300,10 @@ def test_the_multiplier_at_its_bound_warns_as_in_fit() -> None:
 
 
 # ---------------------------------------------------------------- bad input
+class Softer(SACAgent):
+    """A user's own agent: what it changes, nobody else knows."""
+
+
 def bad(change: dict[str, Any], name: str = "cql", **options: Any) -> Iterator[Any]:
     run(name, [*configs(name)[:2], {**configs(name)[2], **change}], **options)
 
@@ -323,6 +327,8 @@ def test_bad_input_is_named() -> None:
         bad({}, dataset=[dataset()])
     with pytest.raises(ConfigError, match="a dict of numbers"):
         bad({}, evaluate=lambda agent: 3.0)
+    with pytest.raises(ConfigError, match=r"agents\[1\]: found 'a Softer'"):
+        Population([SACAgent(configs("sac")[0]), Softer(configs("sac")[1])])
     population = Population([make_agent("sac", config) for config in configs("sac")])
     with pytest.raises(DataError, match="observations"):
         population.update([make_batch(0, states=4)] * 3)

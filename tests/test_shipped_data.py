@@ -150,6 +150,9 @@ def test_a_table_made_again_by_another_form_of_the_update_says_the_same(table: s
     assert all(abs(again[key] - value) < 0.1 * spread for key, value in returns.items())
     errors, once_more = means(first, "estimation_error"), means(second, "estimation_error")
     assert all(abs(once_more[key] - value) < max(0.5, 0.15 * abs(value)) + 1 for key, value in errors.items())
+    assert "no mean return by a tenth of what its table spans" in " ".join(
+        (DATA.parent / "README.md").read_text().split()
+    )
     lines = "\n".join(result_tables.again(table))
     assert lines in (DATA / "results" / "README.md").read_text() and lines.count("\n") >= 6
     if table == "pendulum-medium":  # rounding moves a run by less than half of what another seed moves it

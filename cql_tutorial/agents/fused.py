@@ -51,6 +51,8 @@ def check_alike(agents: Sequence[Any]) -> None:
     first = agents[0]
     require(first.config.has_fused_update, "agent name", first.name, "'sac' or 'cql'", "train it alone, with fit.")
     for number, agent in enumerate(agents):
+        kinds, mend = "SACAgent or CQLAgent, not a class made of one", "train it alone, with fit."
+        require(agent.own_equations, f"agents[{number}]", f"a {type(agent).__name__}", kinds, mend)
         for field in ("name", *(f.name for f in dataclasses.fields(first.config) if f.name not in MAY_DIFFER)):
             ours, theirs = (getattr(a if field == "name" else a.config, field) for a in (agent, first))
             if ours != theirs:
@@ -220,11 +222,11 @@ class FusedUpdate:
         if self.cql and self.config.cql_lagrange:
             weight = self.numbers["log_multiplier"].exp()
         count, width = actions.shape[2], self.config.state_dim
-        states = self._by_critic(batch.observations, "states")
-        actions = self._by_critic(actions.flatten(1, 2), "actions")
         if not self.cql:
-            rows = torch.cat([states, actions], -1)
+            rows = self._by_critic(torch.cat([batch.observations, batch.actions], -1), "rows")
         else:  # the first layer's part for the observation, once a state
+            states = self._by_critic(batch.observations, "states")
+            actions = self._by_critic(actions.flatten(1, 2), "actions")
             once = self.critic.layer(0, states, slice(width), "state")
             flow = self.critic.buffer("state flow", *once.shape)
             of_actions = self.critic.weights[0][:, width:].to(self.critic.low)
