@@ -47,7 +47,10 @@ results: $(STAMP) ## measure the result tables again (two and a half hours on tw
 
 bench: $(BENCH_STAMP) ## time an update and the drawing of batches beside d3rlpy's (a quarter of an hour)
 	@PYTHONPATH=. $(BENCH)/bin/python data/bench.py $(BENCH_ARGS)
+ifeq ($(findstring --quick,$(BENCH_ARGS)),)
+	@PYTHONPATH=. $(BENCH)/bin/python data/bench_population.py
 	@PYTHONPATH=. $(BENCH)/bin/python data/speed_table.py
+endif
 
 chapter: $(STAMP) ## run a chapter again as it is committed, and renew the README's table: make chapter CHAPTER=04
 	@$(BIN)/python notebooks/author.py run $(CHAPTER)

@@ -259,6 +259,12 @@ def versions() -> str:
     return "; ".join([f"cql-tutorial {cql_tutorial.__version__}", *found, f"Python {platform.python_version()}"])
 
 
+def origin() -> dict[str, str]:
+    """Where and with what rows were measured."""
+    kind = f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return {"versions": versions(), "date": str(date.today()), "machine": f"{kind}, {os.cpu_count()} cores"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
@@ -276,11 +282,7 @@ def main() -> None:
     rows += bench_loading(options.rounds)
     if options.quick:
         return
-    same = {
-        "rounds": options.rounds, "versions": versions(), "date": str(date.today()),
-        "machine": f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}, "
-        f"{os.cpu_count()} cores",
-    }  # fmt: skip
+    same = {"rounds": options.rounds, **origin()}
     for row in rows:
         row.update({k: float(f"{v:.4g}") for k, v in row.items() if isinstance(v, float)}, **same)
     with open(RESULTS / "speed.csv", "w", newline="") as file:

@@ -1,7 +1,7 @@
 """What a member of a population costs beside an agent alone: `python data/bench_population.py`, half a minute.
 
 Rounds of one update alone (readable, fused) and one of all members, alternating, one thread, CPU time; the ratios are
-those inside a round. Run it on an idle machine.
+those inside a round, and every round goes to `data/results/population.csv`. Run it on an idle machine: `make bench`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from bench import make_batch, spread
+from bench import make_batch, origin, spread
+from result_tables import write_csv
 
 from cql_tutorial import make_agent
 from cql_tutorial.population import Population
 
+MEMBERS, HIDDEN = 16, 64
 CASES: list[dict[str, Any]] = [
     {"name": "cql", "states": 17, "actions": 6, "batch": 256},
     {"name": "sac", "states": 17, "actions": 6, "batch": 256},
@@ -56,20 +58,26 @@ def measure(case: dict[str, Any], members: int, hidden: int, rounds: int) -> dic
 
 
 def main() -> None:
-    """Print a line a case."""
+    """Print a line a case; write every round to population.csv, unless asked for another size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--members", type=int, default=16)
-    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--members", type=int, default=MEMBERS)
+    parser.add_argument("--hidden", type=int, default=HIDDEN)
     parser.add_argument("--rounds", type=int, default=12)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
     for case in CASES:
         found = measure(case, options.members, options.hidden, options.rounds)
         line = f"{' '.join(f'{key} {value}' for key, value in case.items()):<44}"
         for form in ("readable", "fused"):
             ratios = [one / each for one, each in zip(found[form], found["population"], strict=True)]
             line += f"  {form} / member {spread(ratios)}"
-        print(line)
+        print(line, flush=True)
+        about = {**case, "members": options.members, "hidden": options.hidden}
+        each = zip(*found.values(), strict=True)
+        rows += [{**about, "round": i, **dict(zip(found, ms, strict=True)), **origin()} for i, ms in enumerate(each)]
+    if (options.members, options.hidden) == (MEMBERS, HIDDEN):
+        write_csv("population", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

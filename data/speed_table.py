@@ -1,4 +1,4 @@
-"""The README's table of `make bench`, from the rows of speed.csv: `python data/speed_table.py` writes it again."""
+"""The README's tables of `make bench`, from speed.csv and population.csv: `python data/speed_table.py` writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from bench import ratios, spread
 from result_tables import RESULTS, read
 
-START, END = "<!-- speed: written by make bench -->", "<!-- /speed -->"
+SPEED = ("<!-- speed: written by make bench -->", "<!-- /speed -->")
+POPULATION = ("<!-- population: written by make bench -->", "<!-- /population -->")
 
 
 def cell(hidden: str, n: str, threads: str = "1") -> list[dict[str, Any]]:
@@ -31,11 +32,34 @@ def markdown() -> list[str]:
     return lines
 
 
+def population_ratios() -> dict[tuple[str, str, str, str], dict[str, list[float]]]:
+    """(agent, states, actions, batch) -> ms of each form alone over those of a member, round by round."""
+    found: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}
+    for row in read("population"):
+        case = found.setdefault((row["name"], row["states"], row["actions"], row["batch"]), {})
+        for form in ("readable", "fused"):
+            case.setdefault(form, []).append(float(row[form]) / float(row["population"]))
+    return found
+
+
+def population() -> list[str]:
+    """How many times faster a member of a population is updated than an agent alone."""
+    lines = ["| one of 16 members, 64x64, N = 5 | observations, actions | batch | over readable | over fused |"]
+    lines.append("|---|---|---|---|---|")
+    for (name, states, actions, batch), case in population_ratios().items():
+        both = f"{spread(case['readable'])} | {spread(case['fused'])}"
+        lines.append(f"| {name.upper()} | {states}, {actions} | {batch} | {both} |")
+    return lines
+
+
 def main() -> None:
-    """Write the table between its marks in the README."""
+    """Write the tables between their marks in the README."""
     path = Path(RESULTS).parents[1] / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(START)
-    path.write_text("\n".join([before + START, *markdown(), END + rest.split(END)[1]]), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    for (start, end), lines in ((SPEED, markdown()), (POPULATION, population())):
+        before, rest = text.split(start)
+        text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

