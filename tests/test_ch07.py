@@ -17,6 +17,7 @@ from scipy.stats import t, ttest_1samp
 from cql_tutorial import losses
 from cql_tutorial.course import ch07, studies_07
 from cql_tutorial.course.engine import judge
+from cql_tutorial.errors import CQLWarning
 from cql_tutorial.evaluation import t_interval
 from cql_tutorial.truth import log_partition_quadrature
 from cql_tutorial.worlds import Bandit
@@ -381,7 +382,7 @@ def test_lagrange_targets_are_in_order() -> None:
 def test_a_row_of_the_table_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     short = dataclasses.replace(pitfall_results.TASKS["bandit-1"], steps=30)
     monkeypatch.setitem(pitfall_results.TASKS, "bandit-1", short)
-    row = pitfall_results.measure(pitfall_results.Job("bandit-1", "uniform_only", 3.0, 0))
+    (row,) = pitfall_results.measure([pitfall_results.Job("bandit-1", "uniform_only", 3.0, 0)])
     assert set(row) == set(pitfall_results.COLUMNS) and row["diverged"] == 0 and row["split"] == "report"
     words = ("task", "variant", "cql_alpha", "split", "settings")
     assert all(math.isfinite(float(row[name])) for name in pitfall_results.COLUMNS if name not in words)
@@ -389,3 +390,22 @@ def test_a_row_of_the_table_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
     assert 0 <= row["push_on_policy"] <= 1 and 0 <= row["softmax_on_policy"] <= 1 and row["log_multiplier"] == 3.0
     settings = json.loads(row["settings"])
     assert settings["pitfall"] == "uniform_only" and settings["steps"] == 30 and settings["cql_alpha"] == 3.0
+
+
+def test_a_run_that_diverges_has_a_row_and_leaves_its_neighbours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = dataclasses.replace(pitfall_results.TASKS["bandit-1"], steps=30)
+    monkeypatch.setitem(pitfall_results.TASKS, "bandit-1", short)
+    jobs = [pitfall_results.Job("bandit-1", variant, 1.0, 0) for variant in ("correct", "hard_max")]
+    (alone,) = pitfall_results.measure(jobs[:1])
+    right = pitfall_results.agent_settings
+
+    def settings(job: Any, mean_reward: float) -> tuple[str, dict[str, Any]]:
+        name, found = right(job, mean_reward)
+        return name, found | ({"critic_lr": 1e30} if job.variant == "hard_max" else {})
+
+    monkeypatch.setattr(pitfall_results, "agent_settings", settings)
+    with pytest.warns(CQLWarning, match="The other members go on"):
+        healthy, gone = pitfall_results.measure(jobs)
+    assert gone["diverged"] == 1 and "configs[1]" in json.loads(gone["settings"])["diverged"]
+    assert "return" not in gone and set(gone) <= set(pitfall_results.COLUMNS)
+    assert healthy["diverged"] == 0 and healthy["predicted"] == pytest.approx(alone["predicted"], abs=1e-3)
