@@ -1,8 +1,9 @@
 """Measure the headline tables: `make results` (about two and a half hours on two cores; resumes where it stopped).
 
-Every run is one row of `data/results/<table>.csv`, written as soon as it is measured; a run whose row is there is not
-run again. `cql_alpha` is chosen on the rows with split "tune" (their own data draws and seeds) and reported on the
-rows with split "report". `--minutes` stops after a while, `--table` limits to one table, `--show` only prints.
+Every run is one row of `data/results/<table>.csv`, written as soon as it is measured, with those that were trained as
+one program with it; a run whose row is there is not run again. `cql_alpha` is chosen on the rows with split "tune"
+(their own data draws and seeds) and reported on the rows with split "report". `--minutes` stops after a while,
+`--table` limits to one table, `--show` only prints.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import pitfall_results
 import sepsis_results
 import torch
 from result_sheet import write_sheet
-from result_tables import AGAIN, RESULTS, chosen_alpha, crowds, measured, read, write_csv
+from result_tables import AGAIN, RESULTS, chosen_alpha, crowds, measured, read, together, trained, write_csv
 
-from cql_tutorial import History, OfflineDataset, fit, fit_population, load_agent, load_dataset, make_agent
+from cql_tutorial import History, OfflineDataset, fit_population, load_agent, load_dataset
 from cql_tutorial.collect import dataset_of, record
 from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score
+from cql_tutorial.population import Member
 from cql_tutorial.worlds import Maze, Pendulum
 from cql_tutorial.worlds.base import UniformPolicy, World
 from cql_tutorial.worlds.maze import stitching_behaviour, stitching_episodes
@@ -38,7 +40,6 @@ COLUMNS = [
     "true_half_width", "estimation_error", "share_over", "share_impossible", "cql_gap", "multiplier", "seconds",
     "settings",
 ]  # fmt: skip
-TOGETHER = ("sac", "cql", "cql-lagrange")  # kinds that `fit_population` trains
 MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 # Common to both tasks; from the traps of the field: a last bias of mean reward / (1 - discount) and tau 0.02, without
@@ -203,7 +204,7 @@ def alike(job: Job) -> tuple[Any, ...] | None:
     """Equal for jobs whose agents may be trained as one population."""
     free = {"cql_alpha", "critic_weight_decay"}
     shared = json.dumps({k: v for k, v in job.settings.items() if k not in free}, sort_keys=True)
-    return (job.task, kind_of(job), job.steps, shared) if kind_of(job) in TOGETHER else None
+    return (job.task, kind_of(job), job.steps, shared) if together(kind_of(job)) else None
 
 
 def kind_of(job: Job) -> str:
@@ -227,22 +228,20 @@ def measure(jobs: list[Job], references: tuple[float, float]) -> list[dict[str, 
         logs.append(data)
         told.append({"steps": jobs[0].steps, "batch_size": 64, **job.settings, **settings})
     options: dict[str, Any] = {"batch_size": 64, "log_every": 1000, "progress": False}
-    if name in TOGETHER:
-        members = fit_population(name, configs, logs, jobs[0].steps, **options)
-        trained = [(member.agent, member.history) for member in members]
+    members = trained(name, configs, logs, jobs[0].steps, **options)
+    if together(name):
         told = [{**settings, "trained_with": len(jobs) - 1} for settings in told]
-    else:
-        agent = make_agent(name, configs[0])
-        trained = [(agent, fit(agent, logs[0], jobs[0].steps, seed=jobs[0].seed, **options))]
-    each = zip(jobs, trained, logs, told, strict=True)
-    return [row_of(job, *run, data, settings, references) for job, run, data, settings in each]
+    each = zip(jobs, members, logs, told, strict=True)
+    return [row_of(job, member, data, settings, references) for job, member, data, settings in each]
 
 
 def row_of(
-    job: Job, agent: Any, history: History, data: OfflineDataset, told: dict[str, Any], references: tuple[float, float]
+    job: Job, member: Member, data: OfflineDataset, told: dict[str, Any], references: tuple[float, float]
 ) -> dict[str, Any]:
-    """The row of a trained agent."""
-    task = TASKS[job.task]
+    """The row of a trained agent; raises the `DivergedError` of one whose loss stopped being finite."""
+    if member.diverged is not None:
+        raise member.diverged
+    task, agent, history = TASKS[job.task], member.agent, member.history
     world = task.world()
     row = Evaluator(world, data, n_starts=task.starts)(agent)
     if job.task.startswith("maze"):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from result_tables import crowds, measured, read, write_csv
+from result_tables import crowds, measured, read, together, trained, write_csv
 
-from cql_tutorial import OfflineDataset, fit, fit_population, make_agent
+from cql_tutorial import OfflineDataset
 from cql_tutorial.collect import dataset_of
 from cql_tutorial.evaluation import evaluate_policy, t_interval
 from cql_tutorial.losses import mixture_log_density, uniform_log_density
@@ -207,7 +207,7 @@ def alike(job: Job) -> tuple[Any, ...] | None:
     name, settings = agent_settings(job, 0.0)
     free = {"initial_value", "pitfall", "cql_alpha", "critic_weight_decay", "cql_target_action_gap"}
     shared = json.dumps({k: v for k, v in settings.items() if k not in free}, sort_keys=True)
-    return None if name == "bc" else (job.task, name, shared)
+    return (job.task, name, shared) if together(name) else None
 
 
 def measure(jobs: list[Job]) -> list[dict[str, Any]]:
@@ -220,12 +220,11 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
     dims = {"state_dim": common.observation_dim, "action_dim": common.action_dim}
     configs = [{**dims, "seed": job.draw, **settings} for job, (_, settings) in zip(jobs, named, strict=True)]
     options: dict[str, Any] = {"batch_size": 64, "log_every": task.steps // 10, "progress": False}
-    if (name := named[0][0]) == "bc":
-        agent = make_agent(name, configs[0])
-        members = [Member(agent, fit(agent, logs[0], task.steps, seed=jobs[0].draw, **options))]
-    else:
-        members = fit_population(name, configs, logs, task.steps, **options)
-    told = [{"steps": task.steps, "batch_size": 64, **settings, "trained_with": len(jobs) - 1} for _, settings in named]
+    name = named[0][0]
+    members = trained(name, configs, logs, task.steps, **options)
+    told = [{"steps": task.steps, "batch_size": 64, **settings} for _, settings in named]
+    if together(name):
+        told = [{**settings, "trained_with": len(jobs) - 1} for settings in told]
     each = zip(jobs, members, units, told, strict=True)
     return [row_of(job, member, unit, settings, common) for job, member, unit, settings in each]
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
+from cql_tutorial import History, fit, fit_population, make_agent
+from cql_tutorial.agents import AGENTS
+from cql_tutorial.errors import DivergedError
 from cql_tutorial.evaluation import t_interval
-from cql_tutorial.population import BLOCK
+from cql_tutorial.population import BLOCK, Member
 
 JobT = TypeVar("JobT")
 RowT = TypeVar("RowT")  # what one measurement gives: a row, or several
@@ -55,6 +58,25 @@ def crowds(jobs: Iterable[JobT], alike: Callable[[JobT], Hashable | None]) -> li
             last[key] = groups[-1]
         last[key].append(job)
     return groups
+
+
+def together(name: str) -> bool:
+    """Whether `fit_population` trains this kind of agent."""
+    return AGENTS[name][0].config_class.has_fused_update
+
+
+def trained(name: str, configs: list[dict[str, Any]], logs: list[Any], steps: int, **options: Any) -> list[Member]:
+    """A trained agent for each config, on batches of its own seed: as one program where there is one."""
+    if together(name):
+        return fit_population(name, configs, logs, steps, **options)
+    members = []
+    for config, log in zip(configs, logs, strict=True):
+        agent = make_agent(name, config)
+        try:
+            members.append(Member(agent, fit(agent, log, steps, seed=config["seed"], **options)))
+        except DivergedError as error:
+            members.append(Member(agent, History(), error))
+    return members
 
 
 def measured(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import itertools
 import sys
 import time
 import weakref
@@ -16,6 +15,7 @@ import pytest
 import torch
 from test_agents import FAST, SMALL, make_batch
 from test_gpu_ready import CountMeta, ForbidSync
+from test_population import COMBINATIONS
 
 from cql_tutorial import OfflineDataset, fit, make_agent
 from cql_tutorial.agents import CQLAgent, fused, fused_networks
@@ -90,15 +90,7 @@ CASES: dict[str, tuple[str, dict[str, Any], Change | None]] = {
     "no hidden layer": ("cql", {"hidden_layers": 0}, None),
     "wrong penalty": ("cql", {"pitfall": "hard_max"}, None),
     "wrong penalty of the batch": ("cql-lagrange", {"pitfall": "batch_max"}, None),
-    **{
-        f"{name}, {critics} critics, {weights}{', next' * following}": (
-            name,
-            {"n_critics": critics, "next_policy_proposal": following, "proposal_weights": weights},
-            None,
-        )
-        for name in ("cql", "cql-lagrange")
-        for critics, following, weights in itertools.product((2, 10), (True, False), ("own", "mixture"))
-    },
+    **{f"{name}, {' '.join(map(str, settings.values()))}": (name, settings, None) for name, settings in COMBINATIONS},
     "sac": ("sac", {}, None),
     "sac, plain": ("sac", {"auto_alpha": False, "backup_entropy": False, "hidden_layers": 1}, None),
     "sac, deep": ("sac", {"n_critics": 10, "critic_weight_decay": 0.1, "hidden_layers": 3}, None),

@@ -15,6 +15,7 @@ import torch
 
 from cql_tutorial import fit, load_agent, load_dataset, make_agent
 from cql_tutorial.course import studies_07
+from cql_tutorial.errors import CQLWarning, DivergedError
 from cql_tutorial.evaluation import Evaluator, evaluate_policy, t_interval
 from cql_tutorial.worlds import WORLDS, Gridworld, Maze, Pendulum
 
@@ -265,6 +266,13 @@ def test_a_row_of_the_sepsis_table_is_measured_again() -> None:
     q = sepsis_results.tabular.fitted_q(log, 1.0)
     assert len(log) == row["rows"]
     assert sepsis_results.survival(world, q.amax(-1)) == pytest.approx(row["predicted"], abs=1e-5)
+
+
+def test_a_run_that_diverges_is_no_row_of_a_headline_table() -> None:
+    job = next(job for job in make_results.maze_jobs() if job.algorithm == "cql")
+    broken = dataclasses.replace(job, steps=30, settings={**job.settings, "critic_lr": 1e30})
+    with pytest.warns(CQLWarning), pytest.raises(DivergedError, match="finite"):
+        make_results.measure([broken], (0.0, 50.0))
 
 
 # ---------------------------------------------------------------- pitfalls

@@ -90,7 +90,7 @@ class FusedUpdate:
         )
         if self.cql:
             self.critic.split(self.config.state_dim)
-        self.target._buffers = self.critic._buffers
+        self.target.buffers = self.critic.buffers  # they are never needed at once
         self.numbers = {name: self.tensors[f"parameter.{name}"] for name in agents[0].parameters}
         self.number_gradients = {name: torch.zeros_like(value) for name, value in self.numbers.items()}
         self._steps: list[Tensor] = []
@@ -247,7 +247,7 @@ class FusedUpdate:
             layers = self.critic.hidden(first)
             q, dq = q_all[:, :, part], slopes[:, :, part]
             q.copy_(self.critic.value(layers).view(q.shape))
-            self._slopes(q, target[:, None, part], log_density[:, None, part], weight, size, dq)
+            wrong = self._slopes(q, target[:, None, part], log_density[:, None, part], weight, size, dq)
             gradient = self.critic.back_from_value(layers, dq.flatten(2).flatten(0, 1), scaled)
             if not self.cql:
                 self.critic.add(0, rows[:, part], gradient)
@@ -257,34 +257,39 @@ class FusedUpdate:
         if self.cql:
             self.critic.add(0, states, flow, 0)
         self.critic.finish(slopes.flatten(2).flatten(0, 1))
-        return self._critic_metrics(q_all, target, log_density, weight)
+        return self._critic_metrics(q_all, target, log_density, weight, wrong)
 
-    def _slopes(self, q: Tensor, target: Tensor, log_density: Tensor, weight: Tensor, size: int, out: Tensor) -> None:
-        """The gradient at some states' ``q [M, E, b, 1 + K]``."""
+    def _slopes(
+        self, q: Tensor, target: Tensor, log_density: Tensor, weight: Tensor, size: int, out: Tensor
+    ) -> Tensor | None:
+        """The gradient at some states' ``q [M, E, b, 1 + K]``; the members' penalties ``[M]`` where some are wrong."""
         share = (weight / size)[:, None, None]
         torch.mul(q[..., 0] - target, 2.0 / size, out=out[..., 0])
         if self._pitfall:  # each member's own penalty, of all states at once, by autograd
             out[..., 1:] = 0.0
+            penalties = []
             for member, agent in enumerate(self.agents):
                 with torch.enable_grad():
                     values = q[member].clone().requires_grad_()
                     penalty = agent.penalty(values[..., 1:], log_density[member, 0], values[..., 0])
                     (gradient,) = torch.autograd.grad(penalty.sum(), values)
                 out[member] += weight[member] * gradient
-        elif self.cql:
+                penalties.append(penalty.detach().mean())
+            return torch.stack(penalties)
+        if self.cql:
             torch.mul(torch.softmax(q[..., 1:] - log_density, -1), share[..., None], out=out[..., 1:])
             out[..., 0] -= share
+        return None
 
-    def _critic_metrics(self, q: Tensor, target: Tensor, log_density: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    def _critic_metrics(
+        self, q: Tensor, target: Tensor, log_density: Tensor, weight: Tensor, penalty: Tensor | None
+    ) -> dict[str, Tensor]:
         """What is logged of the critics' values ``[M, E, B, 1 + K]`` before their step."""
         q_data = q[..., 0]
         metrics = {"q_value": q_data.mean((1, 2)), "td_loss": (q_data - target[:, None]).square().mean((1, 2))}
         if not self.cql:
             return metrics
-        if self._pitfall:
-            each = zip(self.agents, q, log_density, strict=True)
-            penalty = torch.stack([agent.penalty(one[..., 1:], d, one[..., 0]).mean() for agent, one, d in each])
-        else:
+        if penalty is None:
             penalty = (losses.log_partition(q[..., 1:], log_density[:, None]) - q_data).mean((1, 2))
         gap = losses.normalised_gap(penalty, self.config.action_dim)
         return {"cql_loss": penalty, "cql_gap": gap, **metrics, "cql_alpha": weight}

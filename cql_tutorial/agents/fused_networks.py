@@ -28,7 +28,7 @@ class Networks:
         self.weights, self.biases, self.dw, self.db = (flat[i : i + depth] for i in range(0, 4 * depth, depth))
         self.dw_parts: list[Tensor] = []  # of the first layer's rows, see `split`
         self.low = low or weights[0].dtype
-        self._buffers: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
 
     def split(self, rows: int) -> None:
         """Let `add` take the first layer's gradient in two parts, at its first ``rows`` inputs and at the others.
@@ -44,9 +44,9 @@ class Networks:
 
     def buffer(self, name: str, *shape: int) -> Tensor:
         """Memory of that name and shape, made when first asked for; what it holds is left from before."""
-        size, found = math.prod(shape), self._buffers.get(name)
+        size, found = math.prod(shape), self.buffers.get(name)
         if found is None or found.numel() < size:
-            found = self._buffers[name] = self.weights[0].new_empty(size, dtype=self.low)
+            found = self.buffers[name] = self.weights[0].new_empty(size, dtype=self.low)
         return found[:size].view(shape)
 
     def layer(self, number: int, inputs: Tensor, columns: slice = slice(None), name: str = "layer") -> Tensor:
@@ -108,7 +108,7 @@ class Networks:
         ReLU is homogeneous, so that is ``sum_i W_ij G_ij`` of the layer below, G its gradient without w.
         """
         if self.dw_parts:
-            torch.add(self.dw[0], torch.cat(self.dw_parts, 1), out=self.dw[0])
+            torch.cat(self.dw_parts, 1, out=self.dw[0])
         if len(self.weights) > 1:
             dw, db, w = self.dw[-2], self.db[-2], self.weights[-1].transpose(1, 2)
             own = (self.weights[-2] * dw).sum(1, keepdim=True) + self.biases[-2] * db
