@@ -37,7 +37,7 @@ lab: $(STAMP) ## open the course: copies of the notebooks in my_work/, in Jupyte
 # share the cores. loadfile keeps the cells of a notebook on one worker and in order.
 test: lint ## run all that CI runs: style, types, unit tests, every notebook (and, where there is chromium, a browser)
 	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
-	    --nbval-cell-timeout=120 tests notebooks $(PYTEST_ARGS)
+	    tests notebooks $(PYTEST_ARGS)
 
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python data/make_data.py

@@ -9,10 +9,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 import hypothesis
 import pytest
 import torch
+from pace import limit
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("course")
+
+
+@pytest.hookimpl(tryfirst=True)  # before the plugins read their options
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the limits that pytest-timeout and nbval keep, unless the command line names others."""
+    if config.getoption("timeout", None) is None:
+        config.option.timeout = limit("test")
+    if not any(argument.startswith("--nbval-cell-timeout") for argument in config.invocation_params.args):
+        config.option.nbval_cell_timeout = limit("cell")
+        config.option.nbval_kernel_startup_timeout = limit("page")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pace import limit
 
 from cql_tutorial.cli import main
 
@@ -26,7 +27,7 @@ def alike(shown: str, printed: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(limit("chapter"))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_the_page_does_what_the_page_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

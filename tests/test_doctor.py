@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import HIDE_PACKAGES
+from pace import limit
 
 from cql_tutorial import doctor as room
 from cql_tutorial import minari_io
@@ -34,7 +35,7 @@ sys.exit(main())
 def run(hidden: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", HIDE, hidden]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=limit("program"))
 
 
 def line(text: str, subject: str) -> str:

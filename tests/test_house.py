@@ -19,6 +19,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 import yaml
 from conftest import HIDE_PACKAGES
+from pace import limit
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -165,7 +166,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- light imports
 def run_python(code: str, cwd: Path = ROOT) -> str:
-    result = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=limit("program")
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 

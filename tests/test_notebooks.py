@@ -1,6 +1,7 @@
 """The pattern of a chapter, held by a lint; and every chapter run again with reference answers in place of stubs.
 
-The unsolved run, with outputs compared, is nbval's (`make test` gives it the folder notebooks/).
+The unsolved run, with outputs compared, is nbval's (`make test` gives it the folder notebooks/). Solved, only the
+exercises run again, what depends on them and what that needs: nothing else can come out otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 import nbformat
 import pytest
+from cells import dependents, requirements
 from nbclient import NotebookClient
+from pace import limit
 
 from cql_tutorial.course import DESK
 
@@ -239,10 +242,14 @@ def test_the_lint_finds_a_number_that_no_cell_printed() -> None:
 
 # ---------------------------------------------------------------- solved
 def solved(path: Path) -> Any:
-    """The chapter with every reference answer in the place of its stub."""
+    """Every reference answer in the place of its stub, the cells that depend on them, and those that these need."""
     notebook = read(path)
     answers = {exercise.stub.strip(): exercise.source for exercise in exercises(path).values()}
-    for cell in code(notebook):
+    sources = [cell.source for cell in code(notebook)]
+    stubs = [number for number, source in enumerate(sources) if source.strip() in answers]
+    chosen = requirements(sources, dependents(sources, stubs))
+    notebook.cells = [cell for number, cell in enumerate(code(notebook)) if number in chosen]
+    for cell in notebook.cells:
         cell.source = answers.get(cell.source.strip(), cell.source)
     return notebook
 
@@ -251,9 +258,9 @@ def solved(path: Path) -> Any:
 @pytest.mark.parametrize("path", [path for path in CHAPTERS if exercises(path)], ids=lambda path: path.stem)
 def test_a_solved_chapter_says_so_and_prints_the_same_numbers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CQL_TUTORIAL_STATIC", "1")
-    committed, notebook = read(path), solved(path)
+    committed, notebook = {cell.id: cell for cell in code(read(path))}, solved(path)
     client = NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOKS)}}, coalesce_streams=True
+        notebook, timeout=round(limit("cell")), resources={"metadata": {"path": str(NOTEBOOKS)}}, coalesce_streams=True
     )
     client.execute()
     said = {cell.source: compared(cell) for cell in code(notebook) if cell.source.startswith("check(")}
@@ -262,7 +269,8 @@ def test_a_solved_chapter_says_so_and_prints_the_same_numbers(path: Path, monkey
     assert [text.split(":")[0] for text in checks] == [f"{id} passed" for id in ids]
     going_on = "\n".join(compared(cell) for cell in code(notebook))
     assert all(f"{id}: going on with your own answer" in going_on for id in ids)
-    for old, new in zip(code(committed), code(notebook), strict=True):
+    for new in code(notebook):
+        old = committed[new.id]
         if not any(verb in old.source for verb in VERBS):
             assert compared(new) == compared(old), f"a number changed when the chapter was solved:\n{old.source}"
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pace import limit
 
 SCRIPT = Path(__file__).resolve().parent.parent / "notebooks" / "workspace.py"
 spec = importlib.util.spec_from_file_location("workspace", SCRIPT)
@@ -32,7 +33,7 @@ def course(tmp_path: Path) -> tuple[Path, Path]:
 
 def run(course: tuple[Path, Path], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(course[0] / "workspace.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit("program"))
 
 
 def test_copy_makes_every_chapter_and_nothing_else(course: tuple[Path, Path]) -> None:
