@@ -5,7 +5,7 @@
 #   TORCH_ARGS    further arguments of `pip install torch==...`, for example the index of PyTorch's CPU builds
 #   JUPYTER_ARGS  further arguments of JupyterLab, for example JUPYTER_ARGS="--port 9999"
 #   PYTEST_ARGS   further arguments of pytest
-#   BENCH_ARGS    further arguments of data/bench.py, for example BENCH_ARGS=--quick
+#   BENCH_ARGS    further arguments of benchmarks.updates, for example BENCH_ARGS=--quick
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -31,52 +31,53 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: $(STAMP) ## open the course: copies of the notebooks in my_work/, in JupyterLab
-	@$(BIN)/python notebooks/workspace.py lab
+	@$(BIN)/python scripts/workspace.py lab
 
 # One pytest run for units and notebooks, so that its last line counts everything. One thread per worker: two workers
 # share the cores. loadfile keeps the cells of a notebook on one worker and in order.
-test: lint ## run all that CI runs: style, types, unit tests, every notebook (and, where there is chromium, a browser)
+test: lint ## run all that CI runs: style, types, layers, unit tests, every notebook (and, where there is chromium, a browser)
 	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
 	    tests notebooks $(PYTEST_ARGS)
 
 data: $(STAMP) ## make the data sets again from scratch
-	@$(BIN)/python data/make_data.py
+	@$(BIN)/python -m experiments make_datasets
 
 results: $(STAMP) ## measure the result tables again (two and a half hours on two cores, resumes where it stopped)
-	@$(BIN)/python data/make_results.py
+	@$(BIN)/python -m experiments results
 
 bench: $(BENCH_STAMP) ## time an update and the drawing of batches beside d3rlpy's (a quarter of an hour)
-	@PYTHONPATH=. $(BENCH)/bin/python data/bench.py $(BENCH_ARGS)
+	@$(BENCH)/bin/python -m benchmarks.updates $(BENCH_ARGS)
 ifeq ($(findstring --quick,$(BENCH_ARGS)),)
-	@PYTHONPATH=. $(BENCH)/bin/python data/bench_population.py
-	@PYTHONPATH=. $(BENCH)/bin/python data/speed_table.py
+	@$(BENCH)/bin/python -m benchmarks.population
+	@$(BENCH)/bin/python -m benchmarks.tables
 endif
 
 chapter: $(STAMP) ## run a chapter again as it is committed, and renew the README's table: make chapter CHAPTER=04
-	@$(BIN)/python notebooks/author.py run $(CHAPTER)
-	@$(BIN)/python notebooks/author.py table
+	@$(BIN)/python -m scripts.author run $(CHAPTER)
+	@$(BIN)/python -m scripts.author table
 
 reset: $(STAMP) ## renew one chapter in my_work/, keeping yours as a backup: make reset CHAPTER=04
-	@$(BIN)/python notebooks/workspace.py reset "$(CHAPTER)"
+	@$(BIN)/python scripts/workspace.py reset "$(CHAPTER)"
 
 setup: $(STAMP) ## make .venv and stop
 
-lint: $(STAMP) ## style and types only
+lint: $(STAMP) ## style, types and layers only
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 doctor: $(STAMP) ## say whether this machine is ready, and how to mend what is not
-	@$(BIN)/python -m cql_tutorial.doctor
+	@$(BIN)/python -m cql_tutorial.cli.doctor
 
 clean: ## remove .venv, .venv-bench and caches; my_work/ stays
-	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -not -path './my_work/*' -prune -exec rm -rf {} +
 
 # A .venv that was moved, or whose Python is gone, is made anew. torch goes first and alone: see requirements.txt.
 $(STAMP): requirements.txt requirements-no-deps.txt pyproject.toml $(MOVED)
 	@test -n "$(PYTHON)" || { echo "No Python found. Install 3.11, or name one: make lab PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) notebooks/workspace.py check-python
+	@$(PYTHON) scripts/workspace.py check-python
 	@echo "Setting up $(VENV); the first time this takes some minutes and some gigabytes, most of it for torch"
 	@test -z "$(MOVED)" && $(BIN)/python -c "" 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "  1/3 $(TORCH)"

@@ -21,9 +21,8 @@ _HOME = {
     ),
     "batch": ("Batch", "Noise"),
     "datasets": ("OfflineDataset", "load_dataset"),
-    "population": ("fit_population",),
-    "training": ("History", "fit"),
-    "truth": ("EstimationReport", "estimation_report", "true_q"),
+    "evaluation": ("EstimationReport", "estimation_report", "true_q"),
+    "training": ("History", "fit", "fit_population"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -52,9 +51,10 @@ if TYPE_CHECKING:
     )
     from .batch import Batch, Noise
     from .datasets import OfflineDataset, load_dataset
-    from .population import fit_population
+    from .evaluation.estimation_report import EstimationReport, estimation_report
+    from .evaluation.true_values import true_q
     from .training import History, fit
-    from .truth import EstimationReport, estimation_report, true_q
+    from .training.population import fit_population
 
 
 def __getattr__(name: str) -> Any:

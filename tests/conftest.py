@@ -9,7 +9,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 import hypothesis
 import pytest
 import torch
-from pace import limit
+
+from tests.pace import limit
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("course", deadline=None, derandomize=True, print_blob=True)

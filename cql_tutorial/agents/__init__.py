@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, ConfigError
-from .base import Agent, AgentProtocol
+from .agent import Agent, AgentProtocol
 from .bc import BCAgent, BCConfig
 from .checkpoint import read_tensors
 from .config import AgentConfig, parse_config

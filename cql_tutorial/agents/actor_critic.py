@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +15,12 @@ from .. import losses
 from ..batch import Batch, as_tensor
 from ..errors import ConfigError
 from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
-from .base import Agent, home_of
+from ..seeding import home_of
+from .agent import Agent
 from .config import AgentConfig
-from .fused import FusedUpdate
+
+if TYPE_CHECKING:
+    from ..fast.fused import FusedUpdate
 
 
 class GaussianAgentPolicy:

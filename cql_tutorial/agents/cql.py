@@ -14,11 +14,11 @@ from torch import Tensor
 from .. import losses
 from ..batch import Noise
 from ..errors import TargetAboveNaturalGapWarning, TargetBelowFloorWarning
+from ..fast import fused
 from ..networks import MAX_ACTION, TanhGaussian
-from ..pitfalls import PITFALLS
-from . import fused
 from .actor_critic import ActorCritic, ActorCriticConfig
 from .config import AgentConfig
+from .wrong_penalties import PITFALLS
 
 MULTIPLIER_RANGE = (1e-3, 1e4)
 
@@ -32,7 +32,7 @@ class CQLConfig(ActorCriticConfig):
     ``proposal_weights`` "own" divides by each candidate's own density (the official code), "mixture" by that of all
     proposals together. With ``cql_lagrange`` the multiplier replaces ``cql_alpha``, starts at it and holds the CQL gap
     (0 for a flat Q; see `losses.normalised_target` for peers' targets) at ``cql_target_action_gap``.
-    ``pitfall`` names a *wrong* penalty of `pitfalls.PITFALLS`, for measuring what the mistake does.
+    ``pitfall`` names a *wrong* penalty of `wrong_penalties.PITFALLS`, for measuring what the mistake does.
     """
 
     cql_alpha: float = 5.0

@@ -15,7 +15,8 @@ from torch import Tensor
 from .. import losses
 from ..batch import Noise
 from ..networks import EnsembleMLP
-from .base import Agent, home_of
+from ..seeding import home_of
+from .agent import Agent
 from .config import AgentConfig
 
 

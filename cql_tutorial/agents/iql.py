@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from .. import losses
 from ..batch import Noise
 from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP
-from .base import Agent, home_of
+from ..seeding import home_of
+from .agent import Agent
 from .config import AgentConfig
 from .discrete import DiscreteAgent
 

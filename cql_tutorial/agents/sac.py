@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import losses
 from ..batch import Noise
-from . import fused
+from ..fast import fused
 from .actor_critic import ActorCritic, ActorCriticConfig
 
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` if None) and return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["doctor"]:  # must work where packages are missing, so before anything is imported
-        from ..doctor import doctor
+        from .doctor import doctor
 
         report = doctor()
         print(report)

@@ -12,12 +12,13 @@ import torch
 import tyro
 
 from ..agents import load_agent
-from ..collect import dataset_of, record, train_online
-from ..datasets import OfflineDataset
+from ..datasets.minari_io import ARRAYS
+from ..datasets.offline_dataset import OfflineDataset
+from ..datasets.recording import dataset_of, record
+from ..envs import make
+from ..envs.base import UniformPolicy
 from ..errors import require, require_data, whole
-from ..minari_io import ARRAYS
-from ..worlds import make
-from ..worlds.base import UniformPolicy
+from ..training.online import train_online
 from .options import make_env
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from ..agents.checkpoint import written_whole
-from ..datasets import OfflineDataset
+from ..datasets.offline_dataset import OfflineDataset
 from ..errors import require
 from .options import DataOptions
 

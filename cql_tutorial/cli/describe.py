@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from .. import csv_io, d4rl_io, defects, minari_io
-from ..datasets import OfflineDataset
+from ..datasets import csv_io, d4rl_io, defects, minari_io
+from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CQLTutorialError
 from .files import plain, versions, write_json
 from .options import DataOptions
@@ -76,7 +76,7 @@ def stored(data: DataOptions) -> dict[str, Any] | None:
 
 
 def _draw(dataset: OfflineDataset, path: Path) -> None:
-    from ..figures import data_report
+    from ..course.figures import data_report
 
     figure = data_report(dataset)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,12 @@ import tyro
 
 from ..agents import load_agent
 from ..errors import CheckpointError, CQLTutorialError, require
-from ..off_policy import bellman_error, fitted_q_evaluation, initial_state_value, weighted_importance_sampling
+from ..evaluation.off_policy import (
+    bellman_error,
+    fitted_q_evaluation,
+    initial_state_value,
+    weighted_importance_sampling,
+)
 from .files import plain, table, versions, write_json
 from .options import DataOptions, TaskOptions
 

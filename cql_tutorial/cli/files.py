@@ -13,7 +13,7 @@ from typing import Any
 
 from ..agents.checkpoint import written_whole
 from ..errors import ConfigError
-from ..training import History
+from ..training.offline import History
 
 
 def versions() -> dict[str, str]:

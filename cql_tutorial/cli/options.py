@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import tyro
 
 from ..agents import AGENTS
-from ..datasets import OfflineDataset, load_dataset
+from ..agents.wrong_penalties import PITFALLS
+from ..datasets.hdf5_child_process import check_file
+from ..datasets.minari_io import find
+from ..datasets.offline_dataset import OfflineDataset, load_dataset
 from ..errors import ConfigError, require
-from ..minari_io import find
-from ..pitfalls import PITFALLS
-from ..untrusted import check_file
 
 FROM_DATA = ("state_dim", "action_dim", "action_low", "action_high", "seed")  # settings that are not typed in
 SUMMARY = {
@@ -184,8 +184,8 @@ class TaskOptions:
 
     def task(self, dataset: OfflineDataset) -> Any:
         """``evaluate(agent) -> dict`` for `fit`, or None without a simulator."""
-        from ..evaluation import Evaluator, evaluate_env
-        from ..worlds import make
+        from ..envs import make
+        from ..evaluation.rollouts import Evaluator, evaluate_env
 
         require(self.env is None or self.world is None, "--env, --world", (self.env, self.world), "one of the two")
         require(self.episodes >= 1, "--episodes", self.episodes, "a whole number >= 1")
@@ -214,7 +214,7 @@ def _recorded(dataset: OfflineDataset | None) -> Any:
     """The specification in a data set's metadata, if its code is that of a task registered here by Gymnasium itself."""
     from gymnasium.envs.registration import EnvSpec, registry
 
-    from ..worlds import env as _worlds  # noqa: F401  (registers this package's own)
+    from ..envs import gymnasium_env as _worlds  # noqa: F401  (registers this package's own)
 
     text = dict(dataset.metadata).get("env_spec") if dataset is not None else None
     mend = "pass --env ID (after installing its package), or leave the evaluation out."
@@ -227,7 +227,7 @@ def _recorded(dataset: OfflineDataset | None) -> Any:
     known = registry.get(spec.id)
     wrappers = [one.entry_point for one in spec.additional_wrappers if not one.entry_point.startswith("gymnasium.")]
     own = known is not None and spec.entry_point == known.entry_point and not wrappers
-    own = own and str(spec.entry_point).startswith(("gymnasium.envs.", "cql_tutorial.worlds."))
+    own = own and str(spec.entry_point).startswith(("gymnasium.envs.", "cql_tutorial.envs."))
     found = f"code outside Gymnasium: {' '.join([str(spec.entry_point), *wrappers])}"
     require(own, "--env recorded", found, "a task of Gymnasium's own: others are not imported unasked", mend)
     return spec

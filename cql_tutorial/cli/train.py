@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import tyro
 
 from ..agents import AGENTS, make_agent
-from ..datasets import OfflineDataset
+from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CheckpointError, DivergedError, require, whole
-from ..evaluation import t_interval
-from ..off_policy import initial_state_value
-from ..population import fit_population
-from ..training import History, fit
+from ..evaluation.intervals import t_interval
+from ..evaluation.off_policy import initial_state_value
+from ..training.offline import History, fit
+from ..training.population import fit_population
 from .files import TensorBoard, plain, table, versions, write_json
 from .options import DataOptions, TaskOptions
 

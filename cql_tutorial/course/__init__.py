@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08
-from .desk import Card, Desk, Question
-from .engine import Example, Exercise, Mutant, Result
+from .checker import Example, Exercise, Mutant, Result
+from .exercises import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08
+from .session import Card, Desk, Question
 
 CHAPTERS = (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08)
 DESK = Desk(

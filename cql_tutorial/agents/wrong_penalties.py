@@ -1,0 +1,67 @@
+"""Wrong penalties, named as wrong: what goes into `CQLConfig(pitfall=...)` to *measure* a mistake. Never use them.
+
+All share one signature: ``q_candidates [E, B, K], log_density [B, K], q_data [E, B], n_uniform -> [E]``, where the
+first ``n_uniform`` candidates are the uniform ones and the rest were drawn from policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..losses import cql_penalty
+
+Penalty = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+def no_importance_correction(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG: no density at all, so ``log mean exp Q``. Pushes the policy's own actions down in place of high-Q ones."""
+    return cql_penalty(q_candidates, torch.zeros_like(log_density), q_data)
+
+
+def no_uniform_density(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG: leaves out the density 2^-A of the uniform candidates, which then weigh 2^A times too little."""
+    without = torch.cat([torch.zeros_like(log_density[:, :n_uniform]), log_density[:, n_uniform:]], dim=1)
+    return cql_penalty(q_candidates, without, q_data)
+
+
+def uniform_only(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG in practice: right densities but no policy candidates, so in high A nothing lands where the policy goes."""
+    return cql_penalty(q_candidates[..., :n_uniform], log_density[:, :n_uniform], q_data)
+
+
+def policy_only(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG in practice: right densities but no uniform candidates; a sharp policy never sees the other actions."""
+    return cql_penalty(q_candidates[..., n_uniform:], log_density[:, n_uniform:], q_data)
+
+
+def hard_max(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG: the maximum over the candidates in place of log-sum-exp; all push-down lands on a single action."""
+    return (q_candidates.amax(-1) - q_data).mean(-1)
+
+
+def batch_max(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG twice: ``torch.max(q)`` without a dimension takes one maximum over the whole batch."""
+    return q_candidates.flatten(1).amax(-1) - q_data.mean(-1)
+
+
+def single_action(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """WRONG in practice: one uniform and one policy action; right on average before the log, very noisy and low."""
+    pick = [0, n_uniform]
+    return cql_penalty(q_candidates[..., pick], log_density[:, pick], q_data)
+
+
+PITFALLS: dict[str, Penalty] = {
+    function.__name__: function
+    for function in (
+        no_importance_correction,
+        no_uniform_density,
+        uniform_only,
+        policy_only,
+        hard_max,
+        batch_max,
+        single_action,
+    )
+}

@@ -1,0 +1,210 @@
+"""Checks that name the mistake. A student's function is passed in; nothing is looked up by name or sent anywhere.
+
+An exercise is a few *examples* (inputs small enough to be printed), a *reference* answer, and *mutants*: named wrong
+answers with the message each deserves. A check calls the student's function on the examples, one after the other, and
+stops at the first whose result is not the reference's. If the wrong result is a mutant's result, the message is that
+mutant's; otherwise the difference itself is described. So every message is proven by calling its mutant.
+A loss may be judged by its gradients, too: which of its inputs it moves is as much a part of it as its value.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .compare import agree, copies, describe, same, show
+
+Function = Callable[..., Any]
+PASSED, WRONG, CRASHED, NOT_ATTEMPTED = "passed", "wrong", "crashed", "not attempted"
+BLANK = "    raise NotImplementedError  # your line(s) here\n"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong answer that people really give, the message it must trigger, and where it was seen."""
+
+    name: str
+    function: Function
+    message: str
+    seen: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Arguments of one call, and a word for what the example is about; ``shown`` ones are printed in messages."""
+
+    arguments: tuple[Any, ...]
+    about: str
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise; ``kind`` is build, predict or read; difficulty and importance run from 1 to 5."""
+
+    id: str
+    title: str
+    kind: str
+    difficulty: int
+    importance: int
+    minutes: int
+    reference: Function
+    examples: tuple[Example, ...]
+    mutants: tuple[Mutant, ...]
+    hints: tuple[str, str, str]
+    meaning: str  # what a right answer has shown: one sentence
+    tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
+    gradients: tuple[str, ...] = ()  # arguments (tensors) whose gradient is compared as well
+
+    @property
+    def header(self) -> str:
+        """The line above an exercise in its notebook."""
+        dots = "●" * self.difficulty + "○" * (5 - self.difficulty)
+        weight = "●" * self.importance + "○" * (5 - self.importance)
+        return (
+            f"**{self.id} · {self.title}** · {self.kind} · difficulty {dots} · importance {weight} · {self.minutes} min"
+        )
+
+    @property
+    def source(self) -> str:
+        """The reference answer, as code."""
+        return textwrap.dedent(inspect.getsource(self.reference))
+
+    @property
+    def stub(self) -> str:
+        """What the notebook holds: the reference's signature and docstring, and a line to replace."""
+        function = ast.parse(self.source).body[0]
+        assert isinstance(function, ast.FunctionDef) and ast.get_docstring(function)
+        return "".join(self.source.splitlines(keepends=True)[: function.body[0].end_lineno]) + BLANK
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a check found; printing it tells the student."""
+
+    exercise: Exercise
+    status: str
+    message: str = ""
+    mutant: str = ""
+
+    def __str__(self) -> str:
+        head = f"{self.exercise.id} {self.status}"
+        return f"{head}: {self.message}" if self.message else head
+
+
+def judge(exercise: Exercise, function: Function) -> Result:
+    """Call ``function`` on the exercise's examples and stop at the first that is not right."""
+    if not callable(function):
+        message = f"expected the function itself, found {show(function)}. Pass its name without brackets."
+        return Result(exercise, CRASHED, message)
+    for number, example in enumerate(exercise.examples):
+        expected = _answer(exercise, exercise.reference, copies(example.arguments))
+        arguments = copies(example.arguments)
+        try:
+            found = _answer(exercise, function, arguments)
+        except NotImplementedError:
+            return Result(exercise, NOT_ATTEMPTED, "replace the line that raises NotImplementedError by your own.")
+        except Exception as error:
+            return Result(exercise, CRASHED, _crash(function, error, example))
+        if not same(arguments, example.arguments):
+            message = "your function changes its inputs in place; whoever calls it still needs them. Work on a copy, "
+            return Result(exercise, WRONG, message + "for example q - x in place of q -= x.")
+        if not agree(found, expected, exercise.tolerance):
+            return _wrong(exercise, number, found, expected)
+    return Result(exercise, PASSED, exercise.meaning)
+
+
+def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -> Any:
+    """What a function returns; with ``exercise.gradients`` a tuple of its value and its sum's gradients."""
+    if not exercise.gradients:
+        return function(*arguments)
+    names = list(inspect.signature(exercise.reference).parameters)
+    leaves = [arguments[names.index(name)].requires_grad_() for name in exercise.gradients]
+    with torch.enable_grad():
+        value = function(*arguments)
+    if value is None or isinstance(value, (str, tuple, list)):
+        return value
+    total = torch.as_tensor(value).sum()
+    found = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else [None] * len(leaves)
+    for leaf in leaves:
+        leaf.requires_grad_(False)
+    parts = zip(found, leaves, strict=True)
+    return (torch.as_tensor(value).detach(), *(torch.zeros_like(x) if g is None else g for g, x in parts))
+
+
+def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result:
+    example, earlier = exercise.examples[number], exercise.examples[:number]  # the earlier ones were answered rightly
+    shown = f"\n  example ({example.about}): {_call(example)}" if example.shown else f"\n  example: {example.about}"
+    facts = f"{shown}\n  yours:    {_told(exercise, found)}\n  expected: {_told(exercise, expected)}\n"
+    near, traced = "", bool(exercise.gradients) and isinstance(found, tuple)
+    wrong_value = traced and not agree(found[0], expected[0], exercise.tolerance)
+    for mutant in exercise.mutants:
+        try:
+            theirs = _answer(exercise, mutant.function, copies(example.arguments))
+        except Exception:  # a mutant that crashes here is not what the student wrote
+            continue
+        alike = agree(found, theirs, exercise.tolerance)
+        if alike and all(_right(exercise, mutant.function, other) for other in earlier):
+            return Result(exercise, WRONG, f"{mutant.message}{facts}  next: hint({exercise.id!r})", mutant.name)
+        if wrong_value and not near and isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
+            near = f"{mutant.message} The gradients differ as well: look at what is detached."
+    said = near or _described(exercise, found, expected)
+    if number:
+        said = f"right on the first {number} example(s), not on this one: {said}"
+    return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")
+
+
+def _right(exercise: Exercise, function: Function, example: Example) -> bool:
+    expected = _answer(exercise, exercise.reference, copies(example.arguments))
+    return agree(_answer(exercise, function, copies(example.arguments)), expected, exercise.tolerance)
+
+
+def _told(exercise: Exercise, answer: Any) -> str:
+    if not exercise.gradients or not isinstance(answer, tuple):
+        return show(answer)
+    parts = zip(exercise.gradients, answer[1:], strict=False)
+    return "; ".join([show(answer[0]), *(f"gradient in {name} {show(part)}" for name, part in parts)])
+
+
+def _described(exercise: Exercise, found: Any, expected: Any) -> str:
+    """How an unforeseen result differs; for gradients, which of them is wrong once the value is right."""
+    if not exercise.gradients or not isinstance(found, tuple) or len(found) != len(expected):
+        return describe(found, expected[0] if exercise.gradients else expected, exercise.tolerance)
+    if not agree(found[0], expected[0], exercise.tolerance):
+        return describe(found[0], expected[0], exercise.tolerance)
+    for name, mine, wanted in zip(exercise.gradients, found[1:], expected[1:], strict=True):
+        if not agree(mine, wanted, exercise.tolerance):
+            if not wanted.any():
+                return f"the value is right, but {name} is a constant here and your loss moves it: {name}.detach()."
+            if not mine.any():
+                return (
+                    f"the value is right, but no gradient reaches {name}: is there a detach, item or no_grad too many?"
+                )
+            return f"the value is right, its gradient in {name} is not: {describe(mine, wanted, exercise.tolerance)}"
+    raise AssertionError("an answer that agrees is not wrong")
+
+
+def _crash(function: Function, error: Exception, example: Example) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    home = getattr(getattr(function, "__code__", None), "co_filename", None)
+    own = [frame for frame in frames if frame.filename == home]
+    number = (own[-1].lineno or 0) - function.__code__.co_firstlineno + 1 if own else 0
+    where = f" in line {number} of your function" if own else ""
+    line = f": {own[-1].line}" if own and own[-1].line else ""
+    if isinstance(error, TypeError) and not own:
+        wanted = len(example.arguments)
+        where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
+    mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
+    advice = "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
+    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  called with: {_call(example)}"
+
+
+def _call(example: Example) -> str:
+    return ", ".join(map(show, example.arguments)) if example.shown else example.about

@@ -1,0 +1,1 @@
+"""The exercises, predictions and quizzes, a chapter a file."""

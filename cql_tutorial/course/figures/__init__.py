@@ -1,0 +1,61 @@
+"""Every plot of the course. Each returns a figure that speaks: its text form is a sentence made from its data."""
+
+from __future__ import annotations
+
+from .base import SpeakingFigure
+from .ch00 import discount_weights
+from .ch01 import author_error, covered_decisions, nearest_rows, three_logs
+from .ch02 import cut_rollouts, interval_coverage, settling
+from .ch03 import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
+from .ch04 import arms, falling, penalties, push, soft_maximum
+from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
+from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
+from .ch07 import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
+from .ch08 import maze_values
+from .choosing import estimates_and_truth
+from .data_report import data_report
+from .grids import error_maps, map_and_curve, value_maps
+from .training import prediction_and_truth
+
+__all__ = [
+    "push_down_shares",
+    "push_and_error",
+    "penalty_errors",
+    "paired_effects",
+    "logged_curves",
+    "SpeakingFigure",
+    "arms",
+    "author_error",
+    "backup_errors",
+    "bounds_on_arms",
+    "covered_decisions",
+    "cut_rollouts",
+    "data_report",
+    "discount_weights",
+    "error_against_cost",
+    "error_against_count",
+    "error_maps",
+    "estimate_histograms",
+    "estimates_and_truth",
+    "every_draw",
+    "falling",
+    "greedy_kinds",
+    "interval_coverage",
+    "invented",
+    "kinds_and_curve",
+    "map_and_curve",
+    "maximum_bias",
+    "maze_values",
+    "nearest_rows",
+    "penalties",
+    "policy_densities",
+    "prediction_and_truth",
+    "push",
+    "settling",
+    "soft_maximum",
+    "survival",
+    "third_proposal_study",
+    "three_logs",
+    "thresholds",
+    "value_maps",
+]

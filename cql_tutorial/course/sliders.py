@@ -1,0 +1,185 @@
+"""The course's sliders: every picture is drawn beforehand, so that a move only swaps it; nothing trains meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import ipywidgets
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .. import losses
+from ..agents.tabular import TabularLog
+from ..envs import Bandit, Gridworld, Maze
+from ..evaluation.quadrature import log_partition_quadrature
+from ..evaluation.true_values import optimal_q, solve_q
+from .figures.base import SpeakingFigure
+from .figures.ch00 import discount_weights
+from .figures.ch01 import covered_decisions
+from .figures.ch03 import kinds_and_curve
+from .figures.ch04 import arms
+from .figures.ch05 import backup_errors
+from .figures.ch06 import estimate_histograms
+from .figures.ch07 import push_and_error, spoken
+from .figures.ch08 import maze_values
+from .figures.grids import map_and_curve
+
+STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
+
+
+class Explorer(ipywidgets.VBox):
+    """One slider and the picture that belongs to its value; the picture's sentence stands under it.
+
+    ``draw(value)`` makes the figure of one of the ``values``, shown to the reader as ``options`` (their text by
+    default). All are drawn at once (about a tenth of a second each). The slider takes the arrow keys once it has the
+    focus.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[Any], SpeakingFigure],
+        values: Sequence[Any],
+        label: str,
+        start: Any = None,
+        options: Sequence[str] | None = None,
+    ) -> None:
+        figures = [draw(value) for value in values]
+        self.sentences = [figure.sentence for figure in figures]
+        self._pictures = [figure.png() for figure in figures]
+        self.label, names = label, list(options or [f"{value:g}" for value in values])
+        first = 0 if start is None else list(values).index(start)
+        self.slider = ipywidgets.SelectionSlider(
+            options=[(name, i) for i, name in enumerate(names)], value=first, description=label, continuous_update=True,
+            style={"description_width": "initial"}, layout=ipywidgets.Layout(width="min(36em, 95%)"),
+        )  # fmt: skip
+        width = f"min(100%, {max(round(figure.get_figwidth() * 100) for figure in figures)}px)"  # never enlarged
+        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=width, height="auto"))
+        self.caption = ipywidgets.HTML()
+        self.slider.observe(self._move, names="value")
+        self._move()
+        super().__init__([self.slider, self.picture, self.caption])
+
+    def _move(self, _: Any = None) -> None:
+        self.picture.value = self._pictures[self.slider.value]
+        self.caption.value = f'<span role="status">{escape(self.sentences[self.slider.value])}</span>'
+
+    def __repr__(self) -> str:
+        return f"Slider: {self.label}, {len(self.sentences)} settings. Run this cell to move it."
+
+    def _repr_mimebundle_(self, **settings: Any) -> Any:
+        if os.environ.get(STATIC):
+            return {"text/plain": repr(self)}
+        return super()._repr_mimebundle_(**settings)
+
+
+def explore_discount() -> Explorer:
+    """Chapter 00: how far a discount looks ahead."""
+    discounts = [0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
+    return Explorer(lambda discount: discount_weights([discount]), discounts, "discount", start=0.9)
+
+
+def explore_coverage(episodes: Sequence[int], shares: Mapping[str, Sequence[float]]) -> Explorer:
+    """Chapter 01: what a log of each size has seen of three policies' decisions."""
+    options = [f"{n:,}" for n in episodes]
+    return Explorer(
+        lambda here: covered_decisions(episodes, shares, here), range(len(episodes)), "episodes", 0, options
+    )
+
+
+def explore_alpha(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Explorer:
+    """Chapter 04: the learned values of a bandit's arms for each alpha; the arguments are those of `figures.arms`."""
+
+    def draw(alpha: float) -> SpeakingFigure:
+        figure = arms({alpha: learned[alpha]}, truth, shares)
+        lowest, highest = (f(float(f(q)) for q in learned.values()) for f in (min, max))
+        figure.axes[0].set_ylim(lowest - 0.2, highest + 0.4)  # the same limits whatever alpha: what moves is the values
+        return figure
+
+    return Explorer(draw, list(learned), "alpha", start=list(learned)[len(learned) // 2])
+
+
+def explore_policy() -> Explorer:
+    """Chapter 02: what random moves cost the optimal policy of the cliff; every value by a linear solve."""
+    world = Gridworld()
+    best = functional.one_hot(optimal_q(world).argmax(1), world.action_dim).double()
+    epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0]
+    policies = [(1 - epsilon) * best + epsilon / world.action_dim for epsilon in epsilons]
+    values = [(policy * solve_q(world, policy)).sum(1) for policy in policies]
+    starts = [float(table[world.start_state]) for table in values]
+
+    def draw(epsilon: float) -> SpeakingFigure:
+        i = epsilons.index(epsilon)
+        return map_and_curve(
+            values[i], world, (epsilons, starts), i, name=f"{epsilon:.0%} random moves", limits=(-10.0, 10.0),
+            policy=policies[i], xlabel="share of random moves (epsilon)", ylabel="exact $V^\\pi$ at the start",
+        )  # fmt: skip
+
+    return Explorer(draw, epsilons, "random moves", start=0.0, options=[f"{epsilon:.0%}" for epsilon in epsilons])
+
+
+def explore_initial_scale(
+    log: TabularLog, world: Gridworld, tables: Mapping[float, Tensor], predicted: Sequence[float], true: Sequence[float]
+) -> Explorer:
+    """Chapter 03: the greedy actions by how often they were tried, and the start's value, for each initial scale."""
+    scales = list(tables)
+
+    def draw(scale: float) -> SpeakingFigure:
+        here = scales.index(scale)
+        return kinds_and_curve(tables[scale], log.counts, world, scales, predicted, true, here)
+
+    return Explorer(draw, scales, "scale of the initial Q", start=scales[0])
+
+
+def explore_backup_temperature(errors: Mapping[float, Tensor]) -> Explorer:
+    """Chapter 05: value minus truth at every state, one backup temperature at a time."""
+    return Explorer(lambda here: backup_errors(errors, here), list(errors), "temperature of the backup", start=1.0)
+
+
+def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Explorer:
+    """Chapter 06: how two weightings scatter about the log-integral as the policy sharpens.
+
+    ``n`` uniform and ``n`` policy candidates on the bandit with ``actions`` dimensions, the same random numbers at
+    every setting of its standard deviation, the slider; the policy's mean lies on the higher bump.
+    """
+    world, generator, double = Bandit(actions=actions), torch.Generator().manual_seed(0), torch.float64
+    exact, flat = log_partition_quadrature(world.per_dimension), losses.uniform_log_density(actions)
+    uniform = torch.atanh(2 * torch.rand(repeats, n, actions, generator=generator, dtype=double) - 1)
+    noise = torch.randn(repeats, n, actions, generator=generator, dtype=double)
+    mean = torch.atanh(torch.full((actions,), 0.5, dtype=double))
+
+    def draw(deviation: float) -> SpeakingFigure:
+        u = torch.cat([uniform, mean + deviation * noise], dim=1)
+        log_pi = losses.tanh_gaussian_log_prob(u, mean, torch.full_like(mean, deviation).log())
+        q = world.reward_function(u.tanh())
+        return estimate_histograms({f"standard deviation {deviation:g}": errors(q, log_pi)}, limits=(-2.0, 1.5))
+
+    def errors(q: Tensor, log_pi: Tensor) -> dict[str, Tensor]:
+        own = torch.cat([torch.full_like(log_pi[:, :n], flat), log_pi[:, n:]], dim=1)
+        mixed = losses.mixture_log_density(torch.stack([torch.full_like(log_pi, flat), log_pi]))
+        densities = {"own density": own, "mixture": mixed}
+        return {name: losses.log_partition(q, density) - exact for name, density in densities.items()}
+
+    deviations = (1.0, 0.6, 0.3, 0.2, 0.1, 0.05, 0.02)
+    return Explorer(draw, deviations, "standard deviation of the policy", start=1.0)
+
+
+def explore_pitfalls(plane: Any, fitted: Mapping[str, tuple[Tensor, Tensor]]) -> Explorer:
+    """Chapter 07: push-down and error map of one loss after another; ``fitted`` maps its name to `Plane.fitted`."""
+
+    def draw(name: str) -> SpeakingFigure:
+        return push_and_error(name, plane, *fitted[name])
+
+    return Explorer(draw, list(fitted), "loss", options=[spoken(name) for name in fitted])
+
+
+def explore_maze(world: Maze, places: Tensor, snapshots: Mapping[int, Mapping[str, Tensor]]) -> Explorer:
+    """Chapter 08: value, policy and error in the maze along training; ``snapshots`` maps updates to a snapshot."""
+
+    def draw(updates: int) -> SpeakingFigure:
+        return maze_values(world, places, snapshots[updates], f"after {updates:,} updates")
+
+    return Explorer(draw, list(snapshots), "updates", start=min(snapshots), options=[f"{u:,}" for u in snapshots])

@@ -1,0 +1,1 @@
+"""Experiments of chapters that would fill a notebook's cell."""

@@ -1,0 +1,164 @@
+"""Bookkeeping of chapter 05: random worlds and policies, learners with an exact model, and safe policy improvement.
+
+Alphas are on this course's scale (no 1/2 in front of the square): the paper's alpha is half of ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ...agents.tabular import TabularLog, cql_minimum
+from ...envs.tabular import TabularWorld
+from ...evaluation.true_values import solve_q
+
+
+def random_policy(world: TabularWorld, seed: int, sharpness: float = 1.0) -> Tensor:
+    """A policy drawn at random: softmax of normal scores ``[S, A]``; every action has a chance."""
+    shape, generator = (world.observation_dim, world.action_dim), torch.Generator().manual_seed(seed)
+    return torch.softmax(sharpness * torch.randn(shape, generator=generator, dtype=torch.float64), 1)
+
+
+def with_rewards(world: TabularWorld, rewards: Tensor) -> TabularWorld:
+    """The same world with other rewards ``[S, A]``."""
+    return TabularWorld.from_tables(world.transitions, rewards, world.terminal_states, discount=world.discount)
+
+
+def side_by_side(worlds: Sequence[TabularWorld]) -> TabularWorld:
+    """Several worlds as one: their states one after the other, and no way from one to another."""
+    discount, actions = worlds[0].discount, worlds[0].action_dim
+    blocks = [torch.block_diag(*(world.transitions[:, a] for world in worlds)) for a in range(actions)]
+    rewards, ends = (torch.cat([getattr(w, n) for w in worlds]) for n in ("expected_rewards", "terminal_states"))
+    return TabularWorld.from_tables(torch.stack(blocks, 1), rewards, ends, discount=discount)
+
+
+def counted_world(world: TabularWorld, log: TabularLog) -> TabularWorld:
+    """The world as a log shows it: mean rewards, shares of next states; an unseen pair stays put, for nothing."""
+    n, a = log.n_states, log.n_actions
+    moves = torch.bincount(log.pairs * n + log.next_states, minlength=n * a * n).view(n, a, n).double()
+    stay = torch.eye(n, dtype=torch.float64)[:, None].expand(n, a, n)
+    shares = torch.where(log.seen[..., None], moves / log.counts.clamp(min=1)[..., None], stay)
+    return TabularWorld.from_tables(shares, log.mean_rewards, world.terminal_states, discount=world.discount)
+
+
+def joined(logs: Sequence[TabularLog]) -> TabularLog:
+    """The logs of worlds that stand `side_by_side`, as one log of the whole."""
+    size, first = logs[0].n_states, [0, *torch.tensor([len(log) for log in logs]).cumsum(0).tolist()]
+    shift = [
+        (log.states + i * size, log.actions, log.rewards, log.next_states + i * size, log.terminations,
+         log.episode_starts + first[i])
+        for i, log in enumerate(logs)
+    ]  # fmt: skip
+    return TabularLog(size * len(logs), logs[0].n_actions, *(torch.cat(column) for column in zip(*shift, strict=True)))
+
+
+def pinned_evaluation(world: TabularWorld, policy: Tensor, rewards: Tensor, seen: Tensor, pinned: float) -> Tensor:
+    """Evaluation in which unseen pairs keep the value they started with: ``[S, A]``."""
+    q = torch.full_like(rewards, pinned)
+    for _ in range(600):
+        q = torch.where(seen, rewards + world.discount * world.expected_next((policy * q).sum(1)), pinned)
+    return q
+
+
+def cql_at_rest(
+    world: TabularWorld, behaviour: Tensor, alpha: float, value: Callable[[Tensor], Tensor], sweeps: int = 250
+) -> Tensor:
+    """CQL(H) with the exact model: ``Q <- argmin`` of its loss on the targets ``r + discount * E[value(Q)(s')]``."""
+    q = torch.zeros_like(behaviour)
+    for _ in range(sweeps):
+        q = cql_minimum(world.expected_rewards + world.discount * world.expected_next(value(q)), behaviour, alpha)
+    return q
+
+
+def grouped_evaluation(
+    world: TabularWorld, policy: Tensor, behaviour: Tensor, weights: Tensor, groups: Tensor, alpha: float
+) -> Tensor:
+    """Eq. 2 with a critic that cannot tell the states of a group apart: ``[S, A]``, equal rows within a group.
+
+    It minimises ``sum_s w(s) [sum_a b (Q - y)^2 + alpha (sum_a pi Q - sum_a b Q)]`` on the targets of ``policy``.
+    """
+    member = torch.nn.functional.one_hot(groups).double().T  # [G, S]
+    mass = member @ (weights[:, None] * behaviour)
+    push = member @ (weights[:, None] * (policy - behaviour))
+    q = torch.zeros_like(policy)
+    for _ in range(600):
+        y = world.expected_rewards + world.discount * world.expected_next((policy * q).sum(1))
+        q = ((member @ (weights[:, None] * behaviour * y) - alpha / 2 * push) / mass)[groups]
+    return q
+
+
+def visitation(world: TabularWorld, policy: Tensor, start: Tensor) -> Tensor:
+    """Discounted share of time in each state, ``(1 - discount) sum_t discount^t P(s_t = s)``: ``[S]``, sums to 1."""
+    gamma, chain = world.discount, world.chain(policy)
+    identity = torch.eye(len(start), dtype=torch.float64)
+    return (1 - gamma) * torch.linalg.solve(identity - gamma * chain.T, start)
+
+
+def regularised_policy(q: Tensor, behaviour: Tensor, alpha: float) -> Tensor:
+    """``argmax_pi sum_a pi Q - alpha (sum_a pi^2 / b - 1)`` in each state; only actions with b > 0 take part.
+
+    ``pi(a) = max(0, b(a) (Q(a) - level) / (2 alpha))``; the level follows from how many of the best actions take part.
+    Greedy at alpha 0.
+    """
+    allowed = q.masked_fill(behaviour == 0, -math.inf)
+    if alpha == 0:
+        return torch.nn.functional.one_hot(allowed.argmax(1), q.shape[1]).double()
+    ranked, order = allowed.sort(dim=1, descending=True)
+    share = behaviour.gather(1, order)
+    levels = ((share * ranked.nan_to_num(neginf=0.0)).cumsum(1) - 2 * alpha) / share.cumsum(1)
+    taking_part = ((ranked > levels) & (share > 0)).sum(1, keepdim=True)
+    level = levels.gather(1, taking_part - 1)
+    policy = (behaviour * (q - level) / (2 * alpha)).clamp(min=0)
+    return policy / policy.sum(1, keepdim=True)
+
+
+def safe_policy(model: TabularWorld, behaviour: Tensor, alpha: float, distance: Callable[..., Tensor]) -> Tensor:
+    """The policy with the best ``J(pi) - alpha / (1 - discount) E[D_CQL(pi, b)]`` in a counted model.
+
+    Policy iteration with the fine ``alpha * D_CQL`` in every state. Source: CQL, Theorem 3.6 and its objective.
+    """
+    policy = behaviour
+    for _ in range(50):
+        fined = model.expected_rewards - alpha * distance(policy, behaviour)[:, None]
+        values = (policy * solve_q(with_rewards(model, fined), policy)).sum(1)
+        q = model.expected_rewards + model.discount * model.expected_next(values)
+        before, policy = policy, regularised_policy(q, behaviour, alpha)
+        if float((policy - before).abs().max()) < 1e-10:
+            break
+    return policy
+
+
+def zeta(
+    visits: Tensor, distance: Tensor, weights: Tensor, alpha: float, discount: float, pairs: int, actions: int = 4,
+    delta: float = 0.05, branching: int = 3,
+) -> Tensor:  # fmt: skip
+    """The allowance of Theorem 3.6, for rewards without noise and at most 1; tensors ``[..., S]``.
+
+    ``2 discount C / (1 - discount)^2 E_s[sqrt(A / n(s)) sqrt(D + 1)] - alpha / (1 - discount) E_s[D]`` with Weissman's
+    constant ``C = sqrt(2 (branching log 2 + log(pairs / delta)))`` for the shares of ``branching`` next states.
+    """
+    constant = math.sqrt(2 * (branching * math.log(2) + math.log(pairs / delta)))
+    spread = (weights * (actions / visits.clamp(min=1)).sqrt() * (distance + 1).sqrt()).sum(-1)
+    gain = alpha / (1 - discount) * (weights * distance).sum(-1)
+    return 2 * discount * constant / (1 - discount) ** 2 * spread - gain
+
+
+def gaps_expand(
+    world: TabularWorld, behaviour: Tensor, alpha: float, fine: Callable[..., Tensor], rounds: int = 5
+) -> list[float]:
+    """Theorem 3.4 round by round: the share of states in which the penalised iterate sets the log further apart.
+
+    Both iterates start from 0 and evaluate ``mu = softmax`` of the penalised one; only one pays the ``fine`` of Eq. 2.
+    """
+    plain, penalised, shares = torch.zeros_like(behaviour), torch.zeros_like(behaviour), []
+    for _ in range(rounds):
+        mu = torch.softmax(penalised, 1)
+        values = [(mu * q).sum(1) for q in (plain, penalised)]
+        plain = world.expected_rewards + world.discount * world.expected_next(values[0])
+        penalised = fine(world.expected_rewards, mu, behaviour, alpha) + world.discount * world.expected_next(values[1])
+        apart = [((behaviour - mu) * q).sum(1) for q in (plain, penalised)]
+        shares.append(float((apart[1] > apart[0]).double().mean()))
+    return shares

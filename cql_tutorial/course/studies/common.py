@@ -1,0 +1,92 @@
+"""Bookkeeping of experiments that would fill a notebook's cell: the mathematics is the student's, passed in."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...datasets.files import search_places
+from ...errors import DatasetNotFoundError
+from ...evaluation.quadrature import log_partition_quadrature
+
+
+def result_rows(table: str) -> list[dict[str, str]]:
+    """The rows of `data/results/<table>.csv`, as `make results` wrote them; looked for where data sets are.
+
+    Raises ``DatasetNotFoundError`` that says how to make it.
+    """
+    for place in search_places():
+        path = place / "results" / f"{table}.csv"
+        if path.is_file():
+            with open(path, newline="", encoding="utf-8") as file:
+                return list(csv.DictReader(file))
+    expected = f"results/{table}.csv below one of the data folders of a checkout"
+    raise DatasetNotFoundError(table, "no such result table", expected, "run this in a checkout, or make results.")
+
+
+@torch.no_grad()
+def recipe_study(
+    agents: Sequence[Any], dataset: Any, recipes: Mapping[str, Sequence[str]], third_proposal: Callable[..., Tensor],
+    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, states: int = 200,
+) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    """Root-mean-square error of recipes of 30 candidates, for own densities and mixture weights: ``[agents, states]``.
+
+    A recipe lists proposals that share the candidates: "uniform", "here" (pi(.|s)) or "next" (pi(.|s')). The truth is
+    quadrature of the agent's first critic (A = 1), at logged states. The two functions are those written in chapter 06.
+    """
+    study: dict[str, dict[str, list[Tensor]]] = {name: {"own density": [], "mixture": []} for name in recipes}
+    for agent in agents:
+        rows = torch.randint(len(dataset.rewards), (states,), generator=generator)
+        pairs = dataset.observations[rows], dataset.next_observations[rows]
+        for name, recipe in recipes.items():
+            errors = recipe_errors(agent, *pairs, recipe, third_proposal, mixture_log_density, generator)
+            for weights, error in zip(study[name], errors, strict=True):
+                study[name][weights].append(error.square().mean(1).sqrt())
+    return {name: {weights: torch.stack(e) for weights, e in both.items()} for name, both in study.items()}
+
+
+def recipe_errors(
+    agent: Any, s: Tensor, s_next: Tensor, recipe: Sequence[str], third_proposal: Callable[..., Tensor],
+    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, repeats: int = 50, budget: int = 30,
+) -> list[Tensor]:  # fmt: skip
+    """Errors at states ``s`` of own densities and mixture weights, each ``[states, repeats]``; see `recipe_study`."""
+
+    def critic(observations: Tensor, actions: Tensor) -> Tensor:
+        return agent.critic(observations, actions[..., None])[0]
+
+    def log_prob(observations: Tensor, u: Tensor) -> Tensor:
+        return agent.actor(observations).log_prob(u[..., None])
+
+    n, flat, double = repeats * budget // len(recipe), -math.log(2.0), torch.float64
+    density: dict[str, Callable[[Tensor], Tensor]] = {
+        "uniform": lambda u: torch.full_like(u, flat),
+        "here": lambda u: log_prob(s, u),
+        "next": lambda u: log_prob(s_next, u),
+    }
+    drawn, own = [], []
+    for kind in recipe:
+        at = s_next if kind == "next" else s
+        if kind == "uniform":
+            u = torch.atanh(2 * torch.rand(len(s), n, generator=generator, dtype=double) - 1).to(s)
+            own.append(critic(s, u.tanh()) - flat)
+        else:
+            noise = torch.randn(len(s), n, 1, generator=generator, dtype=double).to(s)
+            u = agent.actor(at).sample(noise).pre_tanh[..., 0]
+            own.append(third_proposal(critic, log_prob, s, at, u))
+        drawn.append(u)
+    mixed = [critic(s, u.tanh()) - mixture_log_density(torch.stack([density[k](u) for k in recipe])) for u in drawn]
+    exact = log_partitions(critic, s)
+    groups = [torch.cat([v.view(len(s), repeats, -1) for v in values], 2).double() for values in (own, mixed)]
+    return [torch.logsumexp(v, 2) - math.log(v.shape[2]) - exact[:, None] for v in groups]
+
+
+def log_partitions(critic: Callable[[Tensor, Tensor], Tensor], s: Tensor) -> Tensor:
+    """Log of the integral of exp Q over one action in [-1, 1] by quadrature, at each of the states: ``[states]``."""
+    return torch.stack(
+        [log_partition_quadrature(lambda a, o=o: critic(o[None], a.T.to(s))[0].double()) for o in s]  # type: ignore[misc]
+    )

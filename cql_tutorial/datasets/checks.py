@@ -1,0 +1,264 @@
+"""Checks and the description of offline data: what a data set refuses, with one clear message each, and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError, require, require_data
+
+
+def blocks(n: int, width: int = 1) -> Iterator[slice]:
+    """0..n in slices of about 2^18 numbers (at least one row), so that a pass over all rows needs no table of flags."""
+    rows = max(1, 2**18 // max(1, width))
+    return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+
+
+def unlike(one: np.ndarray, other: np.ndarray, rows: Any = None, others: Any = None) -> np.ndarray:
+    """Which rows ``[N]`` bool of two arrays ``[N, ...]`` differ anywhere; or of pairs of rows."""
+    result = np.zeros(len(one) if rows is None else len(rows), bool)
+    for part in blocks(len(result), one[:1].size):
+        a, b = (one[part], other[part]) if rows is None else (one[rows[part]], other[others[part]])
+        result[part] = (a != b).reshape(len(a), -1).any(1)
+    return result
+
+
+def row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """A hash of each row ``[N]`` uint64: rows equal in all columns have equal ones (0.0 and -0.0 are equal)."""
+    n = len(columns[0])
+    keys = np.zeros(n, np.uint64)
+    for rows in blocks(n, sum(column[:1].size for column in columns)):
+        key = keys[rows]
+        for column in columns:
+            for word in _words(column, rows).T:
+                key = (key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15) + word
+        keys[rows] = key
+    return keys
+
+
+def repeated(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Which rows ``[N]`` bool equal an earlier one in all columns, bit for bit but for the sign of 0."""
+    keys = row_keys(columns)
+    order = np.argsort(keys, kind="stable")  # of rows with one key the earliest comes first
+    same = keys[order[1:]] == keys[order[:-1]]
+    later, before = order[1:][same], order[:-1][same]
+    result = np.zeros(len(keys), bool)
+    for part in blocks(len(later), sum(column[:1].size for column in columns)):
+        # A key shared by chance is never taken for equality; it could hide a repetition, once in 10^8 files of 10^6.
+        result[later[part]] = np.all(
+            [(_words(x, later[part]) == _words(x, before[part])).all(1) for x in columns], axis=0
+        )
+    return result
+
+
+def _words(column: np.ndarray, rows: Any) -> np.ndarray:
+    part = column[rows]
+    with np.errstate(invalid="ignore"):
+        part = np.ascontiguousarray(part.reshape(len(part), -1) + column.dtype.type(0))  # -0.0 becomes 0.0
+    return part.view(f"u{min(8, part.dtype.itemsize)}")
+
+
+def numbers(name: str, value: Any, copy: bool = True) -> Tensor:
+    """Any array of real numbers as a tensor: floats in their own precision, int64 or bool; a copy if ``copy``."""
+    tensor = None
+    if isinstance(value, Tensor):
+        found, tensor = f"dtype {value.dtype}", value.detach().clone() if copy else value.detach()
+    else:
+        found = "rows of unequal length"
+        with suppress(ValueError, TypeError):  # NumPy refuses ragged rows, torch refuses objects and text
+            array = np.array(value, order="C") if copy else np.require(value, requirements=["C", "W"])
+            found = f"dtype {array.dtype}"
+            tensor = torch.from_numpy(array)
+    if tensor is None or tensor.is_complex():
+        mend = f"pad or cut ragged rows; np.stack(list({name})).astype(np.float32) makes one array of many."
+        raise DataError(name, found, "a rectangular array of numbers (float, integer or bool)", mend)
+    return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
+
+
+def shape(name: str, tensor: Tensor, *sizes: int | str) -> Tensor:
+    """Hold a tensor against a shape such as ``"N", 3``; a letter stands for any size but 0."""
+    fits = tensor.ndim == len(sizes) and all(
+        have == want if isinstance(want, int) else have > 0 for have, want in zip(tensor.shape, sizes, strict=True)
+    )
+    found = f"shape {tuple(tensor.shape)}" + ("" if tensor.numel() else ", empty")
+    expected = f"shape [{', '.join(map(str, sizes))}]: at least one transition, one row for each transition"
+    reshape = f"{name}.reshape(len({name}), -1)" if len(sizes) == 2 else f"{name}.reshape(-1)"
+    mend = f"look how it was read (an episode of T + 1 observations has T transitions), or use {reshape} if that fits."
+    require_data(fits, name, found, expected, mend)
+    return tensor
+
+
+def refuse(name: str, tensor: Tensor, wrong: Tensor, what: str, expected: str, mend: str) -> None:
+    """``DataError`` that counts the entries that are ``wrong`` and shows the first one, unless there is none."""
+    if wrong.any():
+        first = tuple(wrong.nonzero()[0].tolist())
+        found = f"{int(wrong.sum())} {what}, the first {tensor[first].item():g} in row {first[0]}"
+        raise DataError(name, found, expected, mend)
+
+
+def floats(name: str, value: Any, dtype: torch.dtype, *sizes: int | str, copy: bool = True) -> Tensor:
+    """Finite floating-point numbers of a shape."""
+    tensor = shape(name, numbers(name, value, copy), *sizes).to(dtype)
+    mend = "drop those rows (and mark the row before each gap as truncated), or repair the recording."
+    expected = f"finite numbers (as {str(dtype).removeprefix('torch.')})"
+    if not torch.isfinite(tensor.sum()):  # NaN and infinity survive a sum: no table of flags where all is well
+        refuse(name, tensor, ~torch.isfinite(tensor), "NaN or infinite values", expected, mend)
+    return tensor
+
+
+def flags(name: str, value: Any, n: int) -> Tensor:
+    """Bool, or numbers that are 0 or 1."""
+    tensor = shape(name, numbers(name, value), n)
+    mend = f"a comparison makes flags of anything, such as {name} > 0.5."
+    if tensor.dtype == torch.bool:
+        return tensor
+    refuse(name, tensor, (tensor != 0) & (tensor != 1), "values other than 0 and 1", "bool, or 0 and 1", mend)
+    return tensor.bool()
+
+
+def actions(value: Any, n_actions: int | None, n: int, dtype: torch.dtype, copy: bool = True) -> Tensor:
+    """Floats ``[N, A]``, or with ``n_actions`` int64 choices ``[N]``; never one kind taken for the other."""
+    tensor = numbers("actions", value, copy)
+    found = f"{tensor.dtype} values"
+    mend = "pass n_actions= and actions.astype(np.int64) if they are choices, or else actions.astype(np.float32) alone."
+    if n_actions is None:
+        require_data(tensor.is_floating_point(), "actions", found, "floats, or whole numbers with n_actions", mend)
+        return floats("actions", tensor, dtype, n, "A", copy=False)
+    expected = f"integers 0..{n_actions - 1}, as n_actions is given"
+    require_data(tensor.dtype == torch.int64, "actions", found, expected, mend)
+    mend = "count choices from 0, or pass the environment's action_space.n as n_actions=."
+    tensor = shape("actions", tensor, n)
+    refuse("actions", tensor, (tensor < 0) | (tensor >= n_actions), "choices out of range", expected, mend)
+    return tensor
+
+
+def bounds(low: Any, high: Any, width: int) -> tuple[Any, Any]:
+    """Action bounds as a float each, or as a tuple where the dimensions differ; -1 and 1 if not given."""
+    given, pair = (-1.0 if low is None else low, 1.0 if high is None else high), []
+    with suppress(TypeError, ValueError, RuntimeError):  # text, ragged lists, objects
+        pair = [torch.as_tensor(bound, dtype=torch.float64, device="cpu") for bound in given]
+    fits = len(pair) == 2 and all(bound.shape in ((), (width,)) and bound.isfinite().all() for bound in pair)
+    found = " and ".join(str(bound.tolist()) for bound in pair) or f"{given[0]!r} and {given[1]!r}"
+    expected, mend = f"finite numbers, low < high, one or {width} of them", "pass the range the actuators have."
+    require_data(fits and (pair[0] < pair[1]).all(), "action_low, action_high", found, expected, mend)
+    lowest, highest = (float(b.min()) if b.min() == b.max() else tuple(b.tolist()) for b in pair)
+    return lowest, highest
+
+
+def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> tuple[Tensor, Tensor]:
+    """(actions, which rows were clipped); outside the bounds is an error unless ``out_of_bounds="clip"``."""
+    known = isinstance(out_of_bounds, str) and out_of_bounds in ("error", "clip")
+    require(known, "out_of_bounds", out_of_bounds, '"error" or "clip"', "choose one.")
+    # Bounds in the actions' dtype: 0.1 in float32 is above 0.1, and must not count as outside.
+    lowest, highest = (torch.as_tensor(bound, dtype=torch.float64).to(actions) for bound in (low, high))
+    margin = 1e-6 * (highest - lowest)  # what another rounding of the same bound can differ by
+    one = lowest.ndim == highest.ndim == 0  # for all dimensions, as is usual, and faster
+    least, most = actions.aminmax() if one else (actions.amin(0), actions.amax(0))
+    if not (torch.maximum(lowest - least, most - highest) > margin).any():
+        return actions, torch.zeros(len(actions), dtype=torch.bool, device=actions.device)
+    outside = torch.maximum(lowest - actions, actions - highest) > margin
+    if out_of_bounds == "error":
+        mend = 'pass the environment\'s action_low= and action_high=, or out_of_bounds="clip" to clip and count them.'
+        refuse("actions", actions, outside, "values out of bounds", f"values in {low}..{high}", mend)
+    return torch.where(outside, actions.clamp(lowest, highest), actions), outside.any(1)
+
+
+def starts(given: Any, ends: Tensor) -> Tensor:
+    """First row of each episode: 0 and the row after each end, or the given ones, which must have these."""
+    ends = ends.cpu()
+    needed = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1].nonzero().flatten() + 1])
+    if given is None:
+        return needed
+    found, last = numbers("episode_starts", given).cpu(), len(ends) - 1
+    rises = found.ndim == 1 and found.dtype == torch.int64 and (found.diff() > 0).all()
+    fits = rises and torch.isin(needed, found).all() and found[0] == 0 and found[-1] <= last
+    expected = f"row numbers that rise from 0 to at most {last}, one of them after each termination or truncation"
+    mend = "np.cumsum of the episode lengths, without the last and with a 0 in front; or leave episode_starts out."
+    require_data(fits, "episode_starts", f"{found.flatten()[:6].tolist()}...", expected, mend)
+    return found
+
+
+def following(observations: Tensor, first_rows: Tensor, terminations: Tensor) -> Tensor:
+    """Next observations made from the following rows, where those exist."""
+    last = torch.cat([first_rows[1:], first_rows.new_tensor([len(observations)])]) - 1
+    missing = last[~terminations.cpu()[last]]
+    if len(missing):
+        found = f"none given, and {len(missing)} episodes end without a termination (first at row {int(missing[0])})"
+        expected = "the observation after the last step of each such episode, from which the value is bootstrapped"
+        mend = "pass next_observations=, or drop those last rows and mark the rows before them as truncated."
+        raise DataError("next_observations", found, expected, mend)
+    result = observations.roll(-1, 0)
+    result[last] = observations[last]
+    return result
+
+
+class Description(dict[str, Any]):
+    """A dict of facts about a data set that prints as a table."""
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name.replace('_', ' '):<22} {_text(value)}" for name, value in self.items())
+
+    __repr__ = __str__
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list) and any(isinstance(item, str) for item in value):
+        return "".join(f"\n- {item}" for item in value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_text, value[:8])) + (", ...]" if len(value) > 8 else "]")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _spread(tensor: Tensor) -> dict[str, Any]:
+    return {"min": tensor.min().item(), "mean": tensor.double().mean().item(), "max": tensor.max().item()}
+
+
+def _ranges(tensor: Tensor) -> dict[str, Any]:
+    array = tensor.detach().cpu().numpy()
+    return {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
+
+
+def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
+    """See `OfflineDataset.describe`."""
+    n, followed = len(data), len(data) - len(last_rows)
+    facts = Description(id=data.id, transitions=n, episodes=len(data.episode_starts))
+    facts["episode_lengths"] = _spread(data.episode_lengths())
+    facts["episode_returns"] = _spread(data.episode_returns())
+    facts["rewards"] = _spread(data.rewards)
+    facts["observations"] = _ranges(data.observations)
+    if data.discrete:
+        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).double() / n).tolist()
+    else:
+        facts["actions"] = _ranges(data.actions)
+        facts["action_bounds"] = {"low": data.action_low, "high": data.action_high}
+        low, high = (torch.as_tensor(bound).to(data.actions) for bound in (data.action_low, data.action_high))
+        margin = 1e-3 * (high - low)
+        at_bounds = (data.actions <= low + margin) | (data.actions >= high - margin)
+        facts["actions_at_bounds"] = at_bounds.double().mean().item()  # share within 0.1 % of the range
+        facts["clipped_rows"] = int(data.clipped.sum())
+    ended = data.terminations | data.truncations
+    facts["terminations"] = int(data.terminations.sum())
+    facts["truncations"] = int((data.truncations & ~data.terminations).sum())
+    facts["unfinished_episodes"] = int((~ended[last_rows]).sum())
+    lengths = data.episode_lengths()[data.terminations[last_rows]]
+    if len(lengths) > 1 and bool((lengths == lengths[0]).all()) and int(lengths[0]) > 1:
+        facts["suspicious"] = (
+            f"every termination comes after {int(lengths[0])} steps: time limits? Those are truncations"
+        )
+    facts["jump_share"] = int(jumps.sum()) / followed if followed else 0.0
+    pairs = [column.detach().cpu().numpy() for column in (data.observations, data.actions)]
+    facts["duplicate_share"] = int(repeated(pairs).sum()) / n
+    if "format" in data.metadata:  # what was assumed in reading it
+        facts["read"] = {name: data.metadata.get(name) for name in ("format", "timeouts", "next_observations")}
+        facts["read"] = {name: value for name, value in facts["read"].items() if value}
+    facts["dtype"], facts["device"] = str(data.dtype).removeprefix("torch."), str(data.device)
+    stored = (data.observations, data.actions, data.rewards, data.next_observations)
+    facts["megabytes"] = (sum(column.nbytes for column in stored) + 3 * n) / 1e6
+    return facts

@@ -1,0 +1,107 @@
+"""What the readers of all formats share: where data lies, opening a file safely, next observations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CQLTutorialError, DataError, DatasetNotFoundError, require, require_data
+from . import checks as check
+
+
+def search_places() -> list[Path]:
+    """The folders `find` looks in, in order: MINARI_DATASETS_PATH, the checkout's data/, data/ in and above the
+    current folder (3 levels up), Minari's own folder."""
+    here, checkout, configured = Path.cwd(), Path(__file__).resolve().parents[2], os.environ.get("MINARI_DATASETS_PATH")
+    places = [Path(configured)] if configured else []
+    places += [folder / "data" for folder in (checkout, here, *list(here.parents)[:3])]
+    return list(dict.fromkeys([*places, Path.home() / ".minari" / "datasets"]))
+
+
+def existing(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that exists, or ``DatasetNotFoundError``."""
+    file = Path(os.path.expanduser(path))
+    found = "a folder" if os.path.isdir(file) else "no such file"
+    if not os.path.isfile(file):
+        raise DatasetNotFoundError(f"file {file}", found, "the path of one file", "check its folder and spelling.")
+    return file
+
+
+@contextmanager
+def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
+    """An HDF5 file, open for reading, that holds its arrays itself: reading a data set must not read other files.
+
+    Raises ``DataError`` for links, arrays stored elsewhere, and arrays that together promise more than
+    ``max_gigabytes``; also for whatever h5py raises within the ``with`` statement.
+    """
+    positive = isinstance(max_gigabytes, (int, float)) and max_gigabytes > 0
+    require(positive, "max_gigabytes", max_gigabytes, "a number > 0", "8.0 is the default.")
+    try:
+        import h5py
+    except ImportError as error:
+        mend = "pip install h5py (it comes with this package's own dependency minari[hdf5])."
+        raise DataError("package h5py", "none", "h5py, which reads HDF5 files", mend) from error
+    expected, promised = "arrays kept in this file itself", 0
+    links: list[tuple[str, Any]] = []
+    try:
+        with h5py.File(file, "r") as store:
+            store.visititems_links(lambda *link: links.append(link))  # an exception in a visit would lose its message
+            for name, link in links:
+                inside, found = isinstance(link, h5py.HardLink), f"{name!r}, a {type(link).__name__}"
+                require_data(inside, f"file {file}", found, expected, remedy)
+                if isinstance(item := store[name], h5py.Dataset):
+                    found = f"{name!r}, stored in another file"
+                    require_data(not (item.external or item.is_virtual), f"file {file}", found, expected, remedy)
+                    promised += (item.size or 0) * item.dtype.itemsize
+            found, expected = f"arrays of {promised / 1e9:,.1f} GB", f"at most {max_gigabytes:g} GB"
+            mend = "pass max_gigabytes= if the file is meant to be so large."
+            require_data(promised <= 1e9 * max_gigabytes, f"file {file}", found, expected, mend)
+            yield store
+    except CQLTutorialError:
+        raise
+    except Exception as error:  # h5py answers a damaged file with OSError, RuntimeError, KeyError, ...
+        found = f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
+
+
+def follow(columns: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of ``from_arrays`` with next observations: those given, or the following row's within the episode.
+
+    The rule for last rows, if none are given: a row that terminates is kept (no bootstrap reads its next observation,
+    so it repeats its own); the last row of any other episode has no next observation anywhere, so it is dropped, and
+    the row before it ends the episode as a truncation. D4RL's own ``qlearning_dataset`` drops the same rows, and also
+    rows that both terminate and time out, and the file's last row. ``metadata`` counts the dropped rows and their
+    rewards, which are missing in ``episode_returns()``. The arrays are taken over: rows move up within them, for want
+    of memory for two of each. Raises ``DataError`` if no row is left.
+    """
+    term, trunc, obs = columns["terminations"], columns["truncations"], columns["observations"]
+    if "next_observations" in columns:
+        return columns | {"metadata": {"next_observations": "from the file", "dropped_rows": 0}}
+    last = term | trunc
+    last[-1] = True
+    last[np.asarray(columns.get("episode_starts", [0]))[1:] - 1] = True
+    kept = np.flatnonzero(~last | term)
+    found, mend = "no row with a next observation", "pass next observations, or leave such a file out."
+    require_data(len(kept), "observations", found, "episodes of two rows or more", mend)
+    cut = np.zeros(len(last), bool)
+    cut[:-1] = (last & ~term)[1:] & ~last[:-1]
+    dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
+    columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
+    columns["next_observations"] = obs.take(kept + ~last[kept], 0)
+    if dropped:  # every episode now ends in a flag, from which the starts follow
+        columns |= {name: _move_up(array, kept) for name, array in columns.items() if name != "next_observations"}
+    note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
+    about = {"next_observations": note, "dropped_rows": dropped}
+    return columns | {"metadata": about}
+
+
+def _move_up(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """``array[kept]`` within the same memory, for rising rows."""
+    for rows in check.blocks(len(kept), array[:1].size):
+        array[rows] = array.take(kept[rows], 0)
+    return array[: len(kept)]

@@ -1,0 +1,285 @@
+"""What a policy is worth, judged from a log alone: fitted Q-evaluation, importance sampling, and a choice by a rule.
+
+None is the truth: fitted Q-evaluation trusts its network where the policy leaves the data, importance sampling needs
+the behaviour's probabilities and many episodes, an agent's own critics mark their own homework. An ``actor`` is an
+agent or a policy ``(observations, generator) -> actions``. Of an agent it is ``agent.policy()``, or, if given,
+``agent.policy(deterministic)``: True judges what ``agent.act`` does. Values are in units of the return.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..batch import as_tensor
+from ..datasets.offline_dataset import OfflineDataset
+from ..errors import DivergedError, require, require_data, whole
+from ..networks import Critic, EnsembleMLP
+from ..seeding import seeded
+from ..training.offline import History
+from .target_policy import Estimate, FixedPolicy, by_chunks
+
+WEIGHTS, RESAMPLES = 10, 12  # what a random stream is for; an agent's own are numbered from 0
+
+
+@dataclass(frozen=True, eq=False)
+class FittedQ:
+    """Critics fitted to one fixed policy's values on a log, by `fitted_q_evaluation`. Do not train its agent on.
+
+    ``history``: ``step``, ``bellman_error`` (mean squared, since the row before), ``value`` (mean over episode starts).
+    """
+
+    critic: EnsembleMLP
+    discount: float
+    history: History
+    _fixed: FixedPolicy
+
+    def q_values(self, observations: Any, actions: Any) -> Tensor:
+        """Every critic's value of actions in environment units: ``[n, S], [n, A] (or [n]) -> [E, n]``."""
+        data, s, a = self._fixed.data, as_tensor(observations), as_tensor(actions)
+        fits = s.shape[1:] == data.observations.shape[1:] and a.shape == (len(s), *data.actions.shape[1:])
+        require_data(fits, "observations, actions", f"shapes {[*s.shape]}, {[*a.shape]}", "rows shaped as in the data")
+        columns = s.to(data.observations), a.to(data.actions)
+        return by_chunks(lambda s, a: self._fixed.network_q(self.critic, s, a[:, None])[..., 0], *columns)
+
+    def state_values(self, observations: Any) -> Tensor:
+        """``V(s) = E_a~pi [Q(s, a)]`` of every critic, ``[n, S] -> [E, n]``; the same draws at every call."""
+        fixed, generator = self._fixed, self._fixed.generator()
+        states = as_tensor(observations).to(fixed.data.observations)
+        return by_chunks(lambda s: fixed.expect(lambda *x: fixed.network_q(self.critic, *x), s, generator), states)
+
+    def initial_value(self, dataset: OfflineDataset | None = None) -> Estimate:
+        """The mean of V over the episode starts of the data, or of another data set of the same task.
+
+        Its t-interval is over starts: with one start state for all it is 0, however wrong V is. ``spread`` is over
+        critics that saw the same batches from other first weights: the training's error, not that of a short log. It is
+        not ``possible`` if a critic's mean is beyond what the log's least or best reward, got for ever, could pay.
+        """
+        data, covers = self._fixed.data if dataset is None else dataset, f"episode starts, drift {self.drift:+.2g}"
+        values, rewards = self.state_values(data.observations[data.episode_starts]).double(), self._fixed.data.rewards
+        found, span = Estimate.of(values.mean(0), covers, values), 1 / max(1 - self.discount, 1e-300)
+        low, high = min(0.0, float(rewards.min())) * span, max(0.0, float(rewards.max())) * span
+        outside = max(low - min(found.members), max(found.members) - high)
+        return replace(found, possible=outside <= 0.05 * (high - low))
+
+    @property
+    def drift(self) -> float:
+        """How far ``value`` moved in the last quarter of the history (nan for one row): not near 0, more steps."""
+        values = self.history["value"]
+        return values[-1] - values[-1 - max(1, len(values) // 4)] if len(values) > 1 else math.nan
+
+    def __str__(self) -> str:
+        error = f"Bellman error {self.history.last('bellman_error'):.3g}"
+        return f"FQE at discount {self.discount:g}: {self.initial_value()}; {error}"
+
+
+def fitted_q_evaluation(
+    actor: Any, dataset: OfflineDataset, steps: int, *, discount: float | None = None,
+    deterministic: bool | None = None, samples: int = 4, n_critics: int = 3, hidden_dim: int = 256,
+    hidden_layers: int = 2, learning_rate: float = 1e-3, tau: float = 0.02, initial_value: float | None = None,
+    batch_size: int = 256, seed: int = 0, log_every: int = 100, progress: bool = False,
+) -> FittedQ:  # fmt: skip
+    """Fit critics to the values of one *fixed* policy: the Bellman equation of pi, solved by regression on the log.
+
+    ``min sum_j E (Q_j(s, a) - r - discount (1 - termination) E_a'~pi [Qbar_j(s', a')])^2`` by Adam, each critic against
+    its own target network Qbar, which moves by ``tau`` an update and, being the calmer, is what is returned. The
+    logged next action is never read: a' is the deterministic action, ``samples`` fresh draws, or all with their
+    ``probabilities`` where the policy offers those. Truncations do not cut. ``initial_value``, the last bias, is by
+    default mean reward / (1 - discount), at discount 1 the mean return-to-go. ``discount`` is the agent's unless given,
+    the device too; a seed decides it all. Where pi leaves the data the critics extrapolate, and nothing here warns.
+    Raises ``ConfigError`` and ``DataError`` for what does not fit, ``DivergedError`` if the Bellman error stops being
+    finite. Source: Le, Voloshin and Yue 2019 (arXiv 1903.08738), Algorithm 3: a whole regression for each of K targets.
+    """
+    from tqdm.auto import tqdm
+
+    fixed = FixedPolicy(actor, dataset, deterministic, samples, seed)
+    gamma, data, generator = fixed.discount(discount), fixed.data, fixed.generator()
+    for name, n in (("steps", steps), ("log_every", log_every), ("n_critics", n_critics), ("hidden_dim", hidden_dim)):
+        whole(name, n, 1)
+    require(learning_rate > 0 and 0 < tau <= 1, "learning_rate, tau", (learning_rate, tau), "numbers > 0, tau <= 1")
+    if initial_value is None:
+        initial_value = float(data.rewards.mean() / (1 - gamma) if gamma < 1 else data.returns_to_go(1.0).mean())
+    kind, wide = (EnsembleMLP, 0) if data.discrete else (Critic, data.action_dim)
+    sizes = [hidden_dim] * whole("hidden_layers", hidden_layers, 0)
+    sizes = [data.observation_dim + wide, *sizes, data.action_dim if data.discrete else 1]
+    critic, target = (kind(sizes, n_critics, initial_value, seeded(seed, WEIGHTS, "cpu")) for _ in range(2))
+    critic, target = critic.to(data.rewards), target.to(data.rewards).requires_grad_(False)
+    optimizer, history, errors = torch.optim.Adam(critic.parameters(), lr=learning_rate), History(), []
+    result = FittedQ(target, gamma, history, fixed)
+    batches = tqdm(data.batches(steps, batch_size, seed), total=steps, disable=not progress, unit="update")
+    for step, batch in enumerate(batches, 1):
+        with torch.no_grad():
+            ahead = fixed.expect(lambda *x: fixed.network_q(target, *x), batch.next_observations, generator)
+            wanted = batch.rewards + gamma * ~batch.terminations * ahead  # [E, B]
+        q_data = fixed.network_q(critic, batch.observations, batch.actions[:, None])[..., 0]
+        error = (q_data - wanted).square().mean(-1)
+        optimizer.zero_grad()
+        error.sum().backward()
+        optimizer.step()
+        torch._foreach_lerp_(list(target.parameters()), [weight.detach() for weight in critic.parameters()], tau)
+        errors.append(error.detach().mean())
+        if step % log_every == 0 or step == steps:
+            row = {"step": step, "bellman_error": float(torch.stack(errors).mean())}
+            row["value"] = float(result.state_values(fixed.starts).mean())
+            if not math.isfinite(sum(row.values())):
+                raise DivergedError("bellman_error", str(row), "finite numbers", "lower learning_rate.")
+            history.rows.append(row)
+            errors = []
+    return result
+
+
+def initial_state_value(
+    agent: Any, dataset: OfflineDataset, *, deterministic: bool | None = None, samples: int = 10, seed: int = 0
+) -> Estimate:
+    """The agent's own prediction of its return, ``E_s0 E_a~pi [min_j Q_j(s0, a)]`` over the data's episode starts.
+
+    What people read off first, and what over-estimation corrupts first; with entropy in the agent's backup it is the
+    soft value. ``ConfigError`` for an agent without critics. Source: Paine et al. 2020 (arXiv 2007.09055).
+    """
+    fixed = FixedPolicy(agent, dataset, deterministic, samples, seed)
+    generator = fixed.generator()
+    values = by_chunks(lambda s: fixed.expect(fixed.critics_q, s, generator), fixed.starts)
+    return Estimate.of(values[0].double(), "episode starts", values[1:])
+
+
+def bellman_error(
+    agent: Any, dataset: OfflineDataset, *, deterministic: bool | None = None, samples: int = 10, seed: int = 0
+) -> Estimate:
+    """How far the agent's critics are from solving their own Bellman equation, in squared units of the return.
+
+    ``E mean_j (Q_j(s, a) - r - discount (1 - termination) E_a'~pi [min_k Q_k(s', a')])^2``, with the entropy, or V(s'),
+    where the agent's backup has it. Pass transitions that it was *not* trained on (`OfflineDataset.split`). Small is
+    not good: a critic that is 0 everywhere has a small one where rewards are rare, and in a random world it holds the
+    variance of the target. The interval is over episodes. ``ConfigError`` for an agent without critics.
+    """
+    fixed = FixedPolicy(agent, dataset, deterministic, samples, seed)
+    data, generator, gamma = fixed.data, fixed.generator(), fixed.discount(None)
+
+    def squared(s: Tensor, a: Tensor, r: Tensor, following: Tensor, ended: Tensor) -> Tensor:
+        actions, weights = fixed.candidates(following, generator)
+        worth = fixed.critics_q(following, actions)[0]
+        if getattr(agent.config, "backup_entropy", False):
+            pairs = following.repeat_interleave(actions.shape[1], 0), actions.flatten(0, 1)
+            worth = worth - agent.temperature * agent.log_prob(*pairs).view_as(worth)
+        ahead = agent.state_values(following) if hasattr(agent, "state_values") else (worth * weights).sum(-1)
+        return (agent.q_values(s, a) - r - gamma * ~ended * ahead).square()
+
+    columns = data.observations, data.actions, data.rewards, data.next_observations, data.terminations
+    every, lengths = by_chunks(squared, *columns).double().cpu(), data.episode_lengths().tolist()
+    parts = torch.stack([part.sum() for part in every.mean(0).split(lengths)]) * len(lengths) / len(data)
+    return Estimate.of(parts, "episodes", every)
+
+
+def weighted_importance_sampling(
+    actor: Any, dataset: OfflineDataset, behaviour_log_prob: Any, *, discount: float | None = None, seed: int = 0,
+    deterministic: bool | None = None, per_decision: bool = True, weighted: bool = True, resamples: int = 2000,
+) -> Estimate:  # fmt: skip
+    """The discounted return of a policy from the behaviour's episodes, each weighted by how likely the policy made it.
+
+    With ``w_it = prod_{k<=t} pi(a_ik|s_ik) / behaviour(a_ik|s_ik)`` (kept at its last value after an episode's end) and
+    G the discounted return: per decision ``sum_t discount^t sum_i w_it r_it / sum_i w_it``, else per episode
+    ``sum_i w_iT G_i / sum_i w_iT``. ``weighted=False`` divides by the number of episodes: unbiased, and far noisier.
+    ``behaviour_log_prob`` is ``[N]`` in nats, or a clone of the behaviour, whose error biases the result. Agents have
+    continuous densities on [-1, 1]^A: add ``sum log((high - low) / 2)`` to a log-density in environment units. Rewards
+    after a truncation are missing: the value is that up to the log's time limit. ``effective_episodes`` is
+    ``(sum w)^2 / sum w^2``, per decision its harmonic mean over steps, weighted by discount^t. The interval is a
+    percentile bootstrap over episodes: approximate, unusable below about 10 effective ones; nan where none has weight.
+    Raises ``ConfigError`` for a policy without a density (deterministic and continuous), ``DataError`` for unfit
+    log-probabilities. Source: Precup, Sutton and Singh 2000; Thomas 2015, chapter 3.
+    """
+    fixed, episodes = FixedPolicy(actor, dataset, deterministic, 1, seed), len(dataset.episode_starts)
+    gamma, resamples = fixed.discount(discount), whole("resamples", resamples, 1000)
+    if hasattr(behaviour_log_prob, "policy") or callable(behaviour_log_prob):
+        behaviour_log_prob = FixedPolicy(behaviour_log_prob, dataset, None).log_prob()
+    behaviour = as_tensor(behaviour_log_prob, "behaviour_log_prob").detach().double().cpu()
+    fits = behaviour.shape == (len(dataset),) and behaviour.isfinite().all()
+    found = f"shape {[*behaviour.shape]}, {int(behaviour.isfinite().sum())} of them finite"
+    require_data(fits, "behaviour_log_prob", found, f"a finite number for each of {len(dataset)} rows")
+    require_data(episodes > 1, "dataset", "one episode", "two or more: an interval is over episodes")
+    lengths = dataset.episode_lengths().cpu()
+    steps = torch.arange(int(lengths.max()))
+    inside, factors = steps < lengths[:, None], torch.tensor(gamma, dtype=torch.float64) ** steps
+    log_weights, gains = torch.zeros(2, episodes, len(steps), dtype=torch.float64)
+    log_weights[inside], gains[inside] = fixed.log_prob().double().cpu() - behaviour, dataset.rewards.double().cpu()
+    log_weights, gains = log_weights.cumsum(1), gains * factors
+    if not per_decision:
+        log_weights, gains, factors = log_weights[:, -1:], gains.sum(1, keepdim=True), factors[:1]
+    shares = torch.softmax(log_weights, 0)  # nan in a step in which no episode has weight
+    top = gains * (shares if weighted else log_weights.exp())
+
+    def estimate(counts: Tensor) -> Tensor:
+        return (counts @ top / (counts @ shares if weighted else episodes)).sum()
+
+    generator = seeded(seed, RESAMPLES, "cpu")
+    draws = (torch.randint(episodes, (episodes,), generator=generator) for _ in range(resamples))
+    values = torch.stack([estimate(torch.bincount(drawn, minlength=episodes).double()) for drawn in draws])
+    low, high = values.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    effective = float(factors.sum() / (factors * shares.square().sum(0)).sum())
+    cut = int((~dataset.terminations[dataset.episode_starts + dataset.episode_lengths() - 1]).sum())
+    covers = f"{episodes} episodes by bootstrap, {cut} truncated, {effective:.1f} effective"
+    return Estimate(float(estimate(torch.ones(episodes).double())), low, high, covers, (), effective, shares[:, -1])
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What a rule prefers; others ``tied`` with it; and a ``table``: name, score, low, high, note, result."""
+
+    name: str
+    rule: str
+    tied: tuple[str, ...]
+    table: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        lines = [f"{'candidate':<16}{'score':>10}{'low':>10}{'high':>10}"]
+        for row in self.table:
+            numbers = "".join(f"{row[key]:>10.3f}" for key in ("score", "low", "high"))
+            lines.append(f"{row['name']:<16}{numbers}  {row['note']}")
+        return "\n".join([*lines, f"{self.rule} prefers {', tied with '.join([self.name, *self.tied])}"])
+
+
+def choose(candidates: Mapping[str, Any], dataset: OfflineDataset, rule: str, **options: Any) -> Choice:
+    """Score agents (or policies) by a rule that needs no simulator, and name the one that it prefers.
+
+    No rule is the default, because none was reliable where the truth is known (`data/results`, table ope): each did
+    worse than a random choice in some world. ``fqe`` and ``initial-value`` over-estimate most what has no penalty or
+    was trained too little, so that they can rank upside down: do not let them choose between SAC and CQL, or a small
+    alpha. ``wis`` can judge little but near-clones of the behaviour. ``td-error`` prefers a weak penalty. Take them as
+    a list to doubt, together with what few real episodes say.
+
+    Rules: ``fqe`` (largest `fitted_q_evaluation` at the starts; 5,000 ``steps`` unless given), ``initial-value``
+    (largest `initial_state_value`), ``wis`` (largest `weighted_importance_sampling`), ``td-error`` (smallest
+    `bellman_error`: pass held-out data). ``options`` go to that function, with one seed for all. A candidate whose
+    estimate is not usable, or whose FQE diverges (score nan), is never chosen; of equal scores the first one wins.
+    Raises as that function does, ``ConfigError`` for an unknown rule, no candidates or unlike discounts, ``DataError``
+    if no score is usable. Source: Paine et al. 2020 (arXiv 2007.09055).
+    """
+    measures: dict[str, Callable[..., Any]] = {
+        "fqe": lambda actor, data, steps=5000, **rest: fitted_q_evaluation(actor, data, steps, **rest),
+        "initial-value": initial_state_value, "wis": weighted_importance_sampling, "td-error": bellman_error,
+    }  # fmt: skip
+    require(rule in measures, "rule", rule, f"one of {list(measures)}")
+    require(isinstance(candidates, Mapping) and candidates, "candidates", candidates, "a mapping of name -> agent")
+    found = sorted({one.config.discount for one in candidates.values() if hasattr(one, "config")})
+    require("discount" in options or len(found) < 2, "candidates' discounts", found, "one for all: pass discount=")
+    table: list[dict[str, Any]] = []
+    usable: dict[str, float] = {}
+    for name, actor in candidates.items():
+        row = {"name": name, "score": math.nan, "low": math.nan, "high": math.nan, "note": "", "result": None}
+        table.append(row)
+        try:
+            result = measures[rule](actor, dataset, **options)
+            seen = result.initial_value() if isinstance(result, FittedQ) else result
+            row |= {"score": seen.value, "low": seen.low, "high": seen.high, "result": result}
+            row["note"] = seen.covers if seen.usable else f"NOT USABLE: {seen.covers}"
+            usable |= {name: seen.value} if seen.usable else {}
+        except DivergedError as error:
+            row["note"] = str(error)
+    require_data(usable, "scores", f"{[row['note'] for row in table]}", "a usable one", "try another rule.")
+    best = min(usable.values()) if rule == "td-error" else max(usable.values())
+    first, *tied = [name for name, score in usable.items() if score == best]
+    return Choice(first, rule, tuple(tied), table)

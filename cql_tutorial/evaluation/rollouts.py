@@ -1,0 +1,98 @@
+"""What a policy earns: rollouts on common start states, and intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from .estimation_report import estimation_report
+
+Policy = Callable[..., Tensor]
+
+
+def normalised_score(value: float, random: float, expert: float) -> float:
+    """``100 * (value - random) / (expert - random)``: 0 is the random policy, 100 the expert; D4RL's convention."""
+    if random == expert:
+        raise ConfigError("expert", repr(expert), "another value than random", "pass two different reference returns.")
+    return 100.0 * (value - random) / (expert - random)
+
+
+@torch.no_grad()
+def rollout_returns(
+    world: Any, policy: Policy, states: Tensor, generator: torch.Generator, horizon: int | None = None
+) -> Tensor:
+    """Undiscounted return of one episode from each state, all at once: ``[n, ...] -> [n]``.
+
+    An episode ends at a termination or after ``horizon`` steps (the world's own by default).
+    """
+    returns = torch.zeros(len(states), dtype=torch.float64, device=states.device)
+    alive = torch.ones(len(states), dtype=torch.bool, device=states.device)
+    for _ in range(horizon or world.horizon):
+        actions = policy(world.observe(states), generator)
+        states, rewards, terminations = world.step(states, actions.to(states.device), generator)
+        returns += torch.where(alive, rewards.double(), 0.0)
+        alive &= ~terminations
+    return returns
+
+
+def evaluate_policy(world: Any, policy: Policy, n: int = 500, seed: int = 2_000_003, **reset: Any) -> Tensor:
+    """Returns ``[n]`` from start states that depend on the seed alone: every run is judged on the same ones.
+
+    Extra arguments go to ``world.reset``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    starts = world.reset(n, generator, **reset)
+    return rollout_returns(world, policy, starts, generator)
+
+
+def evaluate_env(env: Any, agent: Any, episodes: int = 10, seed: int = 0) -> np.ndarray:
+    """Undiscounted returns of ``agent.act`` (deterministic) in any Gymnasium environment, ``[episodes]``."""
+    returns = np.zeros(episodes)
+    for episode in range(episodes):
+        observation, _ = env.reset(seed=seed + episode)
+        done = False
+        while not done:
+            observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
+            returns[episode] += float(reward)
+            done = terminated or truncated
+    return returns
+
+
+@dataclass
+class Evaluator:
+    """Measures an agent on states common to all runs; give it to `training.fit` as ``evaluate``.
+
+    Returns a row with ``return`` (deterministic policy, ``n_starts`` starts) and, for agents with critics, all that
+    `EstimationReport.at` tells of the policy's own actions: ``predicted``, ``true`` (Q^pi of the stochastic
+    policy), ``estimation_error``, ``share_over``, ``share_impossible``, their intervals and quantiles.
+    """
+
+    world: Any
+    dataset: Any
+    n_starts: int = 500
+    n_states: int = 200
+    rollouts: int = 4
+    q: str = "min"
+    seed: int = 2_000_003
+
+    def __call__(self, agent: Any) -> dict[str, float]:
+        returns = evaluate_policy(self.world, agent.policy(deterministic=True), self.n_starts, self.seed)
+        row = {"return": float(returns.mean())}
+        if hasattr(agent, "q_values"):
+            report = estimation_report(
+                agent,
+                self.world,
+                self.dataset,
+                n_states=self.n_states,
+                q=self.q,
+                rollouts=self.rollouts,
+                seed=self.seed,
+            )
+            row |= report.at("policy")
+        return row

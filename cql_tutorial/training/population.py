@@ -1,0 +1,194 @@
+"""`fit_population`: many agents (seeds, alphas, step sizes) trained as one program; each as `fit` would train it alone.
+
+A small network's update is mostly the cost of starting its operations. Here one operation serves a block of members,
+whose parameters are stacked (`agents.fused`). Every member has its own random stream and its own batches, so its
+numbers are those of its run alone, up to rounding, whoever its neighbours are.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..agents import AgentConfig, make_agent
+from ..agents.checkpoint import check_path
+from ..batch import Batch, Noise
+from ..errors import CQLWarning, DivergedError, require, whole
+from ..fast.fused import FusedUpdate, check_alike
+from .offline import History, Run, check_actions, progress_bar
+
+BLOCK = 16  # members that are updated together on a CPU: more would not stay in a core's cache
+
+
+class Member(NamedTuple):
+    """One trained agent of a population, its history, and the error that ended its run, if one did."""
+
+    agent: Any
+    history: History
+    diverged: DivergedError | None = None
+
+
+class Population:
+    """M agents of one kind and shape that are updated together; `members` are the agents, brought up to date.
+
+    Raises `ConfigError` that names the member and the setting if they differ in more than `fast.fused.MAY_DIFFER`.
+    """
+
+    def __init__(self, agents: Sequence[Any]) -> None:
+        check_alike(agents)
+        self._agents, on_cpu = list(agents), agents[0].device.type == "cpu"
+        self._size, chunk = (BLOCK, None) if on_cpu else (len(agents), 0)
+        starts = range(0, len(agents), self._size)
+        self._blocks = [FusedUpdate(self._agents[i : i + self._size], chunk) for i in starts]
+
+    @property
+    def members(self) -> list[Any]:
+        """The agents, in order, as trained so far."""
+        for block in self._blocks:
+            block.push()
+        return self._agents
+
+    def update(self, batches: Sequence[Mapping[str, Any]], noise: Sequence[Noise] | None = None) -> dict[str, Tensor]:
+        """One update of every member on its own batch and noise (by default its own draw); each metric is ``[M]``.
+
+        Raises `DataError` for a batch that does not fit, before anything is changed.
+        """
+        agents, size = self._agents, Batch.of(batches[0]).size
+        if noise is None:
+            noise = [agent.draw_noise(size) for agent in agents]
+        require(
+            len(batches) == len(noise) == len(agents), "batches, noise", (len(batches), len(noise)), str(len(agents))
+        )
+        rows = Batch(*(torch.cat([batch[name] for batch in batches]) for name in _COLUMNS))
+        ready = agents[0].prepare(rows)
+        columns = [ready[name].unflatten(0, (len(agents), size)) for name in _COLUMNS]
+        draws = {name: [getattr(n, name) for n in noise] for name, v in vars(noise[0]).items() if v is not None}
+        stacked = {name: torch.stack(values) for name, values in draws.items()}
+        found: list[dict[str, Tensor]] = []
+        for number, block in enumerate(self._blocks):
+            part = slice(number * self._size, (number + 1) * self._size)
+            own = Noise(**{name: value[part] for name, value in stacked.items()})
+            found.append(block.update(Batch(*(column[part] for column in columns)), own))
+        return {name: torch.cat([metrics[name] for metrics in found]) for name in found[0]}
+
+
+_COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminations")
+
+
+def fit_population(
+    name: str,
+    configs: Sequence[Mapping[str, Any] | AgentConfig],
+    dataset: Any,
+    steps: int,
+    *,
+    batch_size: int = 256,
+    seeds: Sequence[int] | None = None,
+    log_every: int = 100,
+    evaluate: Callable[[Any], dict[str, float]] | None = None,
+    eval_every: int = 1000,
+    checkpoint: str | Path | Sequence[str | Path] | None = None,
+    checkpoint_every: int = 1000,
+    resume: bool = True,
+    progress: bool = True,
+) -> list[Member]:
+    """Train an agent ``make_agent(name, config)`` for each config, all at once: `fit`'s numbers, in less time.
+
+    ``name`` is "sac", "cql" or "cql-lagrange". Configs may differ in `fast.fused.MAY_DIFFER`. ``dataset`` is one
+    data set for all or a list of one a member. Member i draws the batches of ``fit(..., seed=seeds[i])``; ``seeds``
+    are by default the configs' own. ``evaluate(agent)`` is called for each. ``checkpoint`` is a folder for one file a
+    member, or a list of files, each a checkpoint of `fit`: make the same call again to go on (members whose files are
+    behind catch up first). A member whose loss stops being finite is left as it is then, named in a warning and in its
+    `Member`; its neighbours go on. ``history.seconds`` is a member's share. Raises as `fit`, but for `DivergedError`.
+    """
+    agents = [make_agent(name, config) for config in configs]
+    check_alike(agents)
+    steps, batch_size = whole("steps", steps, 1), whole("batch_size", batch_size, 1)
+    often = {"log": log_every, "evaluate": eval_every, "checkpoint": checkpoint_every}
+    every = {what: whole(f"{what}_every".replace("evaluate", "eval"), value, 1) for what, value in often.items()}
+    own = [agent.config.seed for agent in agents] if seeds is None else [whole("seeds", seed, 0) for seed in seeds]
+    data = list(dataset) if isinstance(dataset, (list, tuple)) else [dataset] * len(agents)
+    paths: list[Any] = [None] * len(agents) if checkpoint is None else checkpoint  # type: ignore[assignment]
+    if isinstance(checkpoint, (str, Path)):
+        paths = [Path(checkpoint) / f"member-{number:03d}.safetensors" for number in range(len(agents))]
+    for field, found in (("seeds", own), ("dataset", data), ("checkpoint", paths)):
+        require(len(found) == len(agents), field, f"{len(found)} of them", f"{len(agents)}, one a config")
+    prints = {id(one): one.fingerprint() for one in data} if checkpoint is not None else {}
+    runs = []
+    for number, (agent, one, seed) in enumerate(zip(agents, data, own, strict=True)):
+        check_actions(agent, one)
+        runs.append(_MemberRun(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every}))
+        runs[-1].number, runs[-1].data = number, one.to(device=agent.device)
+        if checkpoint is not None:
+            runs[-1].path = check_path(paths[number])
+            runs[-1].settings["data"] = prints[id(one)]
+            if resume and runs[-1].path.is_file():
+                runs[-1].resume(runs[-1].path, steps)
+    with progress_bar(min(run.step for run in runs), steps, progress) as bar:
+        while behind := [run for run in runs if run.step < steps and run.diverged is None]:
+            first = min(run.step for run in behind)
+            until = min([run.step for run in behind if run.step > first], default=steps)
+            _advance([run for run in behind if run.step == first], until, until == steps, every, evaluate, bar)
+    return [Member(run.agent, run.history, run.diverged) for run in runs]
+
+
+class _MemberRun(Run):
+    """Where the run of one member stands; between two calls of `_advance` it is a run of `fit`."""
+
+    number: int
+    data: Any
+    path: Path | None = None
+    diverged: DivergedError | None = None
+
+    def attempt(self, action: Callable[[], Any]) -> None:
+        """Do what finds a diverged loss, and remember it in place of stopping the others."""
+        try:
+            if self.diverged is None:
+                action()
+        except DivergedError as error:
+            self.diverged = DivergedError(
+                f"configs[{self.number}]: {error.field}", error.found, error.expected, error.mend
+            )
+            warnings.warn(f"{self.diverged} The other members go on.", CQLWarning, stacklevel=2)
+
+
+def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, int], evaluate: Any, bar: Any) -> None:
+    """Bring runs that stand at one update to update ``until``, or to where the first of them is seen to diverge."""
+    size = runs[0].settings["batch_size"]
+    population = Population([run.agent for run in runs])
+    streams = [run.data.batches(until, size, run.settings["seed"], start=run.step) for run in runs]
+    zero = torch.zeros((), dtype=runs[0].agent.dtype, device=runs[0].agent.device)  # of a run that has just logged
+    names = dict.fromkeys(name for run in runs for name in run.sums)
+    sums = {name: torch.stack([run.sums.get(name, zero) for run in runs]) for name in names}
+    step, counts, began = runs[0].step, [run.count for run in runs], time.perf_counter()
+    for drawn in zip(*streams, strict=True):
+        for name, value in population.update(drawn).items():
+            sums[name] = sums[name] + value if name in sums else value.clone()
+        step, counts = step + 1, [count + 1 for count in counts]
+        bar.update()
+        due = [what for what, often in every.items() if step % often == 0 or (ends and step == until)]
+        if not due and step < until:
+            continue
+        _ = population.members  # the agents are brought up to date
+        for number, run in enumerate(runs):
+            run.step, run.count = step, counts[number]
+            run.sums = {name: value[number] for name, value in sums.items()}
+            run.history.seconds += (time.perf_counter() - began) / len(runs)
+        for run in runs:
+            if "log" in due:
+                run.attempt(run.log)
+            if "evaluate" in due and evaluate is not None and run.diverged is None:
+                run.measure(evaluate)
+            if "checkpoint" in due and run.path is not None:
+                run.attempt(partial(run.save, run.path))
+        if any(run.diverged for run in runs):
+            return
+        if "log" in due:
+            sums, counts = {}, [0] * len(runs)
+        began = time.perf_counter()

@@ -1,0 +1,257 @@
+"""For authors: run a chapter as it is committed, and edit it as text.
+
+    python -m scripts.author new 07_pitfalls     a chapter with every part of the pattern, to be filled in
+    python -m scripts.author exercise 07.2       the four cells of an exercise, to be pasted into the text
+    python -m scripts.author run 04              run in a fresh kernel and write it back, clean; say how long it took
+    python -m scripts.author text 04 > 04.py     the chapter as a Python script with "# %%" cells (jupytext's percent)
+    python -m scripts.author build 04_the_conservative_penalty 04.py     make it from such a script, then run it
+    python -m scripts.author table               renew the chapter table in README.md from the last runs
+
+Committed notebooks hold outputs and counts, and no widget state, no times, no name of a machine. A run uses one thread
+and draws no widgets. Its seconds go to data/results/chapters.csv, from which the README's minutes come.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.tables import read as read_csv
+from experiments.tables import write_csv
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WORDS_A_MINUTE = 130  # of prose with equations; with the exercises' own minutes this makes the student's estimate
+
+TEMPLATE = """\
+# %% [markdown]
+# # {number} · {title}
+#
+# *The question this chapter answers?*
+#
+# Time: `60 min` (an estimate). Before this: [00 · Start here](00_start_here.ipynb).
+# Symbols and words: [notation](a0_notation.ipynb).
+#
+# **You will be able to**
+#
+# - verb what, checked by an exercise ({number}.1);
+# - verb what, checked by a prediction ({number}.p1);
+# - verb what, checked by the quiz ({number}.a).
+
+# %% [markdown]
+# ## Set-up
+
+# %%
+import torch
+
+from cql_tutorial.course import check, ensure, outcome, predict, progress, quiz
+
+torch.set_num_threads(1)
+
+# %% [markdown]
+# ## 1 · A beat: predict, read, do by hand, build, check, look, say what it means
+
+# %%
+predict("{number}.p1")
+
+# %% [markdown]
+# Short prose and the equation; then numbers that can be worked out on paper, an exercise, a figure, and the outcome,
+# its letter computed from what was measured.
+
+# %%
+outcome("{number}.p1", "a")
+
+# %% [markdown]
+# **Meaning.** One sentence.
+
+# %% [markdown]
+# ## Explore
+#
+# A question, a static figure that says it all, then the slider (tagged nbval-ignore-output).
+
+# %% [markdown]
+# ## Break it
+
+# %% [markdown]
+# ## Recap
+#
+# | symbol | in code | in the picture |
+# |---|---|---|
+# | $Q$ | `q` | |
+#
+# **What was not shown.**
+
+# %% [markdown]
+# ## Quiz
+
+# %%
+quiz("{number}.a")
+
+# %%
+progress()
+
+# %% [markdown]
+# ## Further reading
+"""
+
+
+def find(number: str) -> Path:
+    """The notebook whose name starts with ``number`` (04, a0); exits with the known ones if there is none."""
+    found = sorted(NOTEBOOKS.glob(f"{number}_*.ipynb"))
+    if len(found) != 1:
+        known = ", ".join(path.name for path in sorted(NOTEBOOKS.glob("*_*.ipynb")))
+        sys.exit(f"no notebook {number!r}; there are: {known}")
+    return found[0]
+
+
+def execute(notebook: Any, path: Path) -> float:
+    """Run a notebook in a fresh kernel; write it to ``path`` clean, or not at all where a cell fails; give seconds."""
+    from nbclient import NotebookClient
+
+    os.environ.update(CQL_TUTORIAL_STATIC="1", OMP_NUM_THREADS="1")
+    os.environ.pop("CQL_TUTORIAL_PROGRESS", None)
+    start = time.perf_counter()
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", record_timing=False, store_widget_state=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    )  # fmt: skip
+    client.execute()
+    seconds = time.perf_counter() - start
+    write(notebook, path)
+    return seconds
+
+
+def write(notebook: Any, path: Path) -> None:
+    """Write a notebook with the metadata and cell ids that committed ones have; never half a file."""
+    import nbformat
+
+    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{path.stem[3:].replace('_', '-')}-{number:02d}"
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        if cell.cell_type == "code":  # a progress bar is saved as it stood at its start
+            cell.outputs = [o for o in cell.outputs if not o.get("data", {}).get("text/plain", "").startswith("  0%|")]
+    scratch = path.with_suffix(".tmp")
+    nbformat.write(notebook, scratch)
+    scratch.replace(path)
+
+
+def measure(path: Path, seconds: float) -> int:
+    """Put one chapter's row into the table of times: seconds measured, the student's minutes estimated."""
+    import nbformat
+
+    from cql_tutorial.course import DESK
+
+    cells = nbformat.read(path, as_version=4).cells
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    number = path.name[:2]
+    exercises = [exercise for id, exercise in DESK.exercises.items() if id.startswith(f"{number}.")]
+    minutes = words / WORDS_A_MINUTE + sum(exercise.minutes for exercise in exercises)
+    row = {
+        "chapter": number, "seconds": f"{seconds:.0f}", "cells": len(cells), "words": words,
+        "exercises": len(exercises), "student_minutes": 5 * round(minutes / 5),
+    }  # fmt: skip
+    rows = {old["chapter"]: old for old in read_csv("chapters")} | {number: row}
+    write_csv("chapters", list(row), [rows[key] for key in sorted(rows)])
+    return 5 * round(minutes / 5)
+
+
+def table() -> str:
+    """The chapter table of the README: what each asks, the student's time (estimated), the run's (measured)."""
+    import nbformat
+
+    lines = [
+        "| # | notebook | the question it answers | exercises | your time (estimate) | to run (measured) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in read_csv("chapters"):
+        path = find(row["chapter"])
+        first = nbformat.read(path, as_version=4).cells[0].source
+        question = re.search(r"^\*(.*\?)\*$", first, re.MULTILINE)
+        assert question, f"{path.name}: the line under the title is the question it answers, in italics"
+        link = f"[{path.stem[3:]}](notebooks/{path.name})"
+        lines.append(
+            f"| {row['chapter']} | {link} | {question[1]} | {row['exercises']} | "
+            f"{row['student_minutes']} min | {row['seconds']} s |"
+        )
+    return "\n".join(lines)
+
+
+def exercise_cells(id: str) -> str:
+    """Header, stub, check and ensure of an exercise, as percent text."""
+    from cql_tutorial.course import DESK
+
+    exercise = DESK.find(id)
+    name = exercise.reference.__name__
+    cells = [exercise.stub.rstrip(), f'check("{id}", {name})', f'{name} = ensure("{id}", {name})']
+    return "\n\n".join([f"# %% [markdown]\n# {exercise.header}", *(f"# %%\n{cell}" for cell in cells)])
+
+
+def new(name: str) -> Path:
+    """Make an unfilled chapter; raises ``FileExistsError`` rather than overwrite one."""
+    import jupytext
+
+    path = NOTEBOOKS / f"{name}.ipynb"
+    if path.exists():
+        raise FileExistsError(path.name)
+    text = TEMPLATE.format(number=name[:2], title=name[3:].replace("_", " ").capitalize())
+    write(jupytext.reads(text, fmt="py:percent"), path)
+    return path
+
+
+def renew_readme() -> None:
+    """Write `table` between its two marks in README.md."""
+    readme = ROOT / "README.md"
+    head, rest = readme.read_text(encoding="utf-8").split("<!-- chapters -->\n")
+    tail = rest.split("<!-- /chapters -->")[1]
+    scratch = readme.with_suffix(".tmp")
+    scratch.write_text(f"{head}<!-- chapters -->\n{table()}\n<!-- /chapters -->{tail}", encoding="utf-8")
+    scratch.replace(readme)
+
+
+def report(path: Path, seconds: float) -> None:
+    """Say how long a run took; for a chapter, put it into the table of times too."""
+    minutes = f", {measure(path, seconds)} min for a student" if path.name[0].isdigit() else ""
+    print(f"{path.name}: {seconds:.0f} s{minutes}")
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the first word says (the head of this file lists them); return the exit status."""
+    if arguments[:1] == ["run"] and len(arguments) > 1:
+        import nbformat
+
+        for path in map(find, arguments[1:]):
+            report(path, execute(nbformat.read(path, as_version=4), path))
+    elif arguments[:1] == ["text"] and len(arguments) == 2:
+        import jupytext
+
+        sys.stdout.write(jupytext.writes(jupytext.read(find(arguments[1])), fmt="py:percent"))
+    elif arguments[:1] == ["build"] and len(arguments) == 3:
+        import jupytext
+
+        path = NOTEBOOKS / f"{arguments[1]}.ipynb"
+        text = Path(arguments[2]).read_text(encoding="utf-8")
+        report(path, execute(jupytext.reads(text, fmt="py:percent"), path))
+    elif arguments[:1] == ["new"] and len(arguments) == 2 and re.fullmatch(r"[0-9a]\d_\w+", arguments[1]):
+        print(
+            f"made {new(arguments[1]).name}; its exercises go to cql_tutorial/course/exercises/ch{arguments[1][:2]}.py"
+        )
+    elif arguments[:1] == ["exercise"] and len(arguments) == 2:
+        print(exercise_cells(arguments[1]))
+    elif arguments == ["table"]:
+        renew_readme()
+    else:
+        print(__doc__)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,496 @@
+"""The command line: every command, its errors, and a training that is killed and repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from cql_tutorial import OfflineDataset, load_agent, load_dataset
+from cql_tutorial.agents import AGENTS
+from cql_tutorial.agents.checkpoint import read_tensors
+from cql_tutorial.cli import COMMANDS, main
+from cql_tutorial.cli.convert import columns, write_csv
+from cql_tutorial.cli.files import table, write_json
+from cql_tutorial.cli.options import FROM_DATA, HELP, SUMMARY, DataOptions, make_env
+from cql_tutorial.errors import CheckpointError, ConfigError, DataError
+from tests.conftest import HIDE_PACKAGES
+
+QUICK = ["--hidden-dim", "8", "--quiet"]
+MAZE = ["--data", "maze/stitch-8k-v0"]
+
+
+def run(*words: object, expect: int = 0) -> None:
+    """Run a command line in this process and hold its status against the expected one."""
+    try:
+        status = main([str(word) for word in words])
+    except SystemExit as ended:  # tyro's own way out: --help, or words it cannot read
+        status = int(ended.code or 0)
+    assert status == expect, (words, status)
+
+
+def train(out: Path, *more: object, agent: str = "cql", expect: int = 0) -> dict[str, Any]:
+    small = [] if agent.startswith(("bc", "iql", "discrete", "dqn")) else ["--cql-n-actions", "2"]
+    small = small if agent.startswith("cql") else []
+    words = ["train", agent, *MAZE, *QUICK, *small, "--out", out, "--steps", 60, "--batch-size", 16, "--log-every", 20]
+    run(*words, *more, expect=expect)
+    return json.loads((out / "results.json").read_text()) if expect < 2 else {}
+
+
+# ---------------------------------------------------------------- help and errors
+def test_every_command_and_agent_has_help(capsys: pytest.CaptureFixture) -> None:
+    run("--help")
+    overview = capsys.readouterr().out
+    assert all(f"  {command} " in overview and text in overview for command, text in COMMANDS.items())
+    run(expect=2)
+    run("train", "--help")
+    agents = capsys.readouterr().out
+    assert all(f"  {name} " in agents for name in AGENTS) and set(SUMMARY) == set(AGENTS)
+    for command in set(COMMANDS) - {"train", "doctor"}:
+        run(command, "--help")
+        assert f"example: cql-tutorial {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_setting_of_every_agent_is_a_flag_with_help(name: str, capsys: pytest.CaptureFixture) -> None:
+    run("train", name, "--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert SUMMARY[name] in text
+    for one in dataclasses.fields(AGENTS[name][0].config_class):
+        flag = "--" + one.name.replace("_", "-")
+        if one.name in ("action_low", "action_high"):  # flags of the data, by the same name
+            continue
+        wanted = one.name not in FROM_DATA and one.name not in AGENTS[name][1]
+        assert (f" {flag} " in text or f" {flag}, " in text) == wanted, flag
+        if wanted:
+            assert " ".join(HELP[one.name].split()[:3]) in text, one.name
+
+
+def test_the_help_speaks_of_settings_that_exist() -> None:
+    known = {one.name for kind, _ in AGENTS.values() for one in dataclasses.fields(kind.config_class)}
+    assert set(HELP) == known - set(FROM_DATA)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trian", "cql"], "command: found 'trian'; expected one of describe"),
+        (["train", "cqll"], "agent: found 'cqll'; expected one of bc, sac, cql"),
+        (["train", "cql", "--data", "maze/none-v0", "--out", "x"], "data set 'maze/none-v0': found nothing at"),
+        (["train", "cql", *MAZE, "--out", "x", "--cql-alpha", "-1"], "config['cql_alpha']: found -1.0"),
+        (["train", "dqn", *MAZE, "--out", "x"], "agent: found 'dqn'; expected an agent for continuous actions"),
+        (["train", "cql", *MAZE, "--out", "x", "--seeds"], "--seeds: found ()"),
+        (["train", "cql", *MAZE, "--out", "x", "--keep-every", "30"], "--keep-every: found 30; expected a multiple"),
+        (["train", "cql", *MAZE, "--out", "x", "--env", "None-v0"], "--env 'None-v0': found NameNotFound"),
+        (["train", "cql", *MAZE, "--out", "x", "--env", "recorded"], "--env recorded: found \"no environment"),
+        (["train", "cql", *MAZE, "--out", "x", "--world", "mase"], "did you mean 'maze'"),
+        (["train", "cql", "--data", "log.csv", "--out", "x"], "--columns: found 'nothing'"),
+        (["train", "cql", "--data", "log.csv", "--columns", "rewards", "--out", "x"], "--columns: found 'rewards'"),
+        (["train", "cql", *MAZE, "--columns", "rewards=r", "--out", "x"], "expected nothing for this kind of file"),
+        (["describe", "--data", "none.hdf5"], "none.hdf5: found no such file"),
+        (["evaluate", *MAZE, "--agents", "."], "found a folder without checkpoints"),
+        (["evaluate", *MAZE, "--agents", "x.safetensors"], "x.safetensors: found no such file"),
+        (["collect", "--id", "a/b-v0"], "--env, --world: found (None, None)"),
+        (["collect", "--id", "a/b-v0", "--env", "CartPole-v1", "--policy", "online"], "--policy: found 'online'"),
+        (["collect", "--id", "a/b-v0", "--env", "Blackjack-v1"], "expected flat observations"),
+        (["convert", *MAZE], "--id, --csv: found None"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_error(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(*words, expect=2)
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and expected in error and "Traceback" not in error
+    assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.hdf5"))
+
+
+def test_a_flag_that_is_not_there_is_told_with_the_nearest(capsys: pytest.CaptureFixture) -> None:
+    run("train", "cql", *MAZE, "--out", "x", "--cql-alfa", "1", expect=2)
+    assert "--cql-alpha" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from cql_tutorial.cli import parser
+
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parser, "run", interrupted)
+    run("train", "cql", expect=130)
+    assert "repeat the command to go on" in capsys.readouterr().err
+
+
+def test_without_tyro_doctor_works_and_the_others_say_what_to_install() -> None:
+    code = f"import sys\nhidden = {{'tyro'}}\n{HIDE_PACKAGES}\nfrom cql_tutorial.cli import main\n"
+    code += "assert main(['describe', '--data', 'x']) == 2\nraise SystemExit(main(['doctor']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'cql-tutorial[cli]'" in done.stderr
+    assert done.returncode == 0 and "This machine is ready" in done.stdout
+
+
+# ---------------------------------------------------------------- train
+def test_train_writes_results_histories_and_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    results = train(tmp_path / "a", "--seeds", 0, 1, "--cql-alpha", "0.5", "--keep-every", 20, "--hold-out", "0.25")
+    assert results["settings"]["cql_alpha"] == 0.5 and results["data"]["transitions"] == 6000
+    assert [row["seed"] for row in results["seeds"]] == [0, 1]
+    kept = {"kept/seed-0-step-20", "kept/seed-0-step-40", "kept/seed-1-step-20", "kept/seed-1-step-40"}
+    found = {path.relative_to(tmp_path / "a").with_suffix("").as_posix() for path in (tmp_path / "a").rglob("*.saf*")}
+    assert found == {"seed-0", "seed-1"} | kept
+    agent = load_agent(tmp_path / "a" / "seed-1.safetensors", "cpu")
+    assert (agent.config.seed, agent.config.cql_alpha, agent.config.state_dim) == (1, 0.5, 2)
+    mean = results["summary"]["predicted_start_value"]["mean"]
+    assert mean == pytest.approx(np.mean([row["predicted_start_value"] for row in results["seeds"]]))
+    assert (tmp_path / "a" / "seed-0.csv").read_text().splitlines()[-1].startswith("60,")
+    assert "the agent's own opinion" in capsys.readouterr().out
+
+
+def test_train_equals_fit(tmp_path: Path) -> None:
+    from cql_tutorial import fit, make_agent
+
+    train(tmp_path, "--cql-alpha", "0.5", "--seeds", 3)
+    dataset = load_dataset("maze/stitch-8k-v0")
+    config = {"state_dim": 2, "action_dim": 2, "hidden_dim": 8, "cql_alpha": 0.5, "cql_n_actions": 2, "seed": 3}
+    agent = make_agent("cql", config)
+    fit(agent, dataset, 60, batch_size=16, seed=3, progress=False)
+    for name, tensor in load_agent(tmp_path / "seed-3.safetensors", "cpu").state().items():
+        assert torch.equal(tensor, agent.state()[name]), name
+
+
+def test_seeds_trained_together_are_those_trained_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    one = train(tmp_path / "a", "--seeds", 0, 1, "--dtype", "float64")
+    both = train(tmp_path / "b", "--seeds", 0, 1, "--dtype", "float64", "--together", "--tensorboard")
+    for left, right in zip(one["seeds"], both["seeds"], strict=True):
+        assert {k: v for k, v in left.items() if k != "seconds"} == pytest.approx(
+            {k: v for k, v in right.items() if k != "seconds"}, rel=1e-6
+        )
+    assert len(scalars(tmp_path / "b" / "tensorboard" / "seed-1")["train/td_loss"]) == 3
+    again = train(tmp_path / "b", "--seeds", 0, 1, "--dtype", "float64", "--together", "--tensorboard")
+    assert again == both
+    train(tmp_path / "c", "--together", agent="bc", expect=2)
+    assert "--together: found 'bc'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("agent", ["bc", "sac", "cql-lagrange", "iql"])
+def test_train_takes_every_continuous_agent(agent: str, tmp_path: Path) -> None:
+    assert train(tmp_path, agent=agent)["agent"] == agent
+
+
+@pytest.mark.parametrize("agent", ["discrete-bc", "dqn", "discrete-cql", "discrete-iql"])
+def test_train_takes_every_discrete_agent(agent: str, tmp_path: Path) -> None:
+    words = ["--data", "gridworld/epsilon30-2k-v0", "--out", tmp_path, "--steps", 20, "--world", "gridworld"]
+    run("train", agent, *words, *QUICK)
+    assert "return" in json.loads((tmp_path / "results.json").read_text())["summary"]
+
+
+def test_a_repeated_command_goes_on_and_other_settings_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    once = train(tmp_path / "a", "--tensorboard")
+    again = train(tmp_path / "a", "--tensorboard")
+    assert once == again and "resumed from update 60" in capsys.readouterr().out
+    longer, whole = train(tmp_path / "a", "--steps", 100), train(tmp_path / "b", "--steps", 100)
+    drop = ("seconds",)
+    for left, right in zip(longer["seeds"], whole["seeds"], strict=True):
+        assert {k: v for k, v in left.items() if k not in drop} == {k: v for k, v in right.items() if k not in drop}
+    train(tmp_path / "a", "--cql-alpha", "7", expect=2)
+    error = capsys.readouterr().err
+    assert "config['cql_alpha']" in error and "repeat the command as it was" in error
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_the_history_also_after_a_resume(tmp_path: Path) -> None:
+    train(tmp_path, "--tensorboard", "--world", "maze", "--eval-every", 60)
+    train(tmp_path, "--tensorboard", "--world", "maze", "--eval-every", 60, "--steps", 80)
+    curves = scalars(tmp_path / "tensorboard" / "seed-0")
+    assert [step for step, _ in curves["train/td_loss"]] == [20, 40, 60, 80]
+    assert [step for step, _ in curves["evaluation/return"]] == [60, 80]
+    assert len(list((tmp_path / "tensorboard" / "seed-0").iterdir())) == 1
+
+
+def test_a_run_that_diverges_is_told_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    dataset = load_dataset("maze/stitch-8k-v0")
+    huge = dataclasses.replace(dataset, rewards=dataset.rewards * 1e30)
+    huge.to_minari("tt/huge-v0", tmp_path, description="t", author="t")
+    words = [
+        "train",
+        "cql",
+        "--data",
+        tmp_path / "tt/huge-v0",
+        "--out",
+        tmp_path / "o",
+        "--steps",
+        20,
+        "--log-every",
+        10,
+    ]
+    run(*words, *QUICK, "--seeds", 0, 1, expect=1)
+    rows = json.loads((tmp_path / "o" / "results.json").read_text())["seeds"]
+    assert all("expected finite numbers" in row["diverged"] for row in rows) and len(rows) == 2
+    assert "expected finite numbers" in capsys.readouterr().out
+
+
+KILLER = """
+import os, signal, sys
+from cql_tutorial.agents import CQLAgent
+from cql_tutorial.cli import main
+left, update = int(sys.argv[1]), CQLAgent.update
+def counted(self, *rest):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return update(self, *rest)
+CQLAgent.update = counted
+raise SystemExit(main(sys.argv[2:]))
+"""
+
+
+def outcome(folder: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, torch.Tensor]]]:
+    results = json.loads((folder / "results.json").read_text())
+    for row in results["seeds"]:
+        row.pop("seconds")
+    results["run"].pop("out")
+    histories = {path.name: path.read_text() for path in folder.glob("*.csv")}
+    files = {path.relative_to(folder).as_posix(): read_tensors(path)[0] for path in folder.rglob("*.safetensors")}
+    return results, histories, files
+
+
+def test_a_killed_training_repeated_ends_with_the_same_numbers(tmp_path: Path) -> None:
+    words = [
+        "train",
+        "cql",
+        *MAZE,
+        *QUICK,
+        "--cql-n-actions",
+        "2",
+        "--steps",
+        "90",
+        "--batch-size",
+        "16",
+        "--seeds",
+        "0",
+    ]
+    words += ["1", "--log-every", "10", "--checkpoint-every", "15", "--keep-every", "30"]
+    run(*words, "--out", tmp_path / "whole")
+    broken = [*words, "--out", str(tmp_path / "broken")]
+    # Before the first checkpoint; between two checkpoints of the first seed; in the second seed.
+    for kill in (8, 52, 65):
+        done = subprocess.run([sys.executable, "-c", KILLER, str(kill), *broken], capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert not (tmp_path / "broken" / "results.json").exists()
+    assert (tmp_path / "broken" / "seed-1.safetensors").exists() and not (tmp_path / "broken" / "seed-1.csv").exists()
+    run(*broken)
+    (results, histories, files), again = outcome(tmp_path / "whole"), outcome(tmp_path / "broken")
+    assert results == again[0] and histories == again[1] and files.keys() == again[2].keys() and len(files) == 6
+    for name, tensors in files.items():
+        assert all(torch.equal(tensor, again[2][name][key]) for key, tensor in tensors.items()), name
+
+
+# ---------------------------------------------------------------- evaluate
+def test_evaluate_judges_a_folder_by_every_rule(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train(tmp_path / "cql", "--keep-every", 20)
+    train(tmp_path / "bc", agent="bc")
+    capsys.readouterr()
+    clone = tmp_path / "bc" / "seed-0.safetensors"
+    words = [
+        "evaluate",
+        *MAZE,
+        "--agents",
+        tmp_path / "cql",
+        clone,
+        "--rules",
+        "fqe",
+        "initial-value",
+        "wis",
+        "td-error",
+    ]
+    more = [
+        "--fqe-steps",
+        20,
+        "--fqe-hidden-dim",
+        8,
+        "--behaviour",
+        clone,
+        "--stochastic",
+        "--quiet",
+        "--hold-out",
+        "0.2",
+    ]
+    run(*words, *more, "--world", "maze", "--out", tmp_path / "e.json")
+    text, found = capsys.readouterr().out, json.loads((tmp_path / "e.json").read_text())
+    rows = {row["agent"]: row for row in found["rows"]}
+    assert len(rows) == 4 and {row["algorithm"] for row in rows.values()} == {"cql", "bc"}
+    cloned = rows[clone.as_posix()]
+    assert cloned["initial-value"] is None and np.isfinite(cloned["fqe"]) and "return" in cloned
+    assert "initial-value" in text and f"{clone.as_posix()}: agent: found" in text  # no critics: said, not hidden
+    assert set(found["preferred"]) == {"fqe", "initial-value", "wis", "td-error"}
+    best = max((row for row in rows.values() if row["initial-value"] is not None), key=lambda row: row["initial-value"])
+    assert found["preferred"]["initial-value"] == best["agent"]
+    least = min((row for row in rows.values() if row["td-error"] is not None), key=lambda row: row["td-error"])
+    assert found["preferred"]["td-error"] == least["agent"]
+    dataset = load_dataset("maze/stitch-8k-v0").split(0.2)[0]
+    earned = dataset.returns_to_go(0.99)[dataset.episode_starts]
+    wanted = {"mean": earned.mean().item(), "best": earned.max().item(), "episodes": 128, "discount": 0.99}
+    assert found["log"] == pytest.approx(wanted) and f"best of 128 episodes {wanted['best']:.4g}" in text
+
+
+def test_evaluate_refuses_agents_of_another_shape_or_discount(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train(tmp_path / "a")
+    run("evaluate", "--data", "pendulum/random-10k-v0", "--agents", tmp_path / "a", expect=2)
+    assert "expected an agent as the data are: continuous, 3 observations, 1 actions" in capsys.readouterr().err
+    train(tmp_path / "b", "--discount", "0.9")
+    run("evaluate", *MAZE, "--agents", tmp_path / "a", tmp_path / "b", expect=2)
+    assert "--agents: found 'discounts [0.9, 0.99]'" in capsys.readouterr().err
+
+
+def test_wis_without_a_clone_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train(tmp_path / "a")
+    run("evaluate", *MAZE, "--agents", tmp_path / "a", "--rules", "wis")
+    text = capsys.readouterr().out
+    assert "wis prefers none" in text and "cql-tutorial train bc" in text
+
+
+# ---------------------------------------------------------------- data: collect, convert, describe
+def test_collect_and_convert_keep_every_number(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["collect", "--env", "Pendulum-v1", "--steps", 450, "--id", "tt/random-v0", "--out", tmp_path, "--quiet"]
+    run(*words, "--seed", 5)
+    data = load_dataset(tmp_path / "tt/random-v0")
+    assert len(data) == 450 and data.episode_lengths().tolist() == [200, 200, 50] and data.action_high == 2.0
+    env, observation = gymnasium.make("Pendulum-v1"), None
+    env.action_space.seed(5)
+    observation, _ = env.reset(seed=5)
+    assert np.array_equal(data.observations[0].numpy(), observation)
+    assert np.allclose(data.actions[0].numpy(), env.action_space.sample())
+    run(*words, expect=2)
+    assert "exists already" in capsys.readouterr().err
+    file = tmp_path / "log.csv"
+    run("convert", "--data", tmp_path / "tt/random-v0", "--csv", file)
+    mapping = DataOptions(data=str(file), columns=tuple(columns(data))).mapping()
+    back = OfflineDataset.from_csv(file, mapping, action_low=-2.0, action_high=2.0)
+    assert back.fingerprint() == data.fingerprint()
+    run("convert", "--data", tmp_path / "tt/random-v0", "--csv", file, expect=2)
+    read = ["--data", file, "--columns", *columns(data), "--action-low", "-2", "--action-high", "2"]
+    run("convert", *read, "--id", "tt/again-v0", "--out", tmp_path)
+    assert load_dataset(tmp_path / "tt/again-v0").fingerprint() == data.fingerprint()
+
+
+def test_a_discrete_and_a_double_table_come_back_exactly(tmp_path: Path) -> None:
+    grid = load_dataset("gridworld/epsilon30-2k-v0")
+    write_csv(grid, tmp_path / "grid.csv")
+    mapping = DataOptions(data="grid.csv", columns=tuple(columns(grid))).mapping()
+    assert OfflineDataset.from_csv(tmp_path / "grid.csv", mapping, n_actions=4).fingerprint() == grid.fingerprint()
+    double = load_dataset("maze/stitch-8k-v0", dtype=torch.float64).subset(range(50))
+    double = dataclasses.replace(double, rewards=double.rewards + torch.rand(50, dtype=torch.float64))
+    write_csv(double, tmp_path / "double.csv")
+    mapping = DataOptions(data="double.csv", columns=tuple(columns(double))).mapping()
+    back = OfflineDataset.from_csv(tmp_path / "double.csv", mapping, dtype=torch.float64)
+    assert back.fingerprint() == double.fingerprint()
+    with pytest.raises(CheckpointError, match="a failed write"):
+        (tmp_path / "folder.csv").mkdir()
+        write_csv(grid, tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize("policy", ["random", "online"])
+def test_collect_from_a_world(policy: str, tmp_path: Path) -> None:
+    words = ["--world", "pendulum", "--policy", policy, "--steps", 520, "--id", "tt/a-v0", "--out", tmp_path, "--quiet"]
+    run("collect", *words)
+    data = load_dataset(tmp_path / "tt/a-v0")
+    assert len(data) == 520 and data.episode_lengths().tolist() == [200, 200, 120] and int(data.truncations.sum()) == 3
+
+
+@pytest.mark.parametrize(("task", "kind"), [("CartPole-v1", "discrete-bc"), ("Pendulum-v1", "bc")])
+def test_collect_from_a_checkpoint_repeats(task: str, kind: str, tmp_path: Path) -> None:
+    run("collect", "--env", task, "--steps", 100, "--id", "tt/random-v0", "--out", tmp_path, "--quiet")
+    words = ["--data", tmp_path / "tt/random-v0", "--out", tmp_path / "bc", "--steps", 20, "--env", "recorded"]
+    run("train", kind, *words, "--episodes", 1, *QUICK)
+    prints = []
+    for number in range(2):
+        more = ["--policy", tmp_path / "bc" / "seed-0.safetensors", "--stochastic", "--id", f"tt/clone-v{number}"]
+        run("collect", "--env", task, "--steps", 60, "--out", tmp_path, "--quiet", *more)
+        prints.append(load_dataset(tmp_path / f"tt/clone-v{number}").fingerprint())
+    assert prints[0] == prints[1]
+
+
+def test_describe_reports_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run("describe", *MAZE, "--strict", "--out", tmp_path / "d.json", "--figure", tmp_path / "new" / "d.png")
+    report = json.loads((tmp_path / "d.json").read_text())
+    assert report["defects"] == [] and report["facts"]["transitions"] == 8000 and report["refused"] is None
+    assert (tmp_path / "new" / "d.png").stat().st_size > 10_000
+    assert "0 known defects: none was found." in capsys.readouterr().out
+    dataset = load_dataset("maze/stitch-8k-v0").subset(range(50))
+    twice = OfflineDataset.from_arrays(**{
+        name: torch.cat([getattr(dataset, name)] * 2)
+        for name in ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
+    })  # fmt: skip
+    write_csv(twice, tmp_path / "twice.csv")
+    run("describe", "--data", tmp_path / "twice.csv", "--columns", *columns(twice), "--strict", expect=1)
+    assert "50 of 100" in capsys.readouterr().out
+
+
+def test_describe_tells_what_is_wrong_with_data_that_cannot_be_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("x,a,r,end\n0,0.5,1,0\n1,7.5,nan,0\n2,-3,1,1\n")
+    mapping = ["observations=x", "actions=a", "rewards=r", "terminations=end"]
+    run("describe", "--data", file, "--columns", *mapping, "--out", tmp_path / "d.json", expect=1)
+    text = capsys.readouterr().out
+    assert "cannot be loaded as they are" in text and "Remedy: " in text
+    report = json.loads((tmp_path / "d.json").read_text())
+    assert report["refused"] and {one["count"] for one in report["defects"]} >= {1, 2}
+
+
+def test_an_untrusted_file_is_read_by_a_child_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run("describe", *MAZE, "--untrusted")
+    bad = tmp_path / "bad.hdf5"
+    bad.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
+    run("describe", "--data", bad, "--untrusted", expect=2)
+    assert "a file that HDF5 reads within" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- small parts
+def test_a_recorded_environment_of_others_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\nclass Env: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    dataset = load_dataset("maze/stitch-8k-v0")
+    spec = gymnasium.spec("Pendulum-v1").to_json()
+    own = dataclasses.replace(dataset, metadata={"env_spec": spec})
+    assert make_env("recorded", own).spec.id == "Pendulum-v1"
+    bad = json.loads(spec) | {"entry_point": "evil:Env"}
+    wrapped = json.loads(spec) | {"additional_wrappers": [{"name": "W", "entry_point": "evil:Env", "kwargs": {}}]}
+    for one in (bad, wrapped, json.loads(spec) | {"entry_point": "gymnasium.envs.classic_control.pendulum:sys.exit"}):
+        with pytest.raises((ConfigError, DataError)):
+            make_env("recorded", dataclasses.replace(dataset, metadata={"env_spec": json.dumps(one)}))
+    assert not (tmp_path / "mark").exists()
+
+
+def test_json_is_written_whole_and_without_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "new" / "x.json", {"a": float("nan"), "b": [1.0, float("inf")], "c": Path("y")})
+    assert json.loads((tmp_path / "new" / "x.json").read_text()) == {"a": None, "b": [1.0, None], "c": "y"}
+    with pytest.raises(CheckpointError, match="a failed write"):
+        write_json(tmp_path / "new", {})
+    assert os.listdir(tmp_path) == ["new"] or sorted(os.listdir(tmp_path)) == ["new", "new.tmp"]
+
+
+def test_a_table_lines_up() -> None:
+    text = table([{"name": "a", "value": 1.23456}, {"name": "bcd", "other": 7}])
+    assert text.splitlines() == ["name  value  other", "   a  1.235", " bcd             7"]

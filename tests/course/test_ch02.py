@@ -1,0 +1,230 @@
+"""Chapter 02: references against the package's ruler, slow loops and closed forms; and what its figures say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cql_tutorial import load_dataset
+from cql_tutorial.course.exercises import ch02
+from cql_tutorial.course.figures import cut_rollouts, error_maps, interval_coverage, map_and_curve, settling, value_maps
+from cql_tutorial.course.figures.grids import plain
+from cql_tutorial.envs import Gridworld
+from cql_tutorial.envs.tabular import TabularWorld
+from cql_tutorial.evaluation import estimation_report, monte_carlo_value, optimal_q, solve_q, t_quantile
+from cql_tutorial.losses import td_target
+
+torch.set_num_threads(1)
+WORLD = Gridworld()
+TABLES = (WORLD.expected_rewards, WORLD.transitions)
+GOING = ~WORLD.terminal_states
+UNIFORM = torch.full((64, 4), 0.25, dtype=torch.float64)
+
+
+def greedy(q: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.one_hot(q.argmax(1), q.shape[1]).double()
+
+
+def policies() -> list[torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    random = torch.softmax(2 * torch.randn(64, 4, generator=draw, dtype=torch.float64), 1)
+    best = greedy(optimal_q(WORLD))
+    return [UNIFORM, random, best, 0.7 * best + 0.3 * UNIFORM]
+
+
+# ---------------------------------------------------------------- the references, against independent truths
+def test_a_backup_is_the_expected_td_target() -> None:
+    draw = torch.Generator().manual_seed(1)
+    q, policy = torch.randn(64, 4, generator=draw, dtype=torch.float64), policies()[1]
+    found = ch02.policy_backup(q, *TABLES, WORLD.terminal_states, policy, 0.9)
+    values, ended = (policy * q).sum(1), WORLD.terminal_states
+    for s, a in (
+        (0, 0),
+        (48, 1),
+        (54, 2),
+        (56, 0),
+        (55, 2),
+        (60, 3),
+    ):  # a corner, cliff's edge, start, above the goal, cliff
+        rewards = WORLD.transition_rewards[s, a]
+        slow = sum(p * td_target(rewards, ended, values, 0.9)[t] for t, p in enumerate(WORLD.transitions[s, a]))
+        assert float(found[s, a]) == pytest.approx(float(slow), abs=1e-12)
+
+
+@pytest.mark.parametrize("policy", policies(), ids=["uniform", "random", "best", "behaviour"])
+def test_the_solve_is_the_packages_ruler_and_the_backups_fixed_point(policy: torch.Tensor) -> None:
+    q = ch02.solve_policy(*TABLES, policy, 0.95)
+    assert (q - solve_q(WORLD, policy)).abs().max() < 1e-9
+    again = ch02.policy_backup(q, *TABLES, WORLD.terminal_states, policy, 0.95)
+    assert (again - q).abs().max() < 1e-9
+
+
+def test_the_hut_is_as_on_paper() -> None:
+    q = ch02.solve_policy(ch02.HUT_REWARDS, ch02.HUT, ch02.COIN, 0.5)
+    assert torch.allclose(q, torch.tensor([[2.5, 1.5], [1.0, 7.0], [0.0, 0.0]], dtype=torch.float64))
+    hut = TabularWorld.from_tables(ch02.HUT, ch02.HUT_REWARDS, ch02.HUT_END, discount=0.5)
+    best = torch.tensor([[2.5, 3.0], [1.5, 7.0], [0.0, 0.0]], dtype=torch.float64)
+    assert torch.allclose(optimal_q(hut), best) and not torch.equal(q[0].argmax(), best[0].argmax())
+
+
+def test_the_logged_policy_is_the_frequencies_row_by_row() -> None:
+    counts = torch.tensor([[5, 0, 1], [0, 0, 0], [2, 2, 2]])
+    policy = ch02.logged_policy(counts)
+    for row, probabilities in zip(counts.tolist(), policy.tolist(), strict=True):
+        total = sum(row)
+        assert probabilities == pytest.approx([c / total for c in row] if total else [1 / 3] * 3)
+    assert torch.equal(counts, torch.tensor([[5, 0, 1], [0, 0, 0], [2, 2, 2]]))
+
+
+def test_the_estimation_error_is_that_of_the_packages_report() -> None:
+    draw = torch.Generator().manual_seed(3)
+    table = torch.randn(64, 4, generator=draw, dtype=torch.float64)
+
+    class Critic:
+        """A table that acts greedily, in the form that the report wants."""
+
+        def q_values(self, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+            return table[observations.argmax(-1), actions.long()][None]
+
+        def policy(self) -> Critic:
+            return self
+
+        def probabilities(self, observations: torch.Tensor) -> torch.Tensor:
+            return greedy(table)[observations.argmax(-1)]
+
+        def __call__(self, observations: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+            return table[observations.argmax(-1)].argmax(-1)
+
+    log = load_dataset("gridworld/epsilon30-2k-v0")
+    report = estimation_report(Critic(), WORLD, log, n_states=300)
+    states = report.observations.argmax(-1)
+    truth = solve_q(WORLD, greedy(table))
+    mean, over = ch02.estimation_error(table[states], truth[states])
+    assert float(mean) == pytest.approx(report.at("policy")["estimation_error"], abs=1e-9)
+    assert float(over) == pytest.approx(report.at("policy")["share_over"])
+
+
+def test_the_simulated_value_and_its_half_width() -> None:
+    draw = torch.Generator().manual_seed(4)
+    rewards = torch.randn(7, 5, generator=draw, dtype=torch.float64)
+    returns = [sum(0.8**t * float(r) for t, r in enumerate(row)) for row in rewards]
+    value, half = ch02.mc_value(rewards, 0.8, t_quantile(6))
+    assert float(value) == pytest.approx(np.mean(returns))
+    assert float(half) == pytest.approx(t_quantile(6) * np.std(returns, ddof=1) / math.sqrt(7))
+
+
+# ---------------------------------------------------------------- what the chapter claims
+def test_best_above_behaviour_above_random_at_every_state_and_four_improvements() -> None:
+    uniform, _, best, behaviour = policies()
+    v_uniform, v_behaviour, v_best = ((p * solve_q(WORLD, p)).sum(1)[GOING] for p in (uniform, behaviour, best))
+    assert (v_best > v_behaviour + 0.1).all() and (v_behaviour > v_uniform + 0.1).all()
+    policy, rounds = uniform, 0
+    while not torch.equal(greedy(solve_q(WORLD, policy).round(decimals=9))[GOING], policy[GOING]):
+        policy, rounds = greedy(solve_q(WORLD, policy).round(decimals=9)), rounds + 1
+        top = solve_q(WORLD, policy)[GOING].topk(2, 1).values
+        assert (top[:, 0] - top[:, 1]).min() > 1e-7  # no tie that rounding could break on another machine
+    assert rounds == 4
+
+
+def test_the_log_holds_the_behaviours_value_and_no_others() -> None:
+    log = load_dataset("gridworld/epsilon30-2k-v0")
+    returns = log.returns_to_go(0.95)[log.episode_starts].double()
+    value, half = ch02.mc_value(returns[:, None], 0.95, t_quantile(len(returns) - 1))
+    inside = [bool(abs((p * solve_q(WORLD, p)).sum(1)[WORLD.start_state] - value) < half) for p in policies()]
+    assert inside == [False, False, False, True]
+    # the mean over rows (+0.4 below Q^beta in the chapter) is within its own interval too, episodes being independent
+    rows = solve_q(WORLD, policies()[3])[log.observations.argmax(1), log.actions.long()] - log.returns_to_go(0.95)
+    episode = torch.bucketize(torch.arange(len(rows)), log.episode_starts, right=True) - 1
+    sums = torch.zeros(len(returns), dtype=torch.float64).index_add(0, episode, rows)
+    assert abs(rows.mean()) < t_quantile(len(sums) - 1) * sums.std() * math.sqrt(len(sums)) / len(rows)
+
+
+def test_a_bootstrap_of_three_is_bounded_by_three_quarters_for_symmetric_returns() -> None:
+    draw = torch.Generator().manual_seed(5)
+    three = torch.randn(20_000, 3, generator=draw, dtype=torch.float64)
+    inside = ((three.amin(1) <= 0) & (three.amax(1) >= 0)).double().mean()
+    assert float(inside) == pytest.approx(0.75, abs=0.02)
+
+
+def test_no_value_in_the_cliff_is_beyond_ten() -> None:
+    worst = TabularWorld.from_tables(WORLD.transitions, -WORLD.transition_rewards, WORLD.terminal_states)
+    assert optimal_q(WORLD, 0.95).max() <= 10 and (-optimal_q(worst, 0.95)).min() >= -10
+
+
+def test_the_packages_simulation_holds_the_exact_value_and_says_what_it_cut() -> None:
+    best = policies()[2]
+
+    def act(observations: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        return best.argmax(1)[observations.argmax(1)]
+
+    corner, exact = WORLD.one_hot(torch.tensor([0])), (best * solve_q(WORLD, best)).sum(1)[0]
+    for tolerance, widest in ((0.5, 100.0), (1e-3, 0.1)):
+        value, half = monte_carlo_value(WORLD, act, corner, rollouts=400, tolerance=tolerance)
+        assert abs(value - exact) <= half < widest
+
+
+# ---------------------------------------------------------------- figures
+def test_a_title_is_spoken_without_its_marks() -> None:
+    assert plain("$\\hat Q=Q^*$\nagainst $Q^\\beta$") == "Q-hat=Q^* against Q^beta"
+
+
+def test_value_maps_tell_the_start_and_who_lies_above_whom() -> None:
+    low = torch.arange(64.0)
+    high = low + 1
+    high[0] = -1.0  # one state below
+    high[WORLD.goal] = -100.0  # terminal states do not count
+    said = repr(value_maps({"low": low, "high": high}, WORLD, policies={"high": UNIFORM}))
+    assert said == "low: 56.00 at the start; high: 57.00 at the start; high: above low at 56 of 57 states."
+    high[1] = float("nan")  # no data: not compared
+    assert "above low at 55 of 56 states" in repr(value_maps({"low": low, "high": high}, WORLD))
+    assert "low: below high at 57 of 57" in repr(value_maps({"high": low + 1, "low": low}, WORLD))
+
+
+def test_value_maps_share_one_scale_and_draw_an_arrow_where_a_policy_decides() -> None:
+    best = policies()[2]
+    figure = value_maps({"a": torch.zeros(64), "b": torch.full((64,), 5.0)}, WORLD, policies={"b": best})
+    images = [axis.images[0].get_clim() for axis in figure.axes if axis.images]
+    assert images[:2] == [(0.0, 5.0)] * 2
+    arrows = [axis.collections for axis in figure.axes[:2]]
+    assert len(arrows[0]) == 0 and arrows[1][0].N == 57
+
+
+def test_error_maps_diverge_around_zero_and_count_both_sides() -> None:
+    error = torch.zeros(64)
+    error[:10], error[10:15] = 2.0, -1.0
+    figure = error_maps({"a": error, "none": torch.zeros(64)}, WORLD)
+    assert repr(figure) == (
+        "a: over at 10 and under at 5 of 57 states, mean +0.26; "
+        "none: over at 0 and under at 0 of 57 states, mean +0.00."
+    )
+    assert figure.axes[0].images[0].get_clim() == (-2.0, 2.0)
+    words = [text.get_text() for text in figure.axes[-1].texts] + [figure.axes[-1].get_title()]
+    assert {"over", "under"} <= set(words)
+
+
+def test_the_other_sentences_follow_their_data() -> None:
+    good = repr(settling({"zero": [1.0, 0.4, 0.004]}, 0.5))
+    assert good == "from zero within 0.01 after 2 backups; the bound holds at every backup."
+    assert "not within 0.01; the bound is broken" in repr(settling({"zero": [1.0, 0.9]}, 0.5))
+    said = repr(interval_coverage({"$\\beta$": {"t": [0.9, 0.95]}}, (3, 20), repetitions=7))
+    assert said == "beta: coverage at n = 3, 20: t 90%, 95% (7 repetitions)."
+    row = {"steps": 5, "mean": 0.0, "half": 0.1, "tail": 9.0, "covered": 0.0, "covered_with_tail": 1.0}
+    told = repr(cut_rollouts([row, {**row, "steps": 40, "covered": 0.95}], 3.74))
+    assert "Cut after 5 steps, fewer than half" in told and "every setting covers at least nine times in ten" in told
+    values = torch.arange(64.0)
+    shown = map_and_curve(values, WORLD, ([0.0, 1.0], [4.0, -7.0]), 1, name="n", xlabel="x", ylabel="y", limits=(0, 1))
+    assert repr(shown) == "n: -7.00 at the start; values from 0.00 to 56.00."
+
+
+def test_the_slider_knows_every_setting() -> None:
+    pytest.importorskip("ipywidgets")
+    from cql_tutorial.course.sliders import explore_policy
+
+    explorer = explore_policy()
+    assert explorer.sentences[0].startswith("0% random moves: 4.24 at the start")
+    assert explorer.sentences[-1].startswith("100% random moves: -7.71 at the start")
+    explorer.slider.value = 3
+    assert "10% random moves: 3.19" in explorer.caption.value

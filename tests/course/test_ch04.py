@@ -1,0 +1,96 @@
+"""Chapters 00 and 04: each reference answer against an independent truth; the figures' sentences against their data."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from cql_tutorial import make_agent
+from cql_tutorial.course import figures
+from cql_tutorial.course.exercises import ch00, ch04
+from cql_tutorial.course.sliders import explore_alpha, explore_discount
+
+torch.set_num_threads(1)
+
+
+def random_tables(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randn(6, 5, generator=generator, dtype=torch.float64) * 2
+    return q, torch.randint(5, (6,), generator=generator)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_references_against_slow_loops_and_autograd(seed: int) -> None:
+    q, actions = random_tables(seed)
+    slow = [math.log(sum(math.exp(v) for v in row)) for row in q.tolist()]
+    paid = sum(top - row[a] for top, row, a in zip(slow, q.tolist(), actions.tolist(), strict=True)) / len(q)
+    assert torch.allclose(ch04.soft_max(q), torch.tensor(slow, dtype=torch.float64), atol=1e-12)
+    assert float(ch04.penalty(q, actions)) == pytest.approx(paid, abs=1e-12)
+    leaf = q.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(ch04.penalty(leaf, actions), leaf)
+    assert torch.allclose(ch04.penalty_gradient(q, actions), gradient, atol=1e-12)
+    moved = q - 1e-3 * gradient
+    assert ch04.pushed_down_most(q, actions).tolist() == (moved - q).argmin(1).tolist()
+    target = torch.linspace(-1, 1, len(q), dtype=torch.float64)
+    errors = sum((row[a] - y) ** 2 for row, a, y in zip(q.tolist(), actions.tolist(), target.tolist(), strict=True))
+    assert float(ch04.critic_loss(q, actions, target, 0.7)) == pytest.approx(errors / len(q) + 0.7 * paid, abs=1e-12)
+
+
+def test_the_penalty_is_the_discrete_agents() -> None:
+    agent = make_agent("discrete-cql", {"state_dim": 3, "action_dim": 4, "hidden_dim": 8, "seed": 0, "device": "cpu"})
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "observations": torch.randn(16, 3, generator=generator), "rewards": torch.zeros(16),
+        "next_observations": torch.randn(16, 3, generator=generator), "terminations": torch.ones(16),
+        "actions": torch.randint(4, (16,), generator=generator),
+    }  # fmt: skip
+    every = torch.arange(4).repeat(16)
+    table = agent.q_values(batch["observations"].repeat_interleave(4, 0), every).detach().view(-1, 16, 4)
+    expected = torch.stack([ch04.penalty(q, batch["actions"]) for q in table]).mean()
+    assert float(agent.update(batch)["cql_loss"]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_chapter_00_against_loops() -> None:
+    rewards, total = [0.3, -1.0, 2.5, 4.0], 0.0
+    for reward in reversed(rewards):
+        total = reward + 0.7 * total
+    assert float(ch00.discounted_return(torch.tensor(rewards), 0.7)) == pytest.approx(total, abs=1e-6)
+    assert ch00.estimation_error(torch.tensor([2.0]), torch.tensor([5.0])).tolist() == [-3.0]
+
+
+def test_sentences_follow_the_data() -> None:
+    assert "by 0.69 (log 2)" in repr(figures.soft_maximum())
+    tables = {"flat": torch.zeros(3), "steep": torch.tensor([0.0, 0.0, 5.0])}
+    said = repr(figures.penalties(tables, 0, [1.1, 5.01], [(1.1, 0.0), (5.01, 0.0)]))
+    assert "flat 1.10, steep 5.01" in said and said.endswith("the one that is steep.")
+    q, actions = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0])
+    said = repr(figures.push(q, ch04.penalty_gradient(q, actions), actions, 1.0))
+    assert "action 2 falls most (-0.67), action 0 rises (+0.91)" in said
+    learned = {1.0: torch.tensor([0.5, 0.5])}
+    said = repr(figures.arms(learned, torch.tensor([1.0, 0.2]), torch.tensor([0.5, 0.5])))
+    assert "1 of 2 arms below the truth, 1 above, mean over the log -0.10" in said
+    steps = torch.tensor([1, 10, 300, 1000])
+    curves = {"x": torch.tensor([0.0, -1.0, -2.0, -3.0]), "y": torch.tensor([0.0, -1.0, -1.0, -1.0])}
+    said = repr(figures.falling(curves, steps, 1.0))
+    assert "x: -3.0 and still falling" in said and "y: -1.0 and at rest" in said
+    assert "0.95: below 5 % from step 59, all weights sum to 20" in repr(figures.discount_weights([0.95]))
+
+
+def test_a_slider_only_swaps_pictures() -> None:
+    learned = {0.0: torch.tensor([1.0, 0.0]), 1.0: torch.tensor([0.6, 0.4])}
+    explorer = explore_alpha(learned, torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]))
+    first, caption = bytes(explorer.picture.value), explorer.caption.value
+    explorer.slider.value = 0
+    assert bytes(explorer.picture.value) != first and explorer.caption.value != caption
+    assert bytes(explorer.picture.value).startswith(b"\x89PNG") and "alpha = 0" in explorer.caption.value
+    assert "2 settings" in repr(explorer) and len(explore_discount().sentences) == 10
+
+
+def test_a_static_run_leaves_no_widget_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CQL_TUTORIAL_STATIC", raising=False)
+    explorer = explore_discount()
+    assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()
+    monkeypatch.setenv("CQL_TUTORIAL_STATIC", "1")
+    assert set(explorer._repr_mimebundle_()) == {"text/plain"}

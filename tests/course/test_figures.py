@@ -1,0 +1,211 @@
+"""Figures speak: the sentence follows the data, and the picture shows them."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cql_tutorial import History
+from cql_tutorial.course.figures import (
+    logged_curves,
+    maze_values,
+    paired_effects,
+    penalty_errors,
+    prediction_and_truth,
+    push_and_error,
+    push_down_shares,
+)
+from cql_tutorial.course.figures.base import BLACK, GREEN, VERMILION
+from cql_tutorial.course.sliders import Explorer, explore_maze, explore_pitfalls
+from cql_tutorial.course.studies import ch08 as studies_08
+from cql_tutorial.envs import Maze
+
+
+def history(predicted: float, over: float, impossible: float) -> History:
+    measured = {"predicted": predicted, "predicted_p90": predicted + 1, "true": -60.0}
+    rows: list[dict[str, float]] = [{"step": 50.0, "td_loss": 1.0}]  # a row of training metrics, without a measurement
+    for step in (100.0, 200.0):
+        rows.append({"step": step, **measured, "share_over": over, "share_impossible": impossible})
+    return History(rows)
+
+
+def test_the_sentence_follows_the_data() -> None:
+    figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.4, 0.0)] * 3})
+    sentence = (
+        "A: the prediction ends above the truth at nearly every state; many of its values cannot exist. "
+        "B: the prediction ends on both sides of the truth; few or none of its values are impossible."
+    )
+    assert repr(figure) == str(figure) == sentence
+    below = prediction_and_truth({"C": [history(-90.0, 0.05, 0.1)]})
+    assert "below the truth at nearly every state; few or none" in repr(below)
+
+
+def test_the_curves_are_the_measured_rows_on_common_limits() -> None:
+    figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.1, 0.0)] * 3})
+    first, second = figure.axes
+    assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] > 20.0
+    solid = [line for line in first.get_lines() if line.get_label().startswith("predicted (min")]
+    assert solid[0].get_xdata().tolist() == [100.0, 200.0] and solid[0].get_ydata().tolist() == [20.0, 20.0]
+    assert not any(math.isnan(y) for line in second.get_lines() for y in line.get_ydata())
+    assert len(second.get_lines()) == 3 * 4 + 1  # three seeds and their mean, three curves; the bound
+    assert figure.png().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- chapter 07
+def test_penalty_errors_are_told_as_means() -> None:
+    panels = {
+        "A = 1": {"correct": torch.tensor([-0.3, -0.1]), "hard_max": [1.0, 2.0]},
+        "A = 6": {"correct": [-0.5, -0.5], "hard_max": [4.0, 5.0]},
+    }
+    figure = penalty_errors(panels)
+    assert figure.sentence == (
+        "Error of one update's estimate, mean ± standard deviation. A = 1: correct -0.2 ± 0.1, hard max +1.5 ± 0.5. "
+        "A = 6: correct -0.5 ± 0.0, hard max +4.5 ± 0.5."
+    )
+    first, second = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["correct", "hard max"]
+    marks = [line.get_xdata()[0] for line in second.get_lines() if line.get_marker() in ("s", "o")]
+    assert marks == [-0.5, 4.5] and figure.png().startswith(b"\x89PNG")
+
+
+def test_push_down_shares_stack_to_one_beside_the_exact_share() -> None:
+    panels = {
+        "one": {"exact": [0.25, 0.5, 0.25], "correct": [0.24, 0.5, 0.26], "policy_only": [1.0, 0.0, 0.0]},
+        "six": {"exact": [0.04, 0.01, 0.95], "correct": [0.06, 0.0, 0.94], "policy_only": [0.97, 0.0, 0.03]},
+    }
+    figure = push_down_shares(panels)
+    assert figure.sentence == (
+        "Share of the push-down on the policy's actions. one: exact 0.25, correct 0.24, policy only 1.00. "
+        "six: exact 0.04, correct 0.06, policy only 0.97."
+    )
+    for axis, truth in zip(figure.axes, (0.25, 0.04), strict=True):
+        ends = [bar.get_x() + bar.get_width() for bar in axis.patches][-3:]
+        assert ends == pytest.approx([1.0] * 3)
+        assert [line.get_xdata()[0] for line in axis.get_lines()] == [truth]
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "exact softmax(Q)"
+    assert figure.png().startswith(b"\x89PNG")
+
+
+def test_logged_curves_tell_the_second_half_and_skip_what_a_run_does_not_log() -> None:
+    nan = math.nan
+    rows = [{"step": 10.0 * i, "cql_gap": g, "q_value": q} for i, (g, q) in enumerate([(0, 9), (5, 1), (3, 2), (1, 5)])]
+    plain = [{"step": 10.0 * i, "q_value": q} for i, q in enumerate([0.0, 1.0, nan, 2.0, 8.0])]
+    histories = {"CQL": History(rows), "SAC": History(plain)}
+    figure = logged_curves(histories, {"q_value": "mean Q", "cql_gap": "CQL gap"})
+    assert figure.sentence == "Second half of the runs. mean Q: CQL rises, SAC rises; CQL gap: CQL falls."
+    values, gaps = figure.axes
+    assert [len(line.get_xdata()) for line in values.get_lines()] == [4, 4]  # the nan is left out
+    assert [line.get_label() for line in gaps.get_lines()] == ["CQL"]
+    other = History([{"step": row["step"], "cql_gap": -row["cql_gap"], "q_value": row["q_value"]} for row in rows])
+    seeds = logged_curves({"CQL": [histories["CQL"], other]}, {"q_value": "mean Q", "cql_gap": "CQL gap"})
+    assert seeds.sentence == "Second half of the runs. mean Q: CQL rises; CQL gap: CQL no clear trend."
+    assert [len(axis.get_lines()) for axis in seeds.axes] == [2, 2]
+    assert figure.png().startswith(b"\x89PNG")
+
+
+def test_paired_effects_name_what_is_told_apart_and_worse() -> None:
+    panels = {
+        "maze": {"batch_max": (-3.0, 1.0, 1.4), "sac-decay": (2.0, 1.0, 1.4), "hard_max": (-0.5, 1.0, 1.4)},
+        "arm": {"batch_max": (-0.5, 0.6, 0.8), "sac-decay": (-300.0, 20.0, 28.0), "hard_max": (0.1, 0.2, 0.3)},
+    }
+    figure = paired_effects(panels, xlabel="return", worse="left")
+    assert figure.sentence == (
+        "Told apart from the correct penalty, and lower. maze: batch max. arm: SAC, weight decay."
+    )
+    turned = paired_effects(panels, xlabel="estimation error", worse="right")
+    assert turned.sentence.endswith("maze: SAC, weight decay. arm: none.")
+    maze, arm = figure.axes
+    marks = [line for line in maze.get_lines() if line.get_marker() in ("o", "s", "D")]
+    assert [(m.get_marker(), m.get_color()) for m in marks] == [("o", VERMILION), ("s", GREEN), ("D", BLACK)]
+    assert [(bar.get_x(), bar.get_width()) for bar in maze.patches] == [(-1.4, 2.8)] * 3
+    assert [text.get_text() for text in maze.texts + arm.texts] == ["-300"]  # beyond the panel, so told by its number
+    assert max(arm.get_xlim()) < 10 and [line.get_marker() for line in arm.get_lines()].count("<") == 1
+    assert [label.get_text() for label in maze.get_yticklabels()] == ["batch max", "SAC, weight decay", "hard max"]
+    assert figure.png().startswith(b"\x89PNG") and turned.png().startswith(b"\x89PNG")
+
+
+def plane() -> tuple[Any, torch.Tensor]:
+    """Nine states, 41 actions: everything logged at -0.5, the policy at 0.5, the reward 1 everywhere."""
+    actions = torch.linspace(-1, 1, 41, dtype=torch.float64)
+    behaviour = torch.zeros(9, 41, dtype=torch.float64)
+    behaviour[:, 10] = 1.0
+    world = SimpleNamespace(
+        states=torch.linspace(-1, 1, 9, dtype=torch.float64), actions=actions, truth=torch.ones(9, 41),
+        behaviour=behaviour, peak=torch.full((9,), 0.5, dtype=torch.float64),
+    )  # fmt: skip
+    return world, torch.ones(9, 41, dtype=torch.float64)
+
+
+def test_push_and_error_tell_the_push_at_the_policy_and_both_errors() -> None:
+    world, q = plane()
+    q[:, 10], q[:, 30] = 0.75, 5.0  # a little too low at the log; too high at one of nine actions near the policy
+    pushed = torch.zeros(9, 41, dtype=torch.float64)
+    pushed[:, 30], pushed[:, 0] = 0.25, 0.75
+    figure = push_and_error("hard_max", world, q, pushed)
+    assert figure.sentence == (
+        "hard max: 25% of the push-down lies near the policy's actions; mean error there +0.4, at logged actions -0.25."
+    )
+    nothing = push_and_error("correct", world, world.truth, torch.zeros(9, 41, dtype=torch.float64))
+    assert nothing.sentence.startswith("correct: 0% of") and "there +0.0, at logged actions +0.00" in nothing.sentence
+    meshes = [axis.collections[0].get_array() for axis in figure.axes[:2]]
+    assert meshes[0].reshape(41, 9)[10, 0] == 1.0 and meshes[0].reshape(41, 9)[0, 0] == -0.75  # up minus down
+    assert meshes[1].reshape(41, 9)[30, 0] == 4.0
+    assert figure.png().startswith(b"\x89PNG") and nothing.png().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- chapter 08
+def snapshot(places: torch.Tensor, good: bool) -> dict[str, torch.Tensor]:
+    """The right way with values that grow towards the goal; or: everywhere down and to the left, values all alike."""
+    x, y = places.T
+    inward = (x.abs() > 0.2).to(x)
+    action = torch.stack([-inward * x.sign(), 1 - inward], 1) if good else torch.full_like(places, -0.7)
+    distance = torch.where(x.abs() > 0.2, x.abs() + 0.75, (0.75 - y).clamp(min=0))
+    value = 18.0 * 0.8 ** (5 * distance) if good else torch.full_like(x, 7.0)
+    return {"action": action, "value": value, "error": 0.1 * x}
+
+
+def test_the_maze_tells_the_way_the_policy_goes_and_where_the_values_are() -> None:
+    world = Maze()
+    places = studies_08.maze_places(world)
+    found = maze_values(world, places, snapshot(places, True), "after 2,000 updates")
+    lost = maze_values(world, places, snapshot(places, False), "after 0 updates")
+    assert found.sentence.startswith(
+        "after 2,000 updates: in the left arm the policy goes rightwards, at the crossing up"
+    )
+    assert "largest at the goal" in found.sentence and "not largest" not in found.sentence
+    assert "falls off with the distance" in found.sentence
+    assert "goes not rightwards, at the crossing down" in lost.sentence and "flat" in lost.sentence
+    assert [len(axis.collections[0].get_offsets()) for axis in found.axes[:2]] == [len(places)] * 2
+    assert found.png().startswith(b"\x89PNG") and lost.png().startswith(b"\x89PNG")
+
+
+def explorers() -> list[tuple[Explorer, list[str]]]:
+    """Both new sliders on small data, and how their sentences begin."""
+    world, q = plane()
+    fitted = {"correct": (q, torch.full_like(q, 1 / 41)), "hard_max": (q + 1, torch.full_like(q, 1 / 41))}
+    maze, starts = Maze(), [0, 1500]
+    places = studies_08.maze_places(maze, 0.2)
+    shots = {updates: snapshot(places, updates > 0) for updates in starts}
+    return [
+        (explore_pitfalls(world, fitted), ["correct: ", "hard max: "]),
+        (explore_maze(maze, places, shots), ["after 0 updates: ", "after 1,500 updates: "]),
+    ]
+
+
+def test_the_sliders_of_chapters_07_and_08_swap_pictures_and_leave_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CQL_TUTORIAL_STATIC", raising=False)
+    for explorer, begins in explorers():
+        assert len(explorer.sentences) == 2 and explorer.slider.options[0][0] in ("correct", "0")
+        assert all(text.startswith(begin) for text, begin in zip(explorer.sentences, begins, strict=True))
+        assert begins[0] in explorer.caption.value
+        first = bytes(explorer.picture.value)
+        explorer.slider.value = 1
+        assert bytes(explorer.picture.value) != first and begins[1] in explorer.caption.value
+        assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()
+        monkeypatch.setenv("CQL_TUTORIAL_STATIC", "1")
+        assert explorer._repr_mimebundle_() == {"text/plain": repr(explorer)} and "2 settings" in repr(explorer)
+        monkeypatch.delenv("CQL_TUTORIAL_STATIC")

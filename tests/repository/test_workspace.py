@@ -1,0 +1,116 @@
+"""scripts/workspace.py: what a student has written is never lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import workspace
+from tests.pace import limit
+
+CHAPTERS = ("00_start_here.ipynb", "04_the_conservative_penalty.ipynb")
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> tuple[Path, Path]:
+    notebooks, my_work = tmp_path / "notebooks", tmp_path / "my_work"
+    notebooks.mkdir()
+    for name in CHAPTERS:
+        (notebooks / name).write_bytes(b"shipped " + name.encode())
+    (notebooks / "draft.ipynb").write_bytes(b"not a chapter")
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(workspace.__file__, tmp_path / "scripts")
+    return notebooks, my_work
+
+
+def run(course: tuple[Path, Path], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(course[0].parent / "scripts" / "workspace.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=limit("program"))
+
+
+def test_copy_makes_every_chapter_and_nothing_else(course: tuple[Path, Path]) -> None:
+    copied, kept = workspace.copy(*course)
+    assert (copied, kept) == (list(CHAPTERS), [])
+    assert sorted(path.name for path in course[1].iterdir()) == list(CHAPTERS)
+    assert (course[1] / CHAPTERS[1]).read_bytes() == (course[0] / CHAPTERS[1]).read_bytes()
+
+
+def test_copy_never_overwrites(course: tuple[Path, Path]) -> None:
+    course[1].mkdir()
+    (course[1] / CHAPTERS[0]).write_bytes(b"my answers")
+    assert workspace.copy(*course) == ([CHAPTERS[1]], [CHAPTERS[0]])
+    assert workspace.copy(*course) == ([], list(CHAPTERS))
+    assert (course[1] / CHAPTERS[0]).read_bytes() == b"my answers"
+
+
+@pytest.mark.parametrize("asked", ["4", "04", "04_the_conservative_penalty.ipynb", " 04 "])
+def test_reset_renews_and_keeps_a_backup(course: tuple[Path, Path], asked: str) -> None:
+    workspace.copy(*course)
+    (course[1] / CHAPTERS[1]).write_bytes(b"my answers")
+    mine, backup = workspace.reset(asked, *course)
+    assert mine.read_bytes() == (course[0] / CHAPTERS[1]).read_bytes()
+    assert backup is not None and backup.read_bytes() == b"my answers"
+
+
+def test_backups_are_numbered_and_all_kept(course: tuple[Path, Path]) -> None:
+    for answer in (b"first", b"second", b"third"):
+        course[1].mkdir(exist_ok=True)
+        (course[1] / CHAPTERS[1]).write_bytes(answer)
+        workspace.reset("04", *course)
+    backups = sorted(course[1].glob("04_*.backup-*.ipynb"))
+    assert [path.read_bytes() for path in backups] == [b"first", b"second", b"third"]
+
+
+def test_reset_of_an_untouched_or_absent_copy_leaves_no_backup(course: tuple[Path, Path]) -> None:
+    assert workspace.reset("04", *course)[1] is None
+    assert workspace.reset("04", *course)[1] is None
+    assert [path.name for path in course[1].iterdir()] == [CHAPTERS[1]]
+
+
+@pytest.mark.parametrize("asked", ["07", "", "penalty", "004", "../04"])
+def test_an_unknown_chapter_lists_the_chapters(course: tuple[Path, Path], asked: str) -> None:
+    result = run(course, "reset", asked)
+    assert result.returncode == 1
+    assert "04  the conservative penalty" in result.stderr and "00  start here" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not course[1].exists()
+
+
+def test_the_commands_say_what_they_did(course: tuple[Path, Path]) -> None:
+    first, second = run(course, "copy"), run(course, "copy")
+    assert [line.split()[0] for line in first.stdout.splitlines()] == ["copied", "copied"]
+    assert second.stdout.startswith("kept") and "2 notebook(s)" in second.stdout
+    (course[1] / CHAPTERS[1]).write_bytes(b"my answers")
+    third = run(course, "reset", "4")
+    assert "04_the_conservative_penalty.backup-1.ipynb" in third.stdout and third.returncode == 0
+    assert run(course, "nonsense").returncode == 2
+    assert run(course, "check-python").returncode == 0
+
+
+def test_the_jupyter_command_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = workspace.jupyter_command("00.ipynb", browser=True, root=False)
+    assert plain[:3] == [sys.executable, "-m", "jupyterlab"] and plain[3].endswith("=/lab/tree/00.ipynb")
+    bare = workspace.jupyter_command("00.ipynb", browser=False, root=True, extra="--port 9999 --ip '0.0.0.0'")
+    assert bare[len(plain) :] == ["--no-browser", "--allow-root", "--port", "9999", "--ip", "0.0.0.0"]
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not workspace.has_browser()
+
+
+def test_too_old_a_python_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    with pytest.raises(workspace.WorkspaceError, match=r"3\.9\.2 is too old.*\n.*PYTHON=python3\.11"):
+        workspace.check_python()
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    assert "tested on 3.11" in workspace.check_python()
+
+
+def test_a_missing_venv_module_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(workspace.WorkspaceError, match="apt-get install python3-venv"):
+        workspace.check_python()
