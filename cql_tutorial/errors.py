@@ -57,15 +57,15 @@ def require_data(holds: Any, field: str, found: str, expected: str, mend: str = 
         raise DataError(field, found, expected, mend)
 
 
-def whole(field: str, value: Any, least: int) -> int:
-    """The setting as a plain int >= ``least``, or ``ConfigError``; NumPy's integers will do, 2.0 will not."""
+def check_int(name: str, value: Any, minimum: int) -> int:
+    """The setting as a plain int >= ``minimum``, or ``ConfigError``; NumPy's integers will do, 2.0 will not."""
     try:
         number = operator.index(value)
     except TypeError:
-        number = least - 1
-    wrong_type = isinstance(value, float) and value >= least
-    mend = f"pass {field}={int(value)}." if wrong_type else f"pass {field}={max(least, 1)} or more."
-    require(number >= least, field, value, f"a whole number >= {least}", mend)
+        number = minimum - 1
+    wrong_type = isinstance(value, float) and value >= minimum
+    mend = f"pass {name}={int(value)}." if wrong_type else f"pass {name}={max(minimum, 1)} or more."
+    require(number >= minimum, name, value, f"a whole number >= {minimum}", mend)
     return number
 
 

@@ -12,6 +12,6 @@ def seeded(seed: int, purpose: int, device: torch.device | str) -> torch.Generat
     return torch.Generator(device=device).manual_seed(int(state) >> 1)
 
 
-def home_of(generator: torch.Generator | None, otherwise: torch.device) -> torch.device:
+def generator_device(generator: torch.Generator | None, otherwise: torch.device) -> torch.device:
     """Where a generator must draw: an evaluation's lives on the CPU even when the agent is on a GPU."""
     return otherwise if generator is None else generator.device

@@ -15,7 +15,7 @@ from .. import losses
 from ..batch import Batch, as_tensor
 from ..errors import ConfigError
 from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
-from ..seeding import home_of
+from ..seeding import generator_device
 from .agent import Agent
 from .config import AgentConfig
 
@@ -34,17 +34,17 @@ class GaussianAgentPolicy:
         if not self.deterministic:
             return self.sample(observations, generator)[0]
         mean = self.agent.actor(self.agent.as_observations(observations)).mean
-        return self.agent.to_environment(torch.tanh(mean))
+        return self.agent.unscale_action(torch.tanh(mean))
 
     @torch.no_grad()
     def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Actions ``[n, A]`` in environment units and their log-density ``[n]`` on [-1, 1]^A, as the agent's own."""
         agent = self.agent
         distribution = agent.actor(agent.as_observations(observations))
-        where = home_of(generator, agent.device)
+        where = generator_device(generator, agent.device)
         noise = torch.randn(distribution.mean.shape, generator=generator, dtype=agent.dtype, device=where)
         drawn = distribution.sample(noise.to(agent.device))
-        return agent.to_environment(drawn.actions), drawn.log_prob
+        return agent.unscale_action(drawn.actions), drawn.log_prob
 
 
 class GaussianAgent(Agent):
@@ -64,7 +64,7 @@ class GaussianAgent(Agent):
     @torch.no_grad()
     def log_prob(self, observations: Any, actions: Any) -> Tensor:
         """Log-density on [-1, 1]^A of actions given in environment units: ``[n, S], [n, A] -> [n]``, nats."""
-        unit = self.to_unit(as_tensor(actions).to(self.device, self.dtype))
+        unit = self.scale_action(as_tensor(actions).to(self.device, self.dtype))
         return self.actor(self.as_observations(observations)).log_prob(pre_tanh_of(unit))
 
 

@@ -90,7 +90,7 @@ class Agent:
         """Check shapes and dtypes (never values, which would sync), move to the device, scale actions to [-1, 1]."""
         raw = Batch.of(batch)
         self._check(raw)
-        actions = raw.actions.to(self.device).long() if self.discrete else self.to_unit(self._place(raw.actions))
+        actions = raw.actions.to(self.device).long() if self.discrete else self.scale_action(self._place(raw.actions))
         return Batch(
             observations=self._place(raw.observations),
             actions=actions,
@@ -134,11 +134,11 @@ class Agent:
                 mend = "convert it with .bool() or .float()."
                 raise DataError(f"batch[{key!r}]", f"dtype {value.dtype}", kinds, mend)
 
-    def to_unit(self, actions: Tensor) -> Tensor:
+    def scale_action(self, actions: Tensor) -> Tensor:
         """Environment units to [-1, 1], moved inside to 1 - 1e-6 where rounding or the log touched the bound."""
         return (2.0 * (actions - self._low) / (self._high - self._low) - 1.0).clamp(-MAX_ACTION, MAX_ACTION)
 
-    def to_environment(self, actions: Tensor) -> Tensor:
+    def unscale_action(self, actions: Tensor) -> Tensor:
         """[-1, 1] to environment units, within the bounds to the last digit."""
         scaled = self._low + 0.5 * (actions + 1.0) * (self._high - self._low)
         return torch.maximum(torch.minimum(scaled, self._high), self._low)
@@ -166,7 +166,7 @@ class Agent:
         if tensor.dim() != 2 or tensor.shape[1] != self.config.action_dim:
             expected = f"shape [n, {self.config.action_dim}]"
             raise DataError("actions", f"shape {list(tensor.shape)}", expected, "match the agent's action_dim.")
-        return self.to_unit(tensor)
+        return self.scale_action(tensor)
 
     def policy(self, deterministic: bool = False) -> Callable[..., Tensor]:
         """The learned policy as a callable ``(observations, generator) -> actions`` in environment units."""

@@ -36,14 +36,14 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     # Clones: safetensors refuses tensors that share memory.
     own = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     content = save(own, {**header, "format": FORMAT})
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary file to write, then renamed to ``path``, whose folder is made; `CheckpointError` if that fails."""
     temporary = path.with_name(path.name + ".tmp")
     try:

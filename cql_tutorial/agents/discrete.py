@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import losses
 from ..batch import Noise
 from ..networks import EnsembleMLP
-from ..seeding import home_of
+from ..seeding import generator_device
 from .agent import Agent
 from .config import AgentConfig
 
@@ -86,7 +86,7 @@ class DiscretePolicy:
     def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Actions ``[n]`` and their log-probability ``[n]``."""
         probabilities = self.probabilities(observations)
-        where = home_of(generator, probabilities.device)
+        where = generator_device(generator, probabilities.device)
         actions = torch.multinomial(probabilities.to(where), 1, generator=generator).to(probabilities.device)
         return actions.squeeze(-1), probabilities.gather(1, actions).squeeze(-1).log()
 

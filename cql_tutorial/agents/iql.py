@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import losses
 from ..batch import Noise
 from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP
-from ..seeding import home_of
+from ..seeding import generator_device
 from .agent import Agent
 from .config import AgentConfig
 from .discrete import DiscreteAgent
@@ -205,7 +205,7 @@ class NormalAgentPolicy:
     def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
         if not self.deterministic:
             return self.sample(observations, generator)[0]
-        return self.agent.to_environment(self.agent.actor(self.agent.as_observations(observations)).mean)
+        return self.agent.unscale_action(self.agent.actor(self.agent.as_observations(observations)).mean)
 
     @torch.no_grad()
     def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -215,10 +215,10 @@ class NormalAgentPolicy:
         """
         agent = self.agent
         mean, log_std = agent.actor(agent.as_observations(observations))
-        where = home_of(generator, agent.device)
+        where = generator_device(generator, agent.device)
         noise = torch.randn(mean.shape, generator=generator, dtype=agent.dtype, device=where).to(agent.device)
         actions = (mean + torch.exp(log_std) * noise).clamp(-1.0, 1.0)
-        return agent.to_environment(actions), losses.normal_log_prob(actions, mean, log_std)
+        return agent.unscale_action(actions), losses.normal_log_prob(actions, mean, log_std)
 
 
 class IQLAgent(ImplicitAgent):

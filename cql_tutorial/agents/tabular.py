@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..envs.tabular import TabularWorld, policy_probabilities
-from ..errors import ConfigError, require, whole
+from ..errors import ConfigError, check_int, require
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +96,8 @@ def record_log(
 
     The horizon is the default cut. Rows are in the order of the episodes. Raises as `policy_probabilities`.
     """
-    whole("episodes", episodes, 1)
-    steps = whole("max_steps", world.horizon if max_steps is None else max_steps, 1)
+    check_int("episodes", episodes, 1)
+    steps = check_int("max_steps", world.horizon if max_steps is None else max_steps, 1)
     table, generator = policy_probabilities(world, policy), torch.Generator().manual_seed(seed)
     here, running, rows = world.start_states(episodes, generator), torch.arange(episodes), []
     for _ in range(steps):

@@ -17,7 +17,7 @@ from ..datasets.offline_dataset import OfflineDataset
 from ..datasets.recording import dataset_of, record
 from ..envs import make
 from ..envs.base import UniformPolicy
-from ..errors import require, require_data, whole
+from ..errors import check_int, require, require_data
 from ..training.online import train_online
 from .options import make_env
 
@@ -54,8 +54,8 @@ def collect(recording: CollectOptions) -> int:
     """Record a data set and write it in Minari's format."""
     one = (recording.env is None) != (recording.world is None)
     require(one, "--env, --world", (recording.env, recording.world), "one of the two", "for example --env Pendulum-v1.")
-    whole("--steps", recording.steps, 1)
-    whole("--seed", recording.seed, 0)
+    check_int("--steps", recording.steps, 1)
+    check_int("--seed", recording.seed, 0)
     data = _from_world(recording) if recording.world else _from_env(recording)
     about = f"{recording.policy} policy in {recording.env or recording.world}, seed {recording.seed}"
     folder = data.to_minari(

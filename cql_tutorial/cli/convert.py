@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from ..agents.checkpoint import written_whole
+from ..agents.checkpoint import atomic_write
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import require
 from .options import DataOptions
@@ -71,7 +71,7 @@ def write_csv(dataset: OfflineDataset, path: Path) -> None:
     arrays = (dataset.observations, dataset.actions, dataset.rewards, dataset.next_observations)
     flags = (dataset.terminations.int(), dataset.truncations.int())
     parts = [_text(episode), *(_text(column.cpu().numpy()) for column in (*arrays, *flags))]
-    with written_whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*header, "termination", "truncation"])
         writer.writerows(np.concatenate(parts, 1))

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..agents.checkpoint import written_whole
+from ..agents.checkpoint import atomic_write
 from ..errors import ConfigError
 from ..training.offline import History
 
@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON by a temporary file that is renamed into place; a number that is not finite becomes null."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from ..agents import AGENTS, make_agent
 from ..datasets.offline_dataset import OfflineDataset
-from ..errors import CheckpointError, DivergedError, require, whole
+from ..errors import CheckpointError, DivergedError, check_int, require
 from ..evaluation.intervals import t_interval
 from ..evaluation.off_policy import initial_state_value
 from ..training.offline import History, fit
@@ -89,7 +89,7 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
 
 
 def _check_keep_every(options: TrainOptions) -> None:
-    every, rows = options.keep_every, whole("--log-every", options.log_every, 1)
+    every, rows = options.keep_every, check_int("--log-every", options.log_every, 1)
     require(every >= 0, "--keep-every", every, "a whole number >= 0")
     require(every % rows == 0, "--keep-every", every, f"a multiple of --log-every, {rows}")  # where rows are written
     require(not (every and options.together), "--keep-every", every, "0 with --together", "leave one of them out.")

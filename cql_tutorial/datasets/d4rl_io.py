@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CQLWarning, require_data, whole
+from ..errors import CQLWarning, check_int, require_data
 from . import checks as check
 from .files import existing, follow, opened
 
@@ -91,7 +91,7 @@ def read(
         trunc[:-1] |= check.unlike(nxt[:-1], obs[1:]) & ~term[:-1]
         assumed.append("where next_observations are not the following row's observations")
     if max_episode_steps is not None:
-        trunc |= _every(whole("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
+        trunc |= _every(check_int("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
         assumed.append(f"after {max_episode_steps} steps")
     if "truncations" not in stored and not assumed:
         assumed.append("nowhere: only terminals end an episode")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..batch import REQUIRED, Batch
-from ..errors import DataError, require, require_data, whole
+from ..errors import DataError, check_int, require, require_data
 from . import checks as check
 from . import csv_io, d4rl_io, minari_io
 from . import defects as known_defects
@@ -94,7 +94,7 @@ class OfflineDataset:
         else:
             none, name = action_low is None and action_high is None, "action_low, action_high"
             require_data(none, name, "bounds beside n_actions", "n_actions alone", "drop them.")
-            n_actions = whole("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
+            n_actions = check_int("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
             act, clipped = check.actions(actions, n_actions, n, dtype), torch.zeros(n, dtype=torch.bool)
             low = high = None
         rew = check.floats("rewards", rewards, dtype, n, copy=copy)
@@ -188,11 +188,11 @@ class OfflineDataset:
 
     def with_batch_size(self, batch_size: int) -> OfflineDataset:
         """The same data, iterated in mini-batches of ``batch_size`` rows."""
-        return replace(self, batch_size=whole("batch_size", batch_size, 1))
+        return replace(self, batch_size=check_int("batch_size", batch_size, 1))
 
     def with_seed(self, seed: int) -> OfflineDataset:
         """The same data, shuffled by another seed, from epoch 0."""
-        return replace(self, seed=whole("seed", seed, 0), epoch=0)
+        return replace(self, seed=check_int("seed", seed, 0), epoch=0)
 
     def with_returns_to_go(
         self, discount: float, reward_scale: float = 1.0, truncation_value: float | Tensor | None = None
@@ -221,7 +221,7 @@ class OfflineDataset:
         mend = "0.2 holds out a fifth; of a single episode hold out rows with subset(rows)."
         require_data(0 < fraction < 1 and episodes >= 2, "split", found, expected, mend)
         held = min(max(1, round(fraction * episodes)), episodes - 1)
-        order = torch.randperm(episodes, generator=_generator(whole("seed", seed, 0), 2, 0)).to(self.device)
+        order = torch.randperm(episodes, generator=_generator(check_int("seed", seed, 0), 2, 0)).to(self.device)
         mask = torch.zeros(episodes, dtype=torch.bool, device=self.device)
         mask[order[:held]] = True
         mask = mask[self._episode_of_row()]
@@ -256,9 +256,9 @@ class OfflineDataset:
         Batch t depends on (seed, t, batch_size) and the data alone, so a resumed run with ``start=k`` sees what the
         whole run would have seen; skipping costs nothing. Raises ``ConfigError``.
         """
-        size = whole("batch_size", self.batch_size if batch_size is None else batch_size, 1)
-        seed = whole("seed", self.seed if seed is None else seed, 0)
-        start, steps = whole("start", start, 0), whole("steps", steps, 0)
+        size = check_int("batch_size", self.batch_size if batch_size is None else batch_size, 1)
+        seed = check_int("seed", self.seed if seed is None else seed, 0)
+        start, steps = check_int("start", start, 0), check_int("steps", steps, 0)
         return self._sample(steps, size, seed, start)
 
     def _sample(self, steps: int, size: int, seed: int, start: int) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ..errors import require, whole
+from ..errors import check_int, require
 from .base import Policy, Transition, UniformPolicy, World, normal, record_episodes, uniform
 
 
@@ -31,7 +31,7 @@ class Arm(World):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("arm.joints", self.joints, 1)
+        check_int("arm.joints", self.joints, 1)
         require(self.step_size > 0, "arm.step_size", self.step_size, "a positive angle in rad")
         require(0 <= self.start_angle <= math.pi, "arm.start_angle", self.start_angle, "an angle in [0, pi] rad")
         self.action_dim, self.observation_dim = self.joints, 2 * self.joints + 4

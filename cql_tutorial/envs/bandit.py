@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ..errors import require, whole
+from ..errors import check_int, require
 from .base import Transition, World, normal
 from .tabular import TabularWorld
 
@@ -36,7 +36,7 @@ class Bandit(World):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("bandit.actions", self.actions, 1)
+        check_int("bandit.actions", self.actions, 1)
         sizes = (len(self.heights), len(self.centres), len(self.widths))
         same = len(set(sizes)) == 1 and min(sizes) > 0
         require(same, "bandit.heights, centres, widths: lengths", sizes, "one number of each for every bump")

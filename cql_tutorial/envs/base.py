@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ..errors import require, require_data, whole
+from ..errors import check_int, require, require_data
 
 if TYPE_CHECKING:
     import gymnasium
@@ -60,7 +60,7 @@ class World:
 
     def __post_init__(self) -> None:
         require(0.0 <= self.discount <= 1.0, f"{self.name}.discount", self.discount, "a number in [0, 1]")
-        whole(f"{self.name}.horizon", self.horizon, 1)
+        check_int(f"{self.name}.horizon", self.horizon, 1)
 
     @property
     def settings(self) -> dict[str, Any]:

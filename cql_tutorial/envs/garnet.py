@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import require, whole
+from ..errors import check_int, require
 from .tabular import TabularWorld
 
 
@@ -31,9 +31,9 @@ class Garnet(TabularWorld):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("garnet.states", self.states, 1)
-        whole("garnet.actions", self.actions, 1)
-        branching = whole("garnet.branching", self.branching, 1)
+        check_int("garnet.states", self.states, 1)
+        check_int("garnet.actions", self.actions, 1)
+        branching = check_int("garnet.branching", self.branching, 1)
         require(branching <= self.states, "garnet.branching", branching, f"at most the {self.states} states")
         generator, pairs = torch.Generator().manual_seed(self.seed), self.states * self.actions
         reached = torch.rand(pairs, self.states, generator=generator, dtype=torch.float64).argsort(-1)[:, :branching]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from ..errors import require, whole
+from ..errors import check_int, require
 from .tabular import TabularWorld
 
 
@@ -32,7 +32,7 @@ class Gridworld(TabularWorld):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("gridworld.size", self.size, 3)
+        check_int("gridworld.size", self.size, 3)
         require(0.0 <= self.slip <= 1.0, "gridworld.slip", self.slip, "a probability in [0, 1]")
         n = self.size
         self.cliff, self.goal = list(range(n * (n - 1) + 1, n * n - 1)), n * n - 1

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..envs.base import UniformPolicy, World
 from ..envs.tabular import TabularWorld
-from ..errors import require, whole
+from ..errors import check_int, require
 from .intervals import t_quantile
 from .true_values import _check_pairs, _discount, _interval, _returns, optimal_q
 
@@ -91,7 +91,7 @@ def estimation_report(
     require(isinstance(world, World), "world", type(world).__name__, "a World", mend)
     require(hasattr(agent, "q_values"), "agent", type(agent).__name__, "an agent with q_values (critics)")
     require(q in ("min", "mean", "max"), "q", q, "min, mean or max (over the critics)")
-    whole("n_states", n_states, 2)
+    check_int("n_states", n_states, 2)
     config, policy = getattr(agent, "config", None), agent.policy()
     gamma = _discount(world, getattr(config, "discount", None) if discount is None else discount)
     if temperature is None:

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ..batch import as_tensor
 from ..datasets.offline_dataset import OfflineDataset
-from ..errors import DivergedError, require, require_data, whole
+from ..errors import DivergedError, check_int, require, require_data
 from ..networks import Critic, EnsembleMLP
 from ..seeding import seeded
 from ..training.offline import History
-from .target_policy import Estimate, FixedPolicy, by_chunks
+from .target_policy import Estimate, TargetPolicy, by_chunks
 
 WEIGHTS, RESAMPLES = 10, 12  # what a random stream is for; an agent's own are numbered from 0
 
@@ -37,7 +37,7 @@ class FittedQ:
     critic: EnsembleMLP
     discount: float
     history: History
-    _fixed: FixedPolicy
+    _fixed: TargetPolicy
 
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of actions in environment units: ``[n, S], [n, A] (or [n]) -> [E, n]``."""
@@ -97,15 +97,15 @@ def fitted_q_evaluation(
     """
     from tqdm.auto import tqdm
 
-    fixed = FixedPolicy(actor, dataset, deterministic, samples, seed)
+    fixed = TargetPolicy(actor, dataset, deterministic, samples, seed)
     gamma, data, generator = fixed.discount(discount), fixed.data, fixed.generator()
     for name, n in (("steps", steps), ("log_every", log_every), ("n_critics", n_critics), ("hidden_dim", hidden_dim)):
-        whole(name, n, 1)
+        check_int(name, n, 1)
     require(learning_rate > 0 and 0 < tau <= 1, "learning_rate, tau", (learning_rate, tau), "numbers > 0, tau <= 1")
     if initial_value is None:
         initial_value = float(data.rewards.mean() / (1 - gamma) if gamma < 1 else data.returns_to_go(1.0).mean())
     kind, wide = (EnsembleMLP, 0) if data.discrete else (Critic, data.action_dim)
-    sizes = [hidden_dim] * whole("hidden_layers", hidden_layers, 0)
+    sizes = [hidden_dim] * check_int("hidden_layers", hidden_layers, 0)
     sizes = [data.observation_dim + wide, *sizes, data.action_dim if data.discrete else 1]
     critic, target = (kind(sizes, n_critics, initial_value, seeded(seed, WEIGHTS, "cpu")) for _ in range(2))
     critic, target = critic.to(data.rewards), target.to(data.rewards).requires_grad_(False)
@@ -141,7 +141,7 @@ def initial_state_value(
     What people read off first, and what over-estimation corrupts first; with entropy in the agent's backup it is the
     soft value. ``ConfigError`` for an agent without critics. Source: Paine et al. 2020 (arXiv 2007.09055).
     """
-    fixed = FixedPolicy(agent, dataset, deterministic, samples, seed)
+    fixed = TargetPolicy(agent, dataset, deterministic, samples, seed)
     generator = fixed.generator()
     values = by_chunks(lambda s: fixed.expect(fixed.critics_q, s, generator), fixed.starts)
     return Estimate.of(values[0].double(), "episode starts", values[1:])
@@ -157,7 +157,7 @@ def bellman_error(
     not good: a critic that is 0 everywhere has a small one where rewards are rare, and in a random world it holds the
     variance of the target. The interval is over episodes. ``ConfigError`` for an agent without critics.
     """
-    fixed = FixedPolicy(agent, dataset, deterministic, samples, seed)
+    fixed = TargetPolicy(agent, dataset, deterministic, samples, seed)
     data, generator, gamma = fixed.data, fixed.generator(), fixed.discount(None)
 
     def squared(s: Tensor, a: Tensor, r: Tensor, following: Tensor, ended: Tensor) -> Tensor:
@@ -192,10 +192,10 @@ def weighted_importance_sampling(
     Raises ``ConfigError`` for a policy without a density (deterministic and continuous), ``DataError`` for unfit
     log-probabilities. Source: Precup, Sutton and Singh 2000; Thomas 2015, chapter 3.
     """
-    fixed, episodes = FixedPolicy(actor, dataset, deterministic, 1, seed), len(dataset.episode_starts)
-    gamma, resamples = fixed.discount(discount), whole("resamples", resamples, 1000)
+    fixed, episodes = TargetPolicy(actor, dataset, deterministic, 1, seed), len(dataset.episode_starts)
+    gamma, resamples = fixed.discount(discount), check_int("resamples", resamples, 1000)
     if hasattr(behaviour_log_prob, "policy") or callable(behaviour_log_prob):
-        behaviour_log_prob = FixedPolicy(behaviour_log_prob, dataset, None).log_prob()
+        behaviour_log_prob = TargetPolicy(behaviour_log_prob, dataset, None).log_prob()
     behaviour = as_tensor(behaviour_log_prob, "behaviour_log_prob").detach().double().cpu()
     fits = behaviour.shape == (len(dataset),) and behaviour.isfinite().all()
     found = f"shape {[*behaviour.shape]}, {int(behaviour.isfinite().sum())} of them finite"

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..datasets.offline_dataset import OfflineDataset
-from ..errors import require, require_data, whole
+from ..errors import check_int, require, require_data
 from ..networks import EnsembleMLP
 from ..seeding import seeded
 from .intervals import t_interval
@@ -61,7 +61,7 @@ class Estimate:
         return text if self.usable else f"{text}. NOT USABLE: {why}"
 
 
-class FixedPolicy:
+class TargetPolicy:
     """The policy under evaluation, the data on its device, and expectations over its actions."""
 
     def __init__(self, actor: Any, dataset: Any, deterministic: bool | None, samples: int = 1, seed: int = 0) -> None:
@@ -75,8 +75,8 @@ class FixedPolicy:
         require(kind == dataset.discrete, "agent", kinds[kind], f"{kinds[dataset.discrete]}, as the data are")
         self.deterministic = bool(getattr(self.policy, "deterministic", False))
         self.exact = dataset.discrete and hasattr(self.policy, "probabilities")
-        self.samples = 1 if self.deterministic else whole("samples", samples, 1)
-        self.seed, self.device = whole("seed", seed, 0), torch.device(getattr(self.agent, "device", dataset.device))
+        self.samples = 1 if self.deterministic else check_int("samples", samples, 1)
+        self.seed, self.device = check_int("seed", seed, 0), torch.device(getattr(self.agent, "device", dataset.device))
         self.data: OfflineDataset = dataset.to(self.device)
         self.starts = self.data.observations[self.data.episode_starts]
 

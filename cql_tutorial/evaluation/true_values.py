@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..envs.base import World
 from ..envs.tabular import TabularWorld, _require_method, policy_probabilities
-from ..errors import ConfigError, require, require_data, whole
+from ..errors import ConfigError, check_int, require, require_data
 from .intervals import t_quantile
 
 
@@ -68,7 +68,7 @@ def _monte_carlo(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Discounted returns ``[n, rollouts]`` with the midpoint of the cut tail, and half the tail's range ``[n]``."""
     require(gamma < 1.0, "discount", gamma, "less than 1: Monte-Carlo returns are cut where discount^H <= tolerance")
-    whole("rollouts", rollouts, 2)  # one return has no interval
+    check_int("rollouts", rollouts, 2)  # one return has no interval
     require(0.0 < tolerance < 1.0, "tolerance", tolerance, "a number in (0, 1)")
     if temperature:
         _require_method(policy, "sample", "(observations, generator) -> (actions, log_prob)", "or set temperature=0.")

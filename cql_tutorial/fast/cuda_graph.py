@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..batch import REQUIRED, Batch, Noise
-from ..errors import ConfigError, whole
+from ..errors import ConfigError, check_int
 from .fused import FusedUpdate
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -46,7 +46,7 @@ class GraphRunner:
         ready = agent.prepare(source)
         columns = [ready[name] if ready[name].dim() > 1 else ready[name][:, None] for name in REQUIRED]
         self.table = torch.cat(columns, 1)  # a row a transition: a batch is a single gather
-        size = whole("batch_size", batch_size, 1)
+        size = check_int("batch_size", batch_size, 1)
         self.index = torch.zeros(size, dtype=torch.long, device=agent.device)
         self.rows = self.table.new_zeros(size, self.table.shape[1])
         parts = dict(zip(REQUIRED, self.rows[None].split([column.shape[1] for column in columns], 2), strict=True))
@@ -77,7 +77,7 @@ class GraphRunner:
     def run(self, updates: int) -> None:
         """Make so many updates; on a GPU the host only starts them and does not wait."""
         with self._multiplication():
-            for _ in range(whole("updates", updates, 0)):
+            for _ in range(check_int("updates", updates, 0)):
                 if self._captured is not self.agent.generator:  # at first, or after a load that made a new one
                     self._graph, self._captured, self.updates = None, self.agent.generator, 0
                 if self.agent.device.type != "cuda":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..agents.checkpoint import check_path, read_tensors, write_tensors
-from ..errors import CheckpointError, ConfigError, DivergedError, whole
+from ..errors import CheckpointError, ConfigError, DivergedError, check_int
 
 
 class History:
@@ -90,9 +90,13 @@ def fit(
     if not hasattr(dataset, "batches"):
         mend = "call fit(agent, dataset, steps); OfflineDataset.from_mapping makes a data set of a dict of arrays."
         raise ConfigError("dataset", f"a {type(dataset).__name__}", "an OfflineDataset", mend)
-    steps, batch_size, seed = whole("steps", steps, 1), whole("batch_size", batch_size, 1), whole("seed", seed, 0)
-    log_every, eval_every = whole("log_every", log_every, 1), whole("eval_every", eval_every, 1)
-    checkpoint_every = whole("checkpoint_every", checkpoint_every, 1)
+    steps, batch_size, seed = (
+        check_int("steps", steps, 1),
+        check_int("batch_size", batch_size, 1),
+        check_int("seed", seed, 0),
+    )
+    log_every, eval_every = check_int("log_every", log_every, 1), check_int("eval_every", eval_every, 1)
+    checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
     check_actions(agent, dataset)
     if hasattr(agent, "prepare_dataset"):
         dataset = agent.prepare_dataset(dataset)

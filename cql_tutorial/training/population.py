@@ -20,7 +20,7 @@ from torch import Tensor
 from ..agents import AgentConfig, make_agent
 from ..agents.checkpoint import check_path
 from ..batch import Batch, Noise
-from ..errors import CQLWarning, DivergedError, require, whole
+from ..errors import CQLWarning, DivergedError, check_int, require
 from ..fast.fused import FusedUpdate, check_alike
 from .offline import History, Run, check_actions, progress_bar
 
@@ -109,10 +109,10 @@ def fit_population(
     """
     agents = [make_agent(name, config) for config in configs]
     check_alike(agents)
-    steps, batch_size = whole("steps", steps, 1), whole("batch_size", batch_size, 1)
+    steps, batch_size = check_int("steps", steps, 1), check_int("batch_size", batch_size, 1)
     often = {"log": log_every, "evaluate": eval_every, "checkpoint": checkpoint_every}
-    every = {what: whole(f"{what}_every".replace("evaluate", "eval"), value, 1) for what, value in often.items()}
-    own = [agent.config.seed for agent in agents] if seeds is None else [whole("seeds", seed, 0) for seed in seeds]
+    every = {what: check_int(f"{what}_every".replace("evaluate", "eval"), value, 1) for what, value in often.items()}
+    own = [agent.config.seed for agent in agents] if seeds is None else [check_int("seeds", seed, 0) for seed in seeds]
     data = list(dataset) if isinstance(dataset, (list, tuple)) else [dataset] * len(agents)
     paths: list[Any] = [None] * len(agents) if checkpoint is None else checkpoint  # type: ignore[assignment]
     if isinstance(checkpoint, (str, Path)):

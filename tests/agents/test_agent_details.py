@@ -82,13 +82,13 @@ def test_actions_never_leave_the_bounds_by_a_rounding() -> None:
     rng = np.random.default_rng(0)
     for low, width in zip(rng.normal(size=200), rng.uniform(0.1, 3, size=200), strict=True):
         agent = build("bc", action_low=float(low), action_high=float(low + width), dtype="float32", hidden_dim=1)
-        ends = agent.to_environment(torch.tensor([[-1.0, 1.0]]))
+        ends = agent.unscale_action(torch.tensor([[-1.0, 1.0]]))
         assert float(ends.min()) >= np.float32(low) and float(ends.max()) <= np.float32(low + width)
 
 
 def test_logged_actions_at_the_bound_are_moved_inside() -> None:
     agent = build("cql", action_low=-2.0, action_high=2.0)
-    assert agent.to_unit(torch.tensor([[2.0, -2.0]], dtype=torch.float64)).tolist() == [[MAX_ACTION, -MAX_ACTION]]
+    assert agent.scale_action(torch.tensor([[2.0, -2.0]], dtype=torch.float64)).tolist() == [[MAX_ACTION, -MAX_ACTION]]
 
 
 # ---------------------------------------------------------------- policies and random streams

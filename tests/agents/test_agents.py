@@ -373,7 +373,7 @@ def test_actions_are_in_environment_units() -> None:
     for step in range(400):
         agent.update({**make_batch(step), "actions": target.repeat(8, 1)})
     assert np.allclose(agent.act(np.zeros(3)), [0.75, -3.0], atol=0.05)
-    assert torch.allclose(agent.to_environment(agent.to_unit(target)), target)
+    assert torch.allclose(agent.unscale_action(agent.scale_action(target)), target)
 
 
 def test_same_seed_same_numbers() -> None:

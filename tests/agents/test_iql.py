@@ -328,7 +328,7 @@ def test_the_policy_is_a_normal_around_tanh_with_one_spread_for_all_states() -> 
     normal = torch.distributions.Normal(mean, torch.tensor([-1.0, 0.2]).double().exp())
     assert torch.allclose(agent.log_prob(s, environment), normal.log_prob(unit).sum(-1).detach(), atol=1e-9)
     assert torch.allclose(agent.q_values(s, environment), agent.critic(s, unit), atol=1e-12)
-    expected = agent.to_environment(mean).detach()
+    expected = agent.unscale_action(mean).detach()
     assert torch.allclose(agent.policy(deterministic=True)(s), expected, atol=1e-12)
     assert np.allclose(agent.act(s.numpy()), expected.numpy(), atol=1e-12)
 
