@@ -16,6 +16,7 @@ from cql_tutorial import History, fit, fit_population, make_agent
 from cql_tutorial.agents import AGENTS
 from cql_tutorial.errors import DivergedError
 from cql_tutorial.evaluation import t_interval
+from cql_tutorial.fast.as_built import has_faster_form
 from cql_tutorial.training.population import BLOCK, Member
 
 JobT = TypeVar("JobT")
@@ -62,7 +63,7 @@ def crowds(jobs: Iterable[JobT], alike: Callable[[JobT], Hashable | None]) -> li
 
 def together(name: str) -> bool:
     """Whether `fit_population` trains this kind of agent."""
-    return AGENTS[name][0].config_class.has_fused_update
+    return has_faster_form(AGENTS[name][0])
 
 
 def trained(name: str, configs: list[dict[str, Any]], logs: list[Any], steps: int, **options: Any) -> list[Member]:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ... import losses
-from ...agents.wrong_penalties import PITFALLS
 from ...envs import Bandit
 from ...errors import require_data
 from ...evaluation.intervals import t_interval
 from ...evaluation.quadrature import log_partition_quadrature
+from ..wrong_penalties import PITFALLS
 
 DOUBLE = torch.float64
 TASKS = ("bandit-1", "bandit-6", "arm-narrow", "arm-mixed", "maze")
