@@ -224,7 +224,7 @@ def test_the_slider_knows_every_setting() -> None:
     from cql_tutorial.course.sliders import explore_policy
 
     explorer = explore_policy()
-    assert explorer.sentences[0].startswith("0% random moves: 4.24 at the start")
-    assert explorer.sentences[-1].startswith("100% random moves: -7.71 at the start")
+    assert explorer.captions[0].startswith("0% random moves: 4.24 at the start")
+    assert explorer.captions[-1].startswith("100% random moves: -7.71 at the start")
     explorer.slider.value = 3
     assert "10% random moves: 3.19" in explorer.caption.value

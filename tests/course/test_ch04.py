@@ -85,7 +85,7 @@ def test_a_slider_only_swaps_pictures() -> None:
     explorer.slider.value = 0
     assert bytes(explorer.picture.value) != first and explorer.caption.value != caption
     assert bytes(explorer.picture.value).startswith(b"\x89PNG") and "alpha = 0" in explorer.caption.value
-    assert "2 settings" in repr(explorer) and len(explore_discount().sentences) == 10
+    assert "2 settings" in repr(explorer) and len(explore_discount().captions) == 10
 
 
 def test_a_static_run_leaves_no_widget_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .base import GREEN, ORANGE, PURPLE, TRUTH, VERMILION, SpeakingFigure
+from .base import GREEN, ORANGE, PURPLE, TRUTH, VERMILION, CaptionedFigure
 
 MARKS = ((VERMILION, "o"), (GREEN, "s"), (PURPLE, "^"), (ORANGE, "D"))
 
 
 def estimates_and_truth(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], *, truth: str = "true value"
-) -> SpeakingFigure:
+) -> CaptionedFigure:
     """Estimate against true value, a point a policy, a panel a task; a point on the dashed line is right.
 
     ``panels[task][rule]`` holds the true values and the estimates, in units of the return; an estimate that is nan was
     not made, and one beyond the panel (the truths' range widened by its own length on both sides) is drawn at its edge.
-    The sentence tells, for each task and rule, how many estimates lie above the truth by more than a tenth of the
+    The caption tells, for each task and rule, how many estimates lie above the truth by more than a tenth of the
     truths' range, and how many of them at the edge.
     """
-    figure = SpeakingFigure(figsize=(3.2 * len(panels), 3.6))
+    figure = CaptionedFigure(figsize=(3.2 * len(panels), 3.6))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     parts = []
     for axis, (task, rules) in zip(axes, panels.items(), strict=True):
@@ -46,5 +46,5 @@ def estimates_and_truth(
         parts.append(f"{task}: {', '.join(said)}")
     axes[0].set_ylabel("estimate from the log alone")
     axes[0].legend(fontsize=8, loc="lower right")
-    figure.sentence = f"Estimates clearly above the truth, {'; '.join(parts)}."
+    figure.caption = f"Estimates clearly above the truth, {'; '.join(parts)}."
     return figure
