@@ -74,8 +74,10 @@ class Exercise:
 
     @property
     def source(self) -> str:
-        """The reference answer, as code."""
-        return textwrap.dedent(inspect.getsource(self.reference))
+        """The reference answer, as code, without the decorator that registers it."""
+        whole = textwrap.dedent(inspect.getsource(self.reference))
+        first = ast.parse(whole).body[0].lineno  # that of `def`: decorators stand above it
+        return "".join(whole.splitlines(keepends=True)[first - 1 :])
 
     @property
     def stub(self) -> str:
@@ -99,7 +101,7 @@ class Result:
         return f"{head}: {self.message}" if self.message else head
 
 
-def judge(exercise: Exercise, function: Function) -> Result:
+def check_answer(exercise: Exercise, function: Function) -> Result:
     """Call ``function`` on the exercise's examples and stop at the first that is not right."""
     if not callable(function):
         message = f"expected the function itself, found {show(function)}. Pass its name without brackets."

@@ -13,7 +13,8 @@ import torch
 
 from cql_tutorial import CQLAgent, losses
 from cql_tutorial.batch import Noise
-from cql_tutorial.course.checker import Exercise, Result, judge
+from cql_tutorial.course import SESSION
+from cql_tutorial.course.checker import Exercise, Result, check_answer
 from cql_tutorial.course.exercises import ch08
 from cql_tutorial.course.studies import ch08 as studies_08
 from cql_tutorial.envs import Maze
@@ -21,8 +22,8 @@ from cql_tutorial.networks import TanhGaussian
 from tests import ROOT
 
 DOUBLE = torch.float64
-EXERCISES = {exercise.id: exercise for exercise in ch08.EXERCISES}
-MUTANTS = [(exercise, mutant) for exercise in ch08.EXERCISES for mutant in exercise.mutants]
+EXERCISES = {id: exercise for id, exercise in SESSION.exercises.items() if id.startswith("08.")}
+MUTANTS = [(exercise, mutant) for exercise in EXERCISES.values() for mutant in exercise.mutants]
 
 
 def normal(*shape: int, seed: int = 0, moves: bool = True) -> torch.Tensor:
@@ -198,10 +199,10 @@ def stub(exercise: Exercise) -> Any:
     return next(value for name, value in scope.items() if callable(value) and not name.startswith("__"))
 
 
-@pytest.mark.parametrize("exercise", ch08.EXERCISES, ids=lambda e: e.id)
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda e: e.id)
 def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
-    assert judge(exercise, stub(exercise)).status == "not attempted"
-    assert judge(exercise, exercise.reference).status == "passed"
+    assert check_answer(exercise, stub(exercise)).status == "not attempted"
+    assert check_answer(exercise, exercise.reference).status == "passed"
     assert len(exercise.mutants) >= 4 and len(exercise.hints) == 3 and "____" in exercise.hints[2]
     messages = [mutant.message for mutant in exercise.mutants]
     assert len(set(messages)) == len(messages)
@@ -214,7 +215,7 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
 
 @pytest.mark.parametrize(("exercise", "mutant"), MUTANTS, ids=lambda x: getattr(x, "id", None) or x.name)
 def test_each_mutant_is_told_its_own_mistake(exercise: Exercise, mutant: Any) -> None:
-    result = judge(exercise, mutant.function)
+    result = check_answer(exercise, mutant.function)
     assert result.status == "wrong" and result.mutant == mutant.name, result
     assert result.message.startswith(mutant.message) and "yours:" in result.message and "expected:" in result.message
 
@@ -222,14 +223,14 @@ def test_each_mutant_is_told_its_own_mistake(exercise: Exercise, mutant: Any) ->
 def test_the_first_example_alone_names_nearly_every_mistake() -> None:
     late = set()
     for exercise, mutant in MUTANTS:
-        if exercise.examples[0].about not in judge(exercise, mutant.function).message:
+        if exercise.examples[0].about not in check_answer(exercise, mutant.function).message:
             late.add(mutant.name)
     assert late == {"broadcast", "in threes", "only rises"}  # more candidates, a CQL gap below its target
 
 
 # ---------------------------------------------------------------- wrong answers that are no mutant's
 def unforeseen(id: str, function: Any) -> Result:
-    result = judge(EXERCISES[id], function)
+    result = check_answer(EXERCISES[id], function)
     assert result.status == "wrong" and result.mutant == "", result
     return result
 
@@ -254,7 +255,7 @@ def test_a_wrong_gradient_is_described_when_no_mutant_matches() -> None:
 
 # ---------------------------------------------------------------- the notebook's agent, with one wrong function
 NOTEBOOK = ROOT / "notebooks" / "08_the_full_agent.ipynb"
-REFERENCES = {exercise.reference.__name__: exercise.reference for exercise in ch08.EXERCISES}
+REFERENCES = {exercise.reference.__name__: exercise.reference for exercise in EXERCISES.values()}
 STEPS = "each step moves the parameters of its own name alone"
 ORDER = "the two steps do not read what the other writes"
 EQUAL = {  # (exercise, mutant) -> why the agent with this wrong function still equals the package's
