@@ -20,7 +20,7 @@ PROGRESS_FILE = "CQL_TUTORIAL_PROGRESS"  # set by `make lab`: where progress is 
 
 @dataclass(frozen=True)
 class MultipleChoice:
-    """Choices with, for each, the reason why it is right or wrong; ``answer`` is the right letter."""
+    """A question, its choices by letter (each the text and why it is right or wrong), and the right letter."""
 
     text: str
     choices: dict[str, tuple[str, str]]
@@ -33,7 +33,7 @@ class MultipleChoice:
 class Message:
     """A text that a cell shows as its value: plain in a terminal, with a coloured border in a browser.
 
-    ``status`` is one of the four outcomes or "note".
+    ``status``, one of a check's four or "note", chooses the border's colour.
     """
 
     def __init__(self, text: str, status: str = "note") -> None:
@@ -52,7 +52,7 @@ class Message:
 
 
 class CourseSession:
-    """The exercises, predictions and quizzes of the course, and how far this kernel's student has come."""
+    """The course's exercises, predictions and quizzes, and what this kernel's student has done with them."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class CourseSession:
 
     # ------------------------------------------------------------ exercises
     def find(self, id: str) -> Exercise:
-        """The exercise of that number; raises `ConfigError` that lists the chapter's."""
+        """Return the exercise of that id; raise a `ConfigError` that lists the chapter's ids if there is none."""
         return _find(self.exercises, "exercise", id, "write it as in the exercise's header, '04.2'.")
 
     def check(self, id: str, function: Function) -> Message:
@@ -78,7 +78,7 @@ class CourseSession:
         return Message(str(result), result.status)
 
     def hint(self, id: str) -> Message:
-        """The next of three hints: where to look, the formula in words, the line with one blank."""
+        """Show the next of three hints: where to look, the formula in words, the line with one blank."""
         exercise = self.find(id)
         taken = min(self.hints.get(id, 0) + 1, len(exercise.hints))
         self.hints[id] = taken
@@ -86,14 +86,14 @@ class CourseSession:
         return Message(f"hint {taken} of {len(exercise.hints)} for {id}: {exercise.hints[taken - 1]}\n({more})")
 
     def solution(self, id: str) -> Message:
-        """The reference answer, as code."""
+        """Show the reference answer as code; `progress` then lists an unsolved exercise as looked up."""
         exercise = self.find(id)
         if self.status.get(id) != PASSED:
             self._note(id, "looked up")
         return Message(exercise.source.rstrip())
 
     def or_reference(self, id: str, function: Function) -> Function:
-        """Give ``function`` back if it passes its check; otherwise *replace* it by the reference answer and say so."""
+        """Return ``function`` if it passes its check; otherwise *replace* it: return the reference, under a banner."""
         exercise = self.find(id)
         result = check_answer(exercise, function)
         self._note(id, result.status)
@@ -106,7 +106,7 @@ class CourseSession:
 
     # ------------------------------------------------------------ questions
     def guess(self, id: str, answer: str | None = None) -> Message:
-        """Before looking: show the choices; with a letter, keep it for `reveal` and say nothing yet."""
+        """Before looking: show the choices; with a letter, keep it for `reveal` and give no reason yet."""
         question = _find(self.predictions, "prediction", id, "write it as in the notebook.")
         if answer is None:
             return Message(f"guess {id}: {question}\nbefore you run on, put your letter in: guess({id!r}, 'a')")
@@ -144,7 +144,7 @@ class CourseSession:
 
     # ------------------------------------------------------------ progress
     def progress(self) -> Message:
-        """Which exercises of the chapters opened so far are solved, and which answers were looked up."""
+        """List the exercises of the chapters opened so far: solved, tried, looked up or not opened."""
         opened = {key.split(".")[0] for key in self._all()}
         status = self._all()
         lines = [
@@ -196,7 +196,7 @@ def _display(message: Message) -> None:
 
 
 def _read(path: Path) -> dict[str, str]:
-    """What an earlier session wrote; nothing where there is no such file, or it is not ours."""
+    """Read what an earlier session wrote; return nothing if the file is missing or holds something else."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {str(key): str(value) for key, value in stored.items()}

@@ -1,4 +1,4 @@
-"""The course's sliders: every picture is drawn beforehand, so that a move only swaps it; nothing trains meanwhile."""
+"""The course's sliders. A slider draws every picture beforehand, so a move only swaps it and nothing trains."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model
 
 
 class Explorer(ipywidgets.VBox):
-    """One slider and the picture that belongs to its value; the picture's caption stands under it.
+    """A slider, the picture of its value, and the picture's caption under it.
 
-    ``draw(value)`` makes the figure of one of the ``values``, shown to the reader as ``options`` (their text by
-    default). All are drawn at once (about a tenth of a second each). The slider takes the arrow keys once it has the
-    focus.
+    ``draw(value)`` makes the figure of one of the ``values``; the slider shows them as ``options`` (their text by
+    default). The constructor draws all of them, at about a tenth of a second each. The arrow keys move the slider once
+    it has the focus.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ def explore_alpha(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor
 
 
 def explore_policy() -> Explorer:
-    """Chapter 02: what random moves cost the optimal policy of the cliff; every value by a linear solve."""
+    """Chapter 02: what random moves cost the optimal policy of the cliff; a linear solve gives every value."""
     world = Gridworld()
     best = functional.one_hot(optimal_q(world).argmax(1), world.action_dim).double()
     epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0]

@@ -1,4 +1,4 @@
-"""Chapter 06: its reference answers against independent truths, and the sentences of its figures."""
+"""Chapter 06: its reference answers against independent truths, and the captions of its figures."""
 
 from __future__ import annotations
 
@@ -170,4 +170,4 @@ def test_the_slider_shows_own_densities_sink_and_the_mixture_stay() -> None:
     explorer = explore_candidates(repeats=1000)
     assert len(explorer.captions) == 7
     assert "own density 0.0" in explorer.captions[0] and "own density -0.7" in explorer.captions[-1]
-    assert all("mixture 0.0" in sentence for sentence in explorer.captions)
+    assert all("mixture 0.0" in caption for caption in explorer.captions)

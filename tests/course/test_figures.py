@@ -1,4 +1,4 @@
-"""Figures speak: the sentence follows the data, and the picture shows them."""
+"""Figures carry a caption: it follows the data, and the picture shows them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def history(predicted: float, over: float, impossible: float) -> History:
     return History(rows)
 
 
-def test_the_sentence_follows_the_data() -> None:
+def test_the_caption_follows_the_data() -> None:
     figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.4, 0.0)] * 3})
-    sentence = (
+    caption = (
         "A: the prediction ends above the truth at nearly every state; many of its values cannot exist. "
         "B: the prediction ends on both sides of the truth; few or none of its values are impossible."
     )
-    assert repr(figure) == str(figure) == sentence
+    assert repr(figure) == str(figure) == caption
     below = prediction_and_truth({"C": [history(-90.0, 0.05, 0.1)]})
     assert "below the truth at nearly every state; few or none" in repr(below)
 
@@ -184,7 +184,7 @@ def test_the_maze_tells_the_way_the_policy_goes_and_where_the_values_are() -> No
 
 
 def explorers() -> list[tuple[Explorer, list[str]]]:
-    """Both new sliders on small data, and how their sentences begin."""
+    """Both new sliders on small data, and how their captions begin."""
     world, q = plane()
     fitted = {"correct": (q, torch.full_like(q, 1 / 41)), "hard_max": (q + 1, torch.full_like(q, 1 / 41))}
     maze, starts = Maze(), [0, 1500]

@@ -1,4 +1,4 @@
-"""What chapter 00 draws: how a discount weighs the steps to come."""
+"""Figure of chapter 00: how a discount weighs the steps to come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import BLACK, BLUE, VERMILION, CaptionedFigure
 
 
 def discount_weights(discounts: Sequence[float], steps: int = 120) -> CaptionedFigure:
-    """The weight discount^t of each of the next steps, a panel a discount, and the step from which it is below 5 %."""
+    """Draw the weight discount^t of the next steps, a panel a discount, and the step from which it is below 5 %."""
     figure = CaptionedFigure(figsize=(9.0, 3.2))
     axes, t, said = figure.subplots(1, len(discounts), sharey=True, squeeze=False)[0], np.arange(steps), []
     for axis, discount in zip(axes, discounts, strict=True):

@@ -1,4 +1,4 @@
-"""What is in a log: where it has been, how well its author is known, what it covers."""
+"""Figures of chapter 01: which states a log visits, how well it shows its author's policy, what it covers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Capt
 
 
 def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> CaptionedFigure:
-    """Where three logs have been: positions, angle and speed (``[N, 2]`` each), visits of numbered states ``[S]``."""
+    """Draw where three logs have been: positions, angle and speed (each ``[N, 2]``), visits of states ``[S]``."""
     figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, middle, right = figure.subplots(1, 3)
     left.plot(*maze.T, ".", color=GREEN, markersize=1, alpha=0.4)
@@ -41,14 +41,14 @@ def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> CaptionedFigur
 
 
 def _boxes(points: Tensor, low: Any, high: Any) -> int:
-    """How many of 20 x 20 equal boxes hold a point."""
+    """Count those of 20 x 20 equal boxes that hold a point."""
     low, high = torch.as_tensor(low).double(), torch.as_tensor(high).double()
     cells = ((points.double() - low) / (high - low) * 20).floor().clamp(0, 19).long()
     return len(torch.unique(cells[:, 0] * 20 + cells[:, 1]))
 
 
 def author_error(visits: Tensor, errors: Tensor) -> CaptionedFigure:
-    """Total variation between the counted and the true author, a dot a state, against its visits; both ``[S]``."""
+    """Draw the total variation between counted and true author against visits, a dot a state; both ``[S]``."""
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis = figure.subplots()
     axis.plot(visits, errors.clamp(min=1e-3), ".", color=VERMILION, markersize=4, label="a state")
@@ -72,7 +72,7 @@ def author_error(visits: Tensor, errors: Tensor) -> CaptionedFigure:
 
 
 def nearest_rows(distances: Mapping[str, Mapping[str, float]]) -> CaptionedFigure:
-    """Median distance to the nearest logged row: groups of bars a log, a bar a kind of query."""
+    """Draw the median distance to the nearest logged row: groups of bars a log, a bar a kind of query."""
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
     kinds = list(next(iter(distances.values())))
@@ -98,7 +98,7 @@ def nearest_rows(distances: Mapping[str, Mapping[str, float]]) -> CaptionedFigur
 def covered_decisions(
     episodes: Sequence[int], shares: Mapping[str, Sequence[float]], here: int | None = None
 ) -> CaptionedFigure:
-    """The share of each policy's decisions that a log has seen, against its episodes; ``here`` marks one size."""
+    """Draw the share of each policy's decisions that a log has seen, against its size; ``here`` marks one size."""
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
     for (name, values), colour, mark in zip(shares.items(), (GREEN, BLUE, PURPLE), "so^", strict=False):

@@ -1,4 +1,4 @@
-"""Pictures of a ruler at work: how backups settle, how often an interval holds the truth, what a cut rollout hides."""
+"""Figures of chapter 02: how backups converge, how often an interval covers the truth, what a cut rollout omits."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STYLES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (PURPLE, ":", "^"), (GREEN, "-.
 def settling(
     errors: Mapping[str, Sequence[float]], discount: float, *, truth: str = "$Q^\\pi$ (linear solve)"
 ) -> CaptionedFigure:
-    """The largest error of a table after k backups, for several first guesses, under the bound ``discount^k``.
+    """Draw the largest error of a table after k backups, for several first guesses, under the bound ``discount^k``.
 
-    ``errors`` maps the name of a first guess to max |Q_k - truth| for k = 0, 1, ... The caption tells the sweeps to
-    come within a hundredth, and whether the bound held.
+    ``errors`` maps the name of a first guess to max |Q_k - truth| for k = 0, 1, ... The caption tells how many
+    sweeps come within a hundredth, and whether the bound held.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.4))
     axis = figure.subplots()
@@ -49,7 +49,7 @@ def interval_coverage(
     repetitions: int,
     nominal: float = 0.95,
 ) -> CaptionedFigure:
-    """How often intervals hold the exact value, against the number of rollouts; a panel a case, a line a method.
+    """Draw how often intervals cover the exact value, against the number of rollouts: a panel a case, a line a method.
 
     ``panels[case][method]`` lists the shares covered at each of ``counts``.
     """
@@ -74,7 +74,7 @@ def interval_coverage(
 
 
 def cut_rollouts(rows: Sequence[Mapping[str, float]], truth: float) -> CaptionedFigure:
-    """Estimates from rollouts cut after T steps beside the exact value, with and without the tail, and their coverage.
+    """Draw estimates from rollouts cut after T steps, with and without the tail, and how often they cover the truth.
 
     Each row holds ``steps, mean, half, tail, covered, covered_with_tail``.
     """

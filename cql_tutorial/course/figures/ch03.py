@@ -1,4 +1,4 @@
-"""Where over-estimation comes from: the bias of a maximum, greedy actions by how often they were tried, inventions."""
+"""Figures of chapter 03: the bias of a maximum, how often greedy actions were tried, values of unlogged actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KIND_COLOURS = (VERMILION, ORANGE, SKY)
 def maximum_bias(
     tries: Sequence[int], measured: Mapping[int, Sequence[float]], exact: Mapping[int, Sequence[float]]
 ) -> CaptionedFigure:
-    """Mean of the largest of several sample means whose true means are all 0, against the tries of each.
+    """Draw the mean of the largest of several sample means whose true means are all 0, against the tries of each.
 
     ``measured`` and ``exact`` map a number of arms to one value for each of ``tries``: by simulation, by quadrature.
     """
@@ -47,7 +47,7 @@ def maximum_bias(
 
 
 def kinds_of_greedy(q: Tensor, counts: Tensor, rare: int = 3) -> np.ndarray:
-    """0, 1, 2 for a greedy action unseen, tried 1 to ``rare`` times, tried more often; nan in unvisited states."""
+    """Return 0, 1, 2 for a greedy action unseen, tried 1 to ``rare`` times, tried more often; nan if unvisited."""
     tried = counts.gather(1, q.argmax(1, keepdim=True)).squeeze(1).numpy()
     kinds = np.where(tried == 0, 0.0, np.where(tried <= rare, 1.0, 2.0))
     kinds[counts.sum(1).numpy() == 0] = np.nan
@@ -55,7 +55,7 @@ def kinds_of_greedy(q: Tensor, counts: Tensor, rare: int = 3) -> np.ndarray:
 
 
 def greedy_kinds(tables: Mapping[str, Tensor], counts: Tensor, world: Gridworld, rare: int = 3) -> CaptionedFigure:
-    """A map for each table of Q: is the greedy action of a state unseen in the log, rarely tried, or well tried?"""
+    """Map for each table of Q whether a state's greedy action is unseen in the log, rarely tried, or well tried."""
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = np.atleast_1d(figure.subplots(1, len(tables), squeeze=False)[0])
     said = []
@@ -70,7 +70,7 @@ def kinds_and_curve(
     q: Tensor, counts: Tensor, world: Gridworld, scales: Sequence[float], predicted: Sequence[float],
     true: Sequence[float], here: int, rare: int = 3,
 ) -> CaptionedFigure:  # fmt: skip
-    """The map of `greedy_kinds` beside the start's predicted and true value for every scale of the initial Q."""
+    """Draw the map of `greedy_kinds` beside the start's predicted and true value for every scale of the initial Q."""
     figure = CaptionedFigure(figsize=(9.0, 4.0))
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.3))
     said = _kind_map(left, q, counts, world, rare, f"initial Q = {scales[here]:g} x N(0, 1)")
@@ -110,7 +110,7 @@ def _kind_legend(figure: CaptionedFigure) -> None:
 
 
 def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str, digits: int = 2) -> CaptionedFigure:
-    """Every run as a dot and the 95 % t-interval of each group, around the zero line, which is the named truth."""
+    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named truth."""
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
     for i, (name, values) in enumerate(groups.items()):
@@ -130,7 +130,7 @@ def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str
 
 
 def invented(x: Tensor, predictions: Tensor, truth: Tensor, logged: tuple[float, float]) -> CaptionedFigure:
-    """What networks fitted on part of the actions say about all of them: ``predictions [seeds, n]``, a line each."""
+    """Draw what networks fitted on part of the actions predict for all of them: ``predictions [seeds, n]``."""
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
     axis.axvspan(*logged, color=GREEN, alpha=0.12, linewidth=0, label="actions in the log")

@@ -1,4 +1,4 @@
-"""Small tables of Q-values: bars, what pushes them, and the truth beside them."""
+"""Figures of chapter 04: small tables of Q-values, how the penalty moves them, and the truth beside them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, CaptionedFigure
 
 
 def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
-    """The soft maximum of two values, x and 0, beside the hard one, over x in ±spread."""
+    """Draw the soft maximum of two values, x and 0, beside the hard one, over x in ±spread."""
     x = torch.linspace(-spread, spread, 201, dtype=torch.float64)
     soft, hard = torch.logaddexp(x, torch.zeros_like(x)), x.clamp(min=0)
     figure = CaptionedFigure(figsize=(9.0, 3.4))
@@ -37,7 +37,7 @@ def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
 def penalties(
     tables: Mapping[str, Tensor], action: int, values: Sequence[float], parts: Sequence[tuple[float, float]]
 ) -> CaptionedFigure:
-    """Bars of several critics' ratings of one state, a panel each, with soft maximum, logged value and the penalty.
+    """Draw several critics' ratings of one state, a panel each, with soft maximum, logged value and the penalty.
 
     ``parts`` holds (soft maximum, logged value) of each; ``values`` the penalties, which are their differences.
     """
@@ -71,7 +71,7 @@ def _bars(axis: object, q: Tensor, action: int | None) -> None:
 
 
 def push(q: Tensor, gradient: Tensor, actions: Tensor, step: float) -> CaptionedFigure:
-    """What one step of descent does to each entry: arrows from Q to Q - step * gradient, a panel a state.
+    """Draw what one step of descent does to each entry: arrows from Q to Q - step * gradient, a panel a state.
 
     ``q, gradient [S, A]``, ``actions [S]``; the number on an arrow is the change.
     """
@@ -106,7 +106,7 @@ def push(q: Tensor, gradient: Tensor, actions: Tensor, step: float) -> Captioned
 
 
 def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> CaptionedFigure:
-    """Learned values of the arms of a bandit beside their true ones, a panel for each alpha, on common limits.
+    """Draw a bandit's learned values beside the true ones, a panel for each alpha, on common limits.
 
     ``learned`` maps alpha to Q-hat ``[A]``; ``truth [A]`` holds each arm's exact mean reward, ``shares [A]`` its share
     of the log.
@@ -156,7 +156,7 @@ def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Capt
 
 
 def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> CaptionedFigure:
-    """The value of an action that was never logged, along training: one line a setting, steps on a logarithmic axis."""
+    """Draw the value of an action that was never logged along training: a line a setting, steps on a log axis."""
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
     styles = zip(curves.items(), ["-", "-.", ":", (0, (5, 1))], [VERMILION, GREEN, GREY, BLACK], strict=False)

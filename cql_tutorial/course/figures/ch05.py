@@ -1,4 +1,4 @@
-"""Lower bounds held against exact values: arms, thresholds, backups of several temperatures, survival."""
+"""Figures of chapter 05: lower bounds against exact values, for arms, thresholds, backup temperatures, survival."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, CaptionedFig
 
 
 def bounds_on_arms(learned: Mapping[str, Tensor], truth: Tensor, policy: Tensor) -> CaptionedFigure:
-    """Each arm's value under two equations beside its true one, and the policy's average of both as a line.
+    """Draw each arm's value under two equations beside the true one, and the policy's average of both as a line.
 
     ``learned`` maps an equation's name to values ``[A]``; ``truth [A]`` is exact; ``policy [A]`` sums to one.
     """
@@ -47,7 +47,7 @@ def bounds_on_arms(learned: Mapping[str, Tensor], truth: Tensor, policy: Tensor)
 
 
 def thresholds(rows: Sequence[int], needed: Sequence[Sequence[float]]) -> CaptionedFigure:
-    """The alpha that a bound needs, a dot a world and their mean, against the rows of the log."""
+    """Draw the alpha that a bound needs, a dot a world and their mean, against the rows of the log."""
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis = figure.subplots()
     means: list[float] = []
@@ -73,7 +73,7 @@ def thresholds(rows: Sequence[int], needed: Sequence[Sequence[float]]) -> Captio
 
 
 def backup_errors(errors: Mapping[float, Tensor], here: float | None = None) -> CaptionedFigure:
-    """Value minus truth at every state, a column a backup temperature; ``here`` marks one of them.
+    """Draw value minus truth at every state, a column a backup temperature; ``here`` marks one of them.
 
     ``errors`` maps a temperature to ``V-hat - V^pi`` ``[states]``, pi being the policy of that temperature (exact).
     """
@@ -101,7 +101,7 @@ def backup_errors(errors: Mapping[float, Tensor], here: float | None = None) -> 
 
 
 def survival(rows: Sequence[Mapping[str, Any]], references: Mapping[str, float]) -> CaptionedFigure:
-    """Predicted and true survival against alpha, for both backups, a panel a size of the log (rows of `sepsis.csv`)."""
+    """Draw predicted and true survival against alpha for both backups, a panel a log size (rows of `sepsis.csv`)."""
     sizes = sorted({int(row["episodes"]) for row in rows})
     figure = CaptionedFigure(figsize=(9.0, 4.2))
     axes = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]

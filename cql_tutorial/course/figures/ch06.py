@@ -1,4 +1,4 @@
-"""Estimates of log of the integral of exp Q, beside the integral itself (quadrature): error, cost, and proposals."""
+"""Figures of chapter 06: estimates of the log of the integral of exp Q against quadrature; error, cost, proposals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPARE = {"color": SKY, "linestyle": "-", "marker": "x"}
 def error_against_count(
     panels: Mapping[str, Mapping[str, Any]], counts: Sequence[int], *, columns: int = 3, caption_at: int | None = None
 ) -> CaptionedFigure:
-    """Mean error and the band of 90 % of the repetitions against the number of candidates a proposal.
+    """Draw the mean error and the band of 90 % of the repetitions against the number of candidates a proposal.
 
     ``panels`` maps a title to estimators, each with its errors ``[repetitions, counts]``. The caption tells mean and
     standard deviation at ``caption_at`` candidates (the largest count by default).
@@ -60,7 +60,7 @@ def error_against_count(
 def policy_densities(
     actions: Any, densities: Mapping[str, Any], samples: Any, u: Any, exact: Any, clipped: Any
 ) -> CaptionedFigure:
-    """A squashed Gaussian's density on a grid beside a histogram of its samples; and log-slopes of tanh against u.
+    """Draw a squashed Gaussian's density beside a histogram of its samples; and log-slopes of tanh against u.
 
     ``densities`` maps a name to values on the grid ``actions``; the first is the right one. ``exact`` and ``clipped``
     are log(1 - tanh(u)^2) at ``u``, in the stable form and with 1e-6 inside the logarithm.
@@ -97,7 +97,7 @@ def policy_densities(
 
 
 def error_against_cost(panels: Mapping[str, Mapping[str, Any]], evaluations: Sequence[int]) -> CaptionedFigure:
-    """Root-mean-square error against critic evaluations a state: a panel a problem, a line an estimator ``[budgets]``.
+    """Draw root-mean-square errors ``[budgets]`` against critic evaluations a state: a panel a problem.
 
     The caption names the best estimator of each panel at the smallest budget and says whether it stays the best.
     """
@@ -125,7 +125,7 @@ def error_against_cost(panels: Mapping[str, Mapping[str, Any]], evaluations: Seq
 def third_proposal_study(
     recipes: Mapping[str, Mapping[str, Any]], offsets: Sequence[float], ratios: Mapping[str, Any]
 ) -> CaptionedFigure:
-    """Left: error of each recipe on trained critics, a mark a critic. Right: what a third proposal does on the bandit.
+    """Draw each recipe's error on trained critics (left), and what a third proposal changes on the bandit (right).
 
     ``recipes`` maps a recipe to weightings, each with one root-mean-square error a critic; the first recipe is the one
     with two proposals, the second the one with three. ``ratios`` maps "weighting, policy" to the error with three
@@ -169,7 +169,7 @@ def third_proposal_study(
 def estimate_histograms(
     panels: Mapping[str, Mapping[str, Any]], limits: tuple[float, float] | None = None, truth: str = "truth: quadrature"
 ) -> CaptionedFigure:
-    """How the estimates scatter about the truth: a panel a setting, a histogram an estimator (its errors, nats)."""
+    """Draw how estimates scatter about the truth: a panel a setting, a histogram an estimator (its errors, nats)."""
     figure = CaptionedFigure(figsize=(9.0, 3.3))
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     everything = np.concatenate([np.asarray(e, float).ravel() for panel in panels.values() for e in panel.values()])

@@ -1,4 +1,4 @@
-"""Chapter 07: what a wrong penalty does to the estimate, the push-down, the values, the logs and the return."""
+"""Figures of chapter 07: what a wrong penalty does to estimate, push-down, values, logged metrics and return."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ REGIONS = (("on the policy", VERMILION, "//"), ("on the logged actions", GREEN, 
 
 
 def variant_name(name: str) -> str:
-    """A variant's name as words."""
+    """Write a variant's name as words."""
     return name.replace("_", " ").replace("sac-decay", "SAC, weight decay").replace("sac", "SAC").replace("bc", "BC")
 
 
 def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
-    """Mean and standard deviation of each penalty's estimate of the log-integral, beside the integral (quadrature).
+    """Draw mean and standard deviation of each penalty's estimate of the log-integral, beside quadrature's value.
 
     ``panels`` maps a title to penalties, each with its errors ``[repetitions]``, in nats.
     """
@@ -50,7 +50,7 @@ def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
 
 
 def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> CaptionedFigure:
-    """Where the push-down lands, a bar a penalty: shares on the policy, on logged actions, elsewhere; "exact" on top.
+    """Draw where each penalty's push-down lands: shares on the policy, on logged actions, elsewhere; "exact" on top.
 
     ``panels`` maps a title to penalties, each with its three shares; the one named "exact" is softmax(Q) by quadrature.
     """
@@ -77,7 +77,7 @@ def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Cap
 
 
 def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> CaptionedFigure:
-    """What a practitioner sees: logged metrics against updates, a panel a metric, a line a run; no truth in sight.
+    """Draw what a practitioner sees: logged metrics against updates, a panel a metric, a line a run, and no truth.
 
     ``histories`` maps a name to a history or to one a seed, ``columns`` a column of theirs to the panel's title. A run
     without the column has no line in it. The caption tells a trend that is clear: by more than three tenths of what a
@@ -118,7 +118,7 @@ def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> C
 def paired_effects(
     panels: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str, worse: str
 ) -> CaptionedFigure:
-    """Difference to the correct penalty, paired by data draw, with its interval and what could have been missed.
+    """Draw each variant's paired difference to the correct penalty, its interval, and what it could have missed.
 
     ``panels`` maps a task to variants, each with mean, half-width and the smallest effect that would have been seen;
     the grey band is that effect to both sides. ``worse`` ("left" or "right") says which side is the bad one.
@@ -163,10 +163,10 @@ def paired_effects(
 def push_and_error(
     name: str, plane: Any, q: Any, pushed: Any, limits: tuple[float, float] = (0.1, 3.0)
 ) -> CaptionedFigure:
-    """One loss on the plane of states and actions: net push (arrows), and the error of the table it leads to.
+    """Draw one loss on the plane of states and actions: net push (arrows), and the error of the table it leads to.
 
     ``plane`` has ``states``, ``actions``, ``truth``, ``behaviour`` and ``peak`` (where the policy sits); ``q`` and
-    ``pushed`` are tables ``[states, actions]`` as `studies_07.Plane.fitted` returns them.
+    ``pushed`` are tables ``[states, actions]`` as `studies.ch07.Plane.fitted` returns them.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.7))
     left, right = figure.subplots(1, 2, sharey=True)

@@ -1,4 +1,4 @@
-"""The maze from above: what an agent expects there, where it goes, and how far it is off."""
+"""Figure of chapter 08: the maze from above, with an agent's values, its actions, and its errors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .base import BLACK, BLUE, ERROR_MAP, CaptionedFigure
 def maze_values(
     world: Maze, places: Any, snapshot: Mapping[str, Any], title: str, limits: tuple[float, float] = (20.0, 8.0)
 ) -> CaptionedFigure:
-    """Value with the policy's mean actions as arrows, and value minus truth, at places ``[n, 2]``.
+    """Draw the value with the policy's mean actions as arrows, and value minus truth, at places ``[n, 2]``.
 
-    ``snapshot`` holds ``action [n, 2]``, ``value [n]`` and ``error [n]`` (`studies_08.maze_snapshot`).
+    ``snapshot`` holds ``action [n, 2]``, ``value [n]`` and ``error [n]`` (`studies.ch08.maze_snapshot`).
     """
     figure = CaptionedFigure(figsize=(9.0, 4.0))
     left, right = figure.subplots(1, 2, sharey=True)

@@ -1,4 +1,4 @@
-"""A picture of choosing without a simulator: what each rule thinks of a policy, against what it is worth."""
+"""A figure on choosing without a simulator: what each rule estimates of a policy, against its true value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARKS = ((VERMILION, "o"), (GREEN, "s"), (PURPLE, "^"), (ORANGE, "D"))
 def estimates_and_truth(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], *, truth: str = "true value"
 ) -> CaptionedFigure:
-    """Estimate against true value, a point a policy, a panel a task; a point on the dashed line is right.
+    """Draw estimate against true value, a point a policy, a panel a task; a point on the dashed line is right.
 
     ``panels[task][rule]`` holds the true values and the estimates, in units of the return; an estimate that is nan was
     not made, and one beyond the panel (the truths' range widened by its own length on both sides) is drawn at its edge.

@@ -14,7 +14,7 @@ _ENDS = (("termination", VERMILION, "o"), ("truncation", BLUE, "s"), ("unfinishe
 
 
 def data_report(dataset: Any) -> CaptionedFigure:
-    """Returns in the order of recording, episode lengths by how they end, actions within their bounds, rewards."""
+    """Draw returns in the order of recording, episode lengths by how they end, actions in their bounds, rewards."""
     figure = CaptionedFigure(figsize=(9.0, 6.4))
     (first, second), (third, fourth) = figure.subplots(2, 2)
     last = (dataset.episode_starts + dataset.episode_lengths() - 1).cpu()
@@ -83,7 +83,7 @@ def _choices(axis: Any, dataset: Any) -> str:
 
 
 def _actions(axis: Any, dataset: Any) -> str:
-    """Each dimension's histogram between its bounds (0 and 1): lines for up to four, a map for more."""
+    """Draw each dimension's histogram between its bounds (0 and 1): lines for up to four, a map for more."""
     actions, width = dataset.actions.cpu().double(), dataset.action_dim
     low, high = (torch.as_tensor(bound).double() for bound in (dataset.action_low, dataset.action_high))
     actions = ((actions - low) / (high - low)).numpy()

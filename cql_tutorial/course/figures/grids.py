@@ -1,4 +1,4 @@
-"""Maps of a grid world: values on one colour scale, errors around zero; each cell is a state."""
+"""Maps of a grid world, a cell a state: values on one colour scale, errors around zero."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MOVES = ((0.0, -0.62), (0.62, 0.0), (0.0, 0.62), (-0.62, 0.0))  # up, right, dow
 
 
 def plain(name: str) -> str:
-    """A title without its mathematical marks, for the caption: ``$\\hat Q=Q^\\pi$`` becomes Q-hat=Q^pi."""
+    """Strip a title of its mathematical marks, for the caption: ``$\\hat Q=Q^\\pi$`` becomes Q-hat=Q^pi."""
     return " ".join(re.sub(r"[$\\{}]", "", name.replace("\\hat Q", "Q-hat")).split())
 
 
 def value_maps(
     values: Mapping[str, Any], world: Gridworld, *, policies: Mapping[str, Any] | None = None, label: str = "value V(s)"
 ) -> CaptionedFigure:
-    """One map a table of values ``[S]``, side by side on one colour scale; the start's value stands under each.
+    """Draw a map a table of values ``[S]``, side by side on one colour scale, the start's value under each.
 
     ``values`` maps the name of a truth to its table; nan is drawn empty ("no data"). ``policies`` maps some of those
-    names to tables ``[S, A]``, drawn as an arrow to the likeliest action of each state. The caption tells each map's
+    names to tables ``[S, A]``, which become an arrow to each state's likeliest action. The caption tells each map's
     value at the start and at how many states each lies above (or below) the one before it.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.6 if len(values) < 4 else 2.9))
@@ -57,7 +57,7 @@ def value_maps(
 def error_maps(
     errors: Mapping[str, Any], world: Gridworld, *, what: str = "Q-hat minus its reference", exact: float = 1e-6
 ) -> CaptionedFigure:
-    """One map a table of errors ``[S]``, on one colour scale around 0, with "over" and "under" on its bar.
+    """Draw a map a table of errors ``[S]``, on one colour scale around 0, with "over" and "under" on its bar.
 
     ``errors`` maps a name, which should tell both sides of the comparison, to its table; nan is drawn empty. An error
     below ``exact`` counts as none. The caption counts states over and under, and tells the mean.
@@ -86,7 +86,7 @@ def map_and_curve(
     values: Any, world: Gridworld, curve: tuple[Sequence[float], Sequence[float]], here: int, *, name: str,
     xlabel: str, ylabel: str, limits: tuple[float, float], policy: Any = None,
 ) -> CaptionedFigure:  # fmt: skip
-    """A value map beside a curve over settings, with the setting ``here`` (its index) marked: a slider's picture.
+    """Draw a value map beside a curve over settings, the setting ``here`` (its index) marked: a slider's picture.
 
     ``limits`` is the common colour scale of the family.
     """
@@ -111,7 +111,7 @@ def map_and_curve(
 
 
 def _going(table: Any, world: Gridworld) -> np.ndarray:
-    """A copy of the table as float64, with the terminal states taken out (nan): no action is taken there."""
+    """Copy the table as float64 with nan at the terminal states, where no action is taken."""
     array = torch.as_tensor(table).double().numpy().reshape(-1).copy()
     array[world.terminal_states.numpy()] = np.nan
     return array
@@ -138,7 +138,7 @@ def _square(column: float, row: float) -> tuple[list[float], list[float]]:
 
 
 def _arrows(axis: Any, table: np.ndarray, policy: Any, world: Gridworld, dark: float) -> None:
-    """An arrow to the likeliest action; white on dark cells. A state whose actions are all alike has none."""
+    """Draw an arrow to each state's likeliest action, white on dark cells; none where all are equally likely."""
     probabilities = np.asarray(policy, dtype=float)
     decided = np.isfinite(table) & (np.ptp(probabilities, axis=1) > 1e-9)
     states = np.flatnonzero(decided)

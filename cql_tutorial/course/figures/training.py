@@ -1,4 +1,4 @@
-"""Curves along training: what is predicted, and what is true."""
+"""Curves along training: predicted value and true value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import BLACK, BLUE, VERMILION, CaptionedFigure
 def prediction_and_truth(
     runs: Mapping[str, Sequence[Any]], *, bound: float = 0.0, why_bound: str = "every reward is negative"
 ) -> CaptionedFigure:
-    """Predicted value and its named truth along training, a panel an algorithm, a thin line a seed.
+    """Draw the predicted value and its named truth along training, a panel an algorithm, a thin line a seed.
 
     ``runs`` maps an algorithm's name to its histories (of `training.fit` with an `evaluation.Evaluator`), which have
     the columns ``step, predicted, predicted_p90, true, share_over, share_impossible``. Values above ``bound`` cannot
@@ -50,7 +50,7 @@ def prediction_and_truth(
 
 
 def _measured(history: Any, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the rows in which `evaluate` wrote."""
+    """Return steps and values of the rows in which `evaluate` wrote."""
     steps, values = np.asarray(history["step"], float), np.asarray(history[column], float)
     kept = np.isfinite(values)
     return steps[kept], values[kept]
