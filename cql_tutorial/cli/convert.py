@@ -10,9 +10,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from ..agents.checkpoint import atomic_write
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import require
+from ..files import atomic_write
 from .options import DataOptions
 
 

@@ -11,6 +11,7 @@ import tyro
 from ..datasets import csv_io, d4rl_io, defects, minari_io
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CQLTutorialError
+from ..files import atomic_write
 from .files import plain, versions, write_json
 from .options import DataOptions
 
@@ -79,6 +80,6 @@ def _draw(dataset: OfflineDataset, path: Path) -> None:
     from ..course.figures import data_report
 
     figure = data_report(dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or None)
     print(f"\n{figure}\nfigure: {path}")

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..agents.checkpoint import atomic_write
 from ..errors import ConfigError
+from ..files import atomic_write
 from ..training.offline import History
 
 
