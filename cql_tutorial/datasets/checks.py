@@ -13,16 +13,16 @@ from torch import Tensor
 from ..errors import DataError, require, require_data
 
 
-def blocks(n: int, width: int = 1) -> Iterator[slice]:
+def row_blocks(n: int, width: int = 1) -> Iterator[slice]:
     """0..n in slices of about 2^18 numbers (at least one row), so that a pass over all rows needs no table of flags."""
     rows = max(1, 2**18 // max(1, width))
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 
-def unlike(one: np.ndarray, other: np.ndarray, rows: Any = None, others: Any = None) -> np.ndarray:
+def rows_differ(one: np.ndarray, other: np.ndarray, rows: Any = None, others: Any = None) -> np.ndarray:
     """Which rows ``[N]`` bool of two arrays ``[N, ...]`` differ anywhere; or of pairs of rows."""
     result = np.zeros(len(one) if rows is None else len(rows), bool)
-    for part in blocks(len(result), one[:1].size):
+    for part in row_blocks(len(result), one[:1].size):
         a, b = (one[part], other[part]) if rows is None else (one[rows[part]], other[others[part]])
         result[part] = (a != b).reshape(len(a), -1).any(1)
     return result
@@ -32,7 +32,7 @@ def row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
     """A hash of each row ``[N]`` uint64: rows equal in all columns have equal ones (0.0 and -0.0 are equal)."""
     n = len(columns[0])
     keys = np.zeros(n, np.uint64)
-    for rows in blocks(n, sum(column[:1].size for column in columns)):
+    for rows in row_blocks(n, sum(column[:1].size for column in columns)):
         key = keys[rows]
         for column in columns:
             for word in _words(column, rows).T:
@@ -41,14 +41,14 @@ def row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
     return keys
 
 
-def repeated(columns: Sequence[np.ndarray]) -> np.ndarray:
+def is_duplicate(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Which rows ``[N]`` bool equal an earlier one in all columns, bit for bit but for the sign of 0."""
     keys = row_keys(columns)
     order = np.argsort(keys, kind="stable")  # of rows with one key the earliest comes first
     same = keys[order[1:]] == keys[order[:-1]]
     later, before = order[1:][same], order[:-1][same]
     result = np.zeros(len(keys), bool)
-    for part in blocks(len(later), sum(column[:1].size for column in columns)):
+    for part in row_blocks(len(later), sum(column[:1].size for column in columns)):
         # A key shared by chance is never taken for equality; it could hide a repetition, once in 10^8 files of 10^6.
         result[later[part]] = np.all(
             [(_words(x, later[part]) == _words(x, before[part])).all(1) for x in columns], axis=0
@@ -93,7 +93,7 @@ def shape(name: str, tensor: Tensor, *sizes: int | str) -> Tensor:
     return tensor
 
 
-def refuse(name: str, tensor: Tensor, wrong: Tensor, what: str, expected: str, mend: str) -> None:
+def raise_if_any(name: str, tensor: Tensor, wrong: Tensor, what: str, expected: str, mend: str) -> None:
     """``DataError`` that counts the entries that are ``wrong`` and shows the first one, unless there is none."""
     if wrong.any():
         first = tuple(wrong.nonzero()[0].tolist())
@@ -107,7 +107,7 @@ def floats(name: str, value: Any, dtype: torch.dtype, *sizes: int | str, copy: b
     mend = "drop those rows (and mark the row before each gap as truncated), or repair the recording."
     expected = f"finite numbers (as {str(dtype).removeprefix('torch.')})"
     if not torch.isfinite(tensor.sum()):  # NaN and infinity survive a sum: no table of flags where all is well
-        refuse(name, tensor, ~torch.isfinite(tensor), "NaN or infinite values", expected, mend)
+        raise_if_any(name, tensor, ~torch.isfinite(tensor), "NaN or infinite values", expected, mend)
     return tensor
 
 
@@ -117,7 +117,7 @@ def flags(name: str, value: Any, n: int) -> Tensor:
     mend = f"a comparison makes flags of anything, such as {name} > 0.5."
     if tensor.dtype == torch.bool:
         return tensor
-    refuse(name, tensor, (tensor != 0) & (tensor != 1), "values other than 0 and 1", "bool, or 0 and 1", mend)
+    raise_if_any(name, tensor, (tensor != 0) & (tensor != 1), "values other than 0 and 1", "bool, or 0 and 1", mend)
     return tensor.bool()
 
 
@@ -133,7 +133,7 @@ def actions(value: Any, n_actions: int | None, n: int, dtype: torch.dtype, copy:
     require_data(tensor.dtype == torch.int64, "actions", found, expected, mend)
     mend = "count choices from 0, or pass the environment's action_space.n as n_actions=."
     tensor = shape("actions", tensor, n)
-    refuse("actions", tensor, (tensor < 0) | (tensor >= n_actions), "choices out of range", expected, mend)
+    raise_if_any("actions", tensor, (tensor < 0) | (tensor >= n_actions), "choices out of range", expected, mend)
     return tensor
 
 
@@ -164,7 +164,7 @@ def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> t
     outside = torch.maximum(lowest - actions, actions - highest) > margin
     if out_of_bounds == "error":
         mend = 'pass the environment\'s action_low= and action_high=, or out_of_bounds="clip" to clip and count them.'
-        refuse("actions", actions, outside, "values out of bounds", f"values in {low}..{high}", mend)
+        raise_if_any("actions", actions, outside, "values out of bounds", f"values in {low}..{high}", mend)
     return torch.where(outside, actions.clamp(lowest, highest), actions), outside.any(1)
 
 
@@ -183,7 +183,7 @@ def starts(given: Any, ends: Tensor) -> Tensor:
     return found
 
 
-def following(observations: Tensor, first_rows: Tensor, terminations: Tensor) -> Tensor:
+def next_observations_of(observations: Tensor, first_rows: Tensor, terminations: Tensor) -> Tensor:
     """Next observations made from the following rows, where those exist."""
     last = torch.cat([first_rows[1:], first_rows.new_tensor([len(observations)])]) - 1
     missing = last[~terminations.cpu()[last]]
@@ -254,7 +254,7 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
         )
     facts["jump_share"] = int(jumps.sum()) / followed if followed else 0.0
     pairs = [column.detach().cpu().numpy() for column in (data.observations, data.actions)]
-    facts["duplicate_share"] = int(repeated(pairs).sum()) / n
+    facts["duplicate_share"] = int(is_duplicate(pairs).sum()) / n
     if "format" in data.metadata:  # what was assumed in reading it
         facts["read"] = {name: data.metadata.get(name) for name in ("format", "timeouts", "next_observations")}
         facts["read"] = {name: value for name, value in facts["read"].items() if value}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, require, require_data
-from .files import existing, follow
+from .files import fill_next_observations, require_file
 
 REQUIRED = ("observations", "actions", "rewards", "terminations")
 _KNOWN = (*REQUIRED, "next_observations", "truncations", "episode")
@@ -42,7 +42,7 @@ def read(
     missing = [name for name in REQUIRED if name not in columns]
     require(not missing, "columns", missing, f"entries for {', '.join(REQUIRED)}", "name the file's columns for these.")
     require(delimiter in tuple(_DELIMITERS), "delimiter", delimiter, f"one of {list(_DELIMITERS)}", "',' is usual.")
-    file = existing(path)
+    file = require_file(path)
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
             table, names = _table(csv.reader(text, delimiter=delimiter), columns, dtype)
@@ -54,7 +54,7 @@ def read(
         table["actions"] = table["actions"][:, 0].astype(np.int64)
     table |= {name: table[name].astype(bool) for name in ("terminations", "truncations") if name in table}
     table.setdefault("truncations", np.zeros(len(table["rewards"]), bool))
-    result = follow(table)
+    result = fill_next_observations(table)
     result["metadata"] |= {"format": "CSV", "columns": names}
     return result | {"id": file.stem, "copy": False}
 

@@ -17,11 +17,11 @@ import numpy as np
 
 from ..errors import CQLWarning, check_int, require_data
 from . import checks as check
-from .files import existing, follow, opened
+from .files import fill_next_observations, open_checked, require_file
 
 _NEEDED = {"observations": "observations", "actions": "actions", "rewards": "rewards", "terminals": "terminations"}
 _NAMES = _NEEDED | {"timeouts": "truncations", "next_observations": "next_observations"}
-_AGAIN = "download the file again from where it came."
+_DOWNLOAD_AGAIN = "download the file again from where it came."
 
 
 def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str, np.ndarray]:
@@ -39,7 +39,7 @@ def _load(
     path: Any, max_gigabytes: float, dtype: str | None = None, left_out: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """`arrays` but for the one ``left_out``, floats read as ``dtype`` if one is given; and the dtypes in the file."""
-    with opened(existing(path), max_gigabytes, _AGAIN) as store:
+    with open_checked(require_file(path), max_gigabytes, _DOWNLOAD_AGAIN) as store:
         rewards = _item(store, "rewards")
         chosen = [key for key in _NAMES if (key in store or key in _NEEDED) and key != left_out]
         items = {_NAMES[key]: _item(store, key, rewards.shape[0]) for key in chosen}
@@ -57,7 +57,7 @@ def _item(store: Any, key: str, rows: int | None = None) -> Any:
     fits = shape and dtype.kind in "biuf" and shape[0] == (rows or shape[0]) > 0
     found = f"a {type(item).__name__} of shape {shape} and dtype {dtype}"
     expected = f"an array of numbers, {rows or 'one or more'} rows (one a reward)"
-    require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_AGAIN}")
+    require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_DOWNLOAD_AGAIN}")
     return item
 
 
@@ -88,7 +88,7 @@ def read(
         obs, nxt = columns["observations"], columns["next_observations"]
         expected, mend = f"shape {obs.shape}, as observations", "repair the file, or use_next_observations=False."
         require_data(obs.shape == nxt.shape, "key 'next_observations'", f"shape {nxt.shape}", expected, mend)
-        trunc[:-1] |= check.unlike(nxt[:-1], obs[1:]) & ~term[:-1]
+        trunc[:-1] |= check.rows_differ(nxt[:-1], obs[1:]) & ~term[:-1]
         assumed.append("where next_observations are not the following row's observations")
     if max_episode_steps is not None:
         trunc |= _every(check_int("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
@@ -97,7 +97,7 @@ def read(
         assumed.append("nowhere: only terminals end an episode")
         text = f"{Path(path).name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
         warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
-    columns = follow(columns)
+    columns = fill_next_observations(columns)
     about = columns.pop("metadata")
     about |= {"format": "D4RL HDF5", "timeouts": "; assumed ".join([how, *assumed]), "stored_dtypes": stored}
     return columns | {"id": Path(path).stem, "metadata": about, "copy": False}

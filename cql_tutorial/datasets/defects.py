@@ -99,11 +99,11 @@ def _array(value: Any) -> Array:
 
 def _count(column: Array, good: Callable[[Array], Array]) -> int:
     """How many numbers of a column are not ``good``, in blocks of rows: a column may be most of the memory."""
-    return sum(int((~good(column[rows])).sum()) for rows in check.blocks(len(column), column[:1].size))
+    return sum(int((~good(column[rows])).sum()) for rows in check.row_blocks(len(column), column[:1].size))
 
 
 def _all(column: Array, good: Callable[[Array], Array]) -> bool:
-    return all(bool(good(column[rows]).all()) for rows in check.blocks(len(column), column[:1].size))
+    return all(bool(good(column[rows]).all()) for rows in check.row_blocks(len(column), column[:1].size))
 
 
 def _rows(name: str, wrong: Array, of: int, what: str, remedy: str) -> Defect:
@@ -119,7 +119,7 @@ def next_state_of_next_episode(obs: Array, nxt: Array | None, term: Array, last:
     ends = np.flatnonzero(last[:-1])
     wrong = np.zeros(len(last), bool)
     if nxt is not None and len(ends):
-        match = ends[~check.unlike(nxt, obs, ends, ends + 1)]
+        match = ends[~check.rows_differ(nxt, obs, ends, ends + 1)]
         match = match[~(term[match] & term[match + 1])]  # a doubled flag looks the same, and is counted as such
         if 0 < 2 * len(match) <= len(ends):
             keys, counts = np.unique(check.row_keys([obs]), return_counts=True)
@@ -141,7 +141,7 @@ def doubled_terminations(obs: Array, nxt: Array | None, term: Array, last: Array
     if not last.all():
         goes_on = np.ones(len(rows), bool)
         if nxt is not None:
-            goes_on = ~check.unlike(nxt, obs, rows - 1, rows) | ~check.unlike(nxt, obs, rows - 1, rows - 1)
+            goes_on = ~check.rows_differ(nxt, obs, rows - 1, rows) | ~check.rows_differ(nxt, obs, rows - 1, rows - 1)
         wrong[rows[goes_on]] = True
     remedy = "keep the last flag of each run of them: terminations[:-1] &= ~terminations[1:]."
     return _rows("termination flag doubled", wrong, max(int(term.sum()), 1), "terminations", remedy)
@@ -253,7 +253,7 @@ def duplicated_rows(data: Mapping[str, Array]) -> Defect:
     """Rows equal in all columns to an earlier one; expected (not counted) in worlds of whole numbers."""
     wrong = np.zeros(len(data["rewards"]), bool)
     if data["actions"].dtype.kind == "f" or not _all(data["observations"], lambda x: x == np.round(x)):
-        wrong = check.repeated([data[name] for name in _COLUMNS if name in data])
+        wrong = check.is_duplicate([data[name] for name in _COLUMNS if name in data])
     remedy = "keep one of each: np.unique(..., axis=0, return_index=True); a file may have been appended twice."
     return _rows("duplicated rows", wrong, len(wrong), "rows", remedy)
 

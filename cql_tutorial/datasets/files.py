@@ -23,7 +23,7 @@ def search_places() -> list[Path]:
     return list(dict.fromkeys([*places, Path.home() / ".minari" / "datasets"]))
 
 
-def existing(path: str | os.PathLike[str]) -> Path:
+def require_file(path: str | os.PathLike[str]) -> Path:
     """The path of a file that exists, or ``DatasetNotFoundError``."""
     file = Path(os.path.expanduser(path))
     found = "a folder" if os.path.isdir(file) else "no such file"
@@ -33,7 +33,7 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
+def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
     """An HDF5 file, open for reading, that holds its arrays itself: reading a data set must not read other files.
 
     Raises ``DataError`` for links, arrays stored elsewhere, and arrays that together promise more than
@@ -69,7 +69,7 @@ def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
         raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
 
 
-def follow(columns: dict[str, Any]) -> dict[str, Any]:
+def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ``from_arrays`` with next observations: those given, or the following row's within the episode.
 
     The rule for last rows, if none are given: a row that terminates is kept (no bootstrap reads its next observation,
@@ -102,6 +102,6 @@ def follow(columns: dict[str, Any]) -> dict[str, Any]:
 
 def _move_up(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """``array[kept]`` within the same memory, for rising rows."""
-    for rows in check.blocks(len(kept), array[:1].size):
+    for rows in check.row_blocks(len(kept), array[:1].size):
         array[rows] = array.take(kept[rows], 0)
     return array[: len(kept)]

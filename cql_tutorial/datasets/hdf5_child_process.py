@@ -37,14 +37,14 @@ def check_file(path: str | os.PathLike[str], *, max_gigabytes: float = 8.0, seco
     files = sorted(place.rglob("*.hdf5")) if os.path.isdir(place) else [place] * os.path.isfile(place)
     if not files:
         raise DatasetNotFoundError(f"file {place}", "no HDF5 file", "a file, or a folder with some", "check the path.")
-    for file, answer in zip(files, answers(files, max_gigabytes, seconds), strict=True):
+    for file, answer in zip(files, read_in_child_process(files, max_gigabytes, seconds), strict=True):
         expected = f"a file that HDF5 reads within {max_gigabytes:g} GB and {seconds:g} s"
         mend = "get the file again from where it came; raise max_gigabytes= or seconds= if you know that it is whole."
         require_data(not answer, f"file {file}", answer, expected, mend)
     return place
 
 
-def answers(files: Sequence[Path], max_gigabytes: float, seconds: float) -> list[str]:
+def read_in_child_process(files: Sequence[Path], max_gigabytes: float, seconds: float) -> list[str]:
     """Of each file "" if a child has read it all, else what went wrong; a new child goes on after one has died."""
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import _child; _child({max_gigabytes})"
     settings: dict[str, Any] = {"env": os.environ | {"OPENBLAS_NUM_THREADS": "1"}, "capture_output": True}
