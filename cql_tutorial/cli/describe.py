@@ -31,7 +31,7 @@ class DescribeOptions:
 
 
 def describe(data: DataOptions, report: DescribeOptions) -> int:
-    """Print the facts and the known defects, each with its remedy; 1 if the data cannot be loaded as they are."""
+    """Print facts and known defects, each with its remedy; return 1 if the data cannot be loaded as they are."""
     dataset: OfflineDataset | None = None
     facts: dict[str, Any] = {}
     refusal = None
@@ -62,7 +62,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
 
 
 def stored(data: DataOptions) -> dict[str, Any] | None:
-    """The arrays as they are in the file, unchecked, for a file that the loader refuses; None if it cannot be read."""
+    """Read the arrays of a file that the loader refuses, unchecked; None if they cannot be read."""
     try:
         data.guard()
         if data.kind() == "d4rl":

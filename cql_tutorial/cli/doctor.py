@@ -1,6 +1,6 @@
 """Is this machine ready? `python -m cql_tutorial.cli.doctor` looks, trains for ten updates, says how to mend a fault.
 
-Standard library only at import time, so that it can report that torch itself is missing.
+It imports only the standard library until a check needs more, so that it can report that torch itself is missing.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _package(requirement: Requirement, purpose: str = "", options: str = "") -> Finding:
-    """The installed version of a package against its range; ``purpose`` says what can be left out with it."""
+    """Compare a package's installed version with its range; ``purpose`` says what is lost without it, if not all."""
     name, wanted = requirement.name, requirement.specifier
     try:
         found = metadata.version(name)
@@ -147,7 +147,7 @@ def _training() -> Iterator[Finding]:
 
 
 def _ten_updates(device: str) -> tuple[float, bool]:
-    """Seconds per update, after one to warm up, and whether every metric was finite."""
+    """Return seconds per update, after one to warm up, and whether every metric was finite."""
     import torch
 
     from ..agents import CQLAgent

@@ -1,4 +1,4 @@
-"""The options of all commands as dataclasses, from which tyro makes the flags and the pages of `--help`."""
+"""The options that commands share, as dataclasses: tyro makes flags and `--help` of the fields and their docstrings."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class DataOptions:
     columns: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN[,COLUMN..]", help_behavior_hint="(tables need it)")
     ] = ()
-    """Tables only: which columns hold what, e.g. observations=obs_* actions=torque rewards=r terminations=fell
-    truncations=cut episode=run. Terminations end the task, truncations only the recording."""
+    """Tables only: what holds what, e.g. observations=obs_* actions=a rewards=r terminations=fell truncations=cut.
+    Terminations end the task, truncations only the recording. episode=run names the episodes, if a column does."""
     delimiter: str = ","
     """Tables only: what stands between two cells (.tsv: a tab)."""
     n_actions: int | None = None
@@ -134,8 +134,8 @@ class TaskOptions:
     """A simulator to measure returns in, where there is one."""
 
     env: str | None = None
-    """Gymnasium id to roll the policy out in; "package.module:Name-v0" imports that module. "recorded" takes the one
-    that the Minari file names, if it is Gymnasium's own."""
+    """Gymnasium id to roll the policy out in; "package.module:Name-v0" imports that module.
+    "recorded" takes the one that the Minari file names, if it is Gymnasium's own."""
     world: str | None = None
     """One of this package's worlds (maze, pendulum, arm, gridworld, ...): also compares Q with the true values."""
     episodes: int = 10
@@ -157,7 +157,7 @@ class TaskOptions:
 
 
 def make_env(name: str, dataset: OfflineDataset | None = None) -> Any:
-    """A Gymnasium environment by id, or the ``recorded`` one of a Minari file if its code is Gymnasium's own."""
+    """Make a Gymnasium environment by id, or the ``recorded`` one of a Minari file if its code is Gymnasium's own."""
     import gymnasium
 
     spec = _recorded(dataset) if name == "recorded" else name
@@ -170,7 +170,7 @@ def make_env(name: str, dataset: OfflineDataset | None = None) -> Any:
 
 
 def _recorded(dataset: OfflineDataset | None) -> Any:
-    """The specification in a data set's metadata, if its code is that of a task registered here by Gymnasium itself."""
+    """Read the specification in a data set's metadata; ``ConfigError`` unless its code is a task of Gymnasium's."""
     from gymnasium.envs.registration import EnvSpec, registry
 
     from ..envs import gymnasium_env as _worlds  # noqa: F401  (registers this package's own)

@@ -42,8 +42,8 @@ class TrainOptions:
     keep_every: int = 0
     """Also keep an agent every so many updates, for choosing among them with evaluate (0: only the last)."""
     together: bool = False
-    """Train all seeds as one program (sac and cql only): the same numbers up to rounding, and small networks take half
-    the time or less. Without --keep-every; --tensorboard is written at the end."""
+    """Train all seeds as one program (sac and cql only): small networks take half the time or less.
+    The numbers are the same up to rounding. Without --keep-every; --tensorboard is written at the end."""
     tensorboard: bool = False
     """Write event files: tensorboard --logdir FOLDER/tensorboard."""
     quiet: bool = False
@@ -103,7 +103,7 @@ def _check_kind(name: str, dataset: OfflineDataset) -> None:
 
 
 def agent_config(dataset: OfflineDataset, settings: Any, seed: int) -> dict[str, Any]:
-    """The settings typed in, and what the data say: dimensions and action bounds."""
+    """Join the settings typed in with what the data say: dimensions and action bounds."""
     config = {**settings_of(settings), "state_dim": dataset.observation_dim, "action_dim": dataset.action_dim}
     if not dataset.discrete:
         config |= {"action_low": dataset.action_low, "action_high": dataset.action_high}

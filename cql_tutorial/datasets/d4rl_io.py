@@ -1,8 +1,8 @@
 """D4RL's HDF5 files: one flat array a quantity, all episodes one after another, read into flat numpy arrays.
 
-`terminals` end the task and become terminations; `timeouts` only end the recording and become truncations. The three
-versions differ in what they hold: files of v0 may lack `timeouts`, most files of v0 and v1 lack `next_observations`
-(which D4RL left out for size), those of v2 have both. Numbers alone are read; nothing in a file is run or followed.
+`terminals` end the task and become terminations; `timeouts` only end the recording and become truncations. Files of v0
+may lack `timeouts`, most files of v0 and v1 lack `next_observations` (which D4RL left out for size), those of v2 have
+both. The reader reads numbers alone: it runs nothing that is in a file, and follows no link.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DOWNLOAD_AGAIN = "download the file again from where it came."
 
 
 def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str, np.ndarray]:
-    """The arrays of a D4RL file as they are stored, under this package's names; only the structure is checked.
+    """Read the arrays of a D4RL file as they are stored, under this package's names; only the structure is checked.
 
     ``observations [N, S]``, ``actions [N, A]``, ``rewards, terminations [N]``; ``truncations [N]`` and
     ``next_observations [N, S]`` if the file has them. This is what `defects.find` reads of a file too damaged to load.
@@ -38,7 +38,7 @@ def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str
 def _load(
     path: Any, max_gigabytes: float, dtype: str | None = None, left_out: str | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """`arrays` but for the one ``left_out``, floats read as ``dtype`` if one is given; and the dtypes in the file."""
+    """Read all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and the file's dtypes."""
     with open_checked(require_file(path), max_gigabytes, _DOWNLOAD_AGAIN) as store:
         rewards = _item(store, "rewards")
         chosen = [key for key in _NAMES if (key in store or key in _NEEDED) and key != left_out]
@@ -48,7 +48,7 @@ def _load(
 
 
 def _item(store: Any, key: str, rows: int | None = None) -> Any:
-    """One array of the file, unread: of numbers, of so many rows (or any number >= 1)."""
+    """Check one array of the file without reading it: numbers, and ``rows`` rows (None: one or more)."""
     near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
     mend = "rename it in the file, or read the file with h5py and use OfflineDataset.from_arrays(...)."
     require_data(key in store, f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
@@ -65,7 +65,7 @@ def _numbers(name: str, item: Any, dtype: str | None) -> np.ndarray:
     """Read an array: in this machine's byte order, flags and rewards without D4RL's occasional second dimension."""
     array = np.empty(item.shape, dtype if dtype and item.dtype.kind == "f" else item.dtype.newbyteorder("="))
     if array.size:
-        item.read_direct(array)  # HDF5 converts on the way, a megabyte at a time: no second copy of the column
+        item.read_direct(array)  # HDF5 converts a megabyte at a time: no second copy of the column
     if name in ("rewards", "terminations", "truncations"):
         return array[:, 0] if array.shape[1:] == (1,) else array
     return array[:, None] if array.ndim == 1 and array.dtype.kind == "f" else array
@@ -104,7 +104,7 @@ def read(
 
 
 def _every(limit: int, ends: np.ndarray) -> np.ndarray:
-    """The rows ``[N]`` bool that are the ``limit``-th, 2 ``limit``-th, ... of an episode."""
+    """Mark the rows ``[N]`` bool that are the ``limit``-th, 2 ``limit``-th, ... of their episode."""
     rows = np.arange(len(ends))
     starts = np.maximum.accumulate(np.where(np.r_[True, ends[:-1]], rows, 0))
     return (rows - starts + 1) % limit == 0

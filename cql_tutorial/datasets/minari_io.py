@@ -1,7 +1,7 @@
 """Minari files: find a data set by id or path, read it into flat arrays, write flat arrays as one.
 
-Everything here speaks numpy; `datasets.OfflineDataset` puts tensors around it. Minari, Gymnasium and h5py are imported
-inside the functions, so that the package needs none of them until a file is touched. Nothing is ever unpickled.
+This module works with NumPy arrays; `OfflineDataset` makes tensors of them. The functions import Minari, Gymnasium and
+h5py, so that the package needs none of them until it touches a file. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REGENERATE = (
 
 
 def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
-    """The folder that holds the data set's HDF5 file; Minari's remote is asked only if `remote` is set.
+    """Return the folder that holds a data set's HDF5 file; ask Minari's remote only if `remote` is set.
 
     Raises ``DatasetNotFoundError`` that lists the places looked at and the nearest ids that do exist.
     """
@@ -47,7 +47,7 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
         try:
             minari.download_dataset(name)
             return find(name.split("://")[-1].split("/", 1)[1] if "://" in name else name)  # hf://farama-minari/id
-        except Exception as error:  # no network, no such id, a package missing: each remote has errors of its own
+        except Exception as error:  # no network, no such id, no such package: each remote raises errors of its own
             found += f"; Minari's remote answered: {type(error).__name__}: {error}".replace("\n", " ")
     known = sorted({key for place in places for key in ids(place)})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]
@@ -57,7 +57,7 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
 
 
 def ids(place: Path) -> Iterator[str]:
-    """The ids of the data sets in a folder, namespaces up to three deep."""
+    """Yield the ids of the data sets in a folder, namespaces up to three deep."""
     for depth in range(1, 5):
         for file in place.glob("*/" * depth + f"data/{_FILE}"):
             name = file.parent.parent.relative_to(place).as_posix()
@@ -69,7 +69,7 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
     """Read a ``MinariDataset``, an id or a path into the arguments of ``from_arrays``.
 
     Minari keeps T + 1 observations of an episode of T steps: rows 0..T-1 are the observations and rows 1..T the
-    next_observations. Floats are kept in ``dtype`` (None: the file's), an episode at a time. No environment is made:
+    next_observations. Floats are converted to ``dtype`` (None: kept) an episode at a time. No environment is made:
     Minari would import what the file names if its spaces were missing. Raises ``DataError`` for a damaged file, a file
     that leads elsewhere or promises more than ``max_gigabytes``, and spaces other than a flat Box and Box/Discrete.
     """
@@ -119,10 +119,10 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
 
 
 def _columns(data: Any, steps: int, dtype: str | None) -> tuple[dict[str, Any], list[int]]:
-    """The arrays of so many steps, filled episode by episode, and the episodes' lengths."""
+    """Fill arrays of so many steps, episode by episode; return them and the episodes' lengths."""
     columns: dict[str, Any] = {}
     lengths: list[int] = []
-    # Minari's own reader: opening the five arrays of an episode is what costs (1 ms), not this loop.
+    # Opening the five arrays of an episode takes Minari's reader 1 ms; this loop costs little beside it.
     for episode in data.iterate_episodes():
         start, end = sum(lengths), sum(lengths) + len(episode.rewards)
         parts = {name: np.asarray(getattr(episode, name)) for name in ARRAYS if name != "next_observations"}
@@ -243,7 +243,7 @@ def _replace_folder(new: Path, destination: Path, aside: Path) -> None:
 
 
 def _store_contiguously(path: Path) -> None:
-    """Minari's growable (chunked) arrays cost 3-5 times their size; the same tree with plain arrays reads the same."""
+    """Copy Minari's growable (chunked) arrays, which take 3-5 times their size, into a tree of plain arrays."""
     import h5py
 
     def copy(source: Any, target: Any) -> None:

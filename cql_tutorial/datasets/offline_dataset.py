@@ -252,7 +252,7 @@ class OfflineDataset:
         mend = "use with_batch_size(n) with a smaller n, or batches(steps, batch_size, seed): drawn with replacement."
         require_data(len(self) >= self.batch_size, "dataset", found, expected, mend)
         order = torch.randperm(len(self), generator=_generator(self.seed, 0, self.epoch))
-        object.__setattr__(self, "epoch", self.epoch + 1)  # the one thing that moves in a frozen data set
+        object.__setattr__(self, "epoch", self.epoch + 1)  # the only thing that changes in a frozen data set
         used = len(self) - len(self) % self.batch_size
         return self._gather(order[:used].view(-1, self.batch_size))
 
@@ -279,7 +279,7 @@ class OfflineDataset:
             start = block * length + last
 
     def _gather(self, index: Tensor) -> Iterator[Batch]:
-        """The batches of rows ``index [batches, B]``; several are gathered at once, as starting a gather costs most."""
+        """Yield the batches of rows ``index [batches, B]``; gather several at once: each gather has a fixed cost."""
         if self.device.type == "cuda":
             index = index.pin_memory()  # so that the host need not wait for the copy
         index = index.to(self.device, non_blocking=True)
@@ -326,7 +326,7 @@ class OfflineDataset:
         return total.index_add_(0, self._episode_of_row(), self.rewards.double()).to(self.dtype)
 
     def describe(self, with_defects: bool = True) -> check.Description:
-        """What is in the data, as a dict that prints as a table: sizes, ranges, ends, and signs of trouble.
+        """Describe the data in a dict that prints as a table: sizes, ranges, ends, and signs of trouble.
 
         ``jump_share``: rows whose next_observation differs from the following row's observation, of those that have
         one within their episode. ``duplicate_share``: rows whose (observation, action) occurred before.
@@ -338,11 +338,11 @@ class OfflineDataset:
         return facts
 
     def defects(self, **options: Any) -> list[known_defects.Defect]:
-        """Known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
+        """Find known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
         return known_defects.find(self, **options)
 
     def fingerprint(self) -> str:
-        """A hash of the numbers and of where episodes begin, the same on every device: are two data sets one?"""
+        """Hash the numbers and the episodes' first rows, equally on every device: equal hashes mean equal data sets."""
         digest = hashlib.sha256(repr((tuple(self.observations.shape), str(self.dtype), self.n_actions)).encode())
         for column in self._columns(*_STORED, "episode_starts", "batch_returns").values():
             digest.update(column.detach().cpu().contiguous().numpy().data)
@@ -407,6 +407,6 @@ def _names(given: str | Collection[str] | None) -> set[str] | None:
 
 
 def _generator(seed: int, purpose: int, number: int) -> torch.Generator:
-    """A generator of its own for each (seed, purpose, number): nothing has to be replayed to reach it."""
+    """Make a generator for each (seed, purpose, number), so that no draw has to be repeated to reach a later one."""
     words = np.random.SeedSequence([seed, purpose, number]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0]))
