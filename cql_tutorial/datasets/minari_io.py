@@ -173,7 +173,8 @@ def write(
         for parent in parents:
             (root / parent).mkdir(exist_ok=True)
             if not (root / parent / _NAMESPACE).exists():
-                (root / parent / _NAMESPACE).write_text("{}", encoding="utf-8")
+                with atomic_write(root / parent / _NAMESPACE) as temporary:
+                    temporary.write_text("{}", encoding="utf-8")
         _replace_folder(folder, destination, aside=Path(workplace) / "old")
     return destination
 
