@@ -65,6 +65,9 @@ class Agent(nn.Module):
         """The data that `fit` trains on: all of them, unless the agent says otherwise."""
         return dataset
 
+    def check_multiplier(self) -> None:
+        """Warn, by name, of a multiplier at a bound; `fit` calls this as it logs. Without a multiplier: nothing."""
+
     # ------------------------------------------------------------ for subclasses
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers from the agent's own generator, on its device."""

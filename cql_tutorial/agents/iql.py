@@ -97,7 +97,7 @@ class ImplicitAgent(Agent):
         """The policy's network."""
         raise NotImplementedError
 
-    def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+    def q_of(self, critic: EnsembleMLP, observations: Tensor, actions: Tensor) -> Tensor:
         """Each critic's value of the actions: ``[E, B]``."""
         raise NotImplementedError
 
@@ -193,7 +193,7 @@ class IQLAgent(ImplicitAgent):
         """``[n, S]`` -> the actor's Normal; its mode is the mean, and a random action is clipped to [-1, 1]."""
         return self.actor(observations)
 
-    def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+    def q_of(self, critic: EnsembleMLP, observations: Tensor, actions: Tensor) -> Tensor:
         return critic(observations, actions)
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
@@ -224,7 +224,7 @@ class DiscreteIQLAgent(ImplicitAgent, DiscreteAgent):
     def scores(self, observations: Tensor) -> Tensor:
         return self.actor(observations).squeeze(0)
 
-    def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+    def q_of(self, critic: EnsembleMLP, observations: Tensor, actions: Tensor) -> Tensor:
         return losses.take_actions(critic(observations), actions)
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..agents.agent import Agent
 from ..agents.checkpoint import agent_header, copy_state, header_settings, read_tensors, write_tensors
+from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CheckpointError, ConfigError, DivergedError, check_int
 from ..fast.fused import FasterUpdate
 from ..files import prepare_output_path
@@ -64,13 +65,13 @@ class History:
 
 def fit(
     agent: Agent,
-    dataset: Any,
+    dataset: OfflineDataset,
     steps: int,
     *,
     batch_size: int = 256,
     seed: int = 0,
     log_every: int = 100,
-    evaluate: Callable[[Any], dict[str, float]] | None = None,
+    evaluate: Callable[[Agent], Mapping[str, float]] | None = None,
     eval_every: int = 1000,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
@@ -141,7 +142,7 @@ def fit(
 class Run:
     """Where a training run stands: its step, the metrics since the last row, its history."""
 
-    def __init__(self, agent: Any, settings: dict[str, Any]) -> None:
+    def __init__(self, agent: Agent, settings: dict[str, Any]) -> None:
         self.agent, self.settings = agent, settings
         self.history, self.step, self.count = History(), 0, 0
         self.sums: dict[str, Tensor] = {}
@@ -167,11 +168,10 @@ class Run:
         row = self.means()
         self.history.rows.append(row)
         self.sums, self.count = {}, 0
-        if hasattr(self.agent, "check_multiplier"):
-            self.agent.check_multiplier()
+        self.agent.check_multiplier()
         return row
 
-    def measure(self, evaluate: Callable[[Any], Mapping[str, float]]) -> None:
+    def measure(self, evaluate: Callable[[Agent], Mapping[str, float]]) -> None:
         """Write a row of what ``evaluate(agent)`` says; `ConfigError` unless that is a dict of numbers."""
         measured = evaluate(self.agent)
         if not isinstance(measured, Mapping):
@@ -217,7 +217,7 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
     return {f"config[{key!r}]": value for key, value in items if key != "device"}  # a run may go on elsewhere
 
 
-def check_actions(agent: Any, dataset: Any) -> None:
+def check_actions(agent: Agent, dataset: OfflineDataset) -> None:
     """The agent must be able to take every action of the data; the kinds are told apart by `update`."""
     mend = "set them to the data's."
     if agent.discrete and dataset.n_actions not in (None, agent.config.action_dim):

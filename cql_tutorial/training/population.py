@@ -18,21 +18,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..agents import AgentConfig, make_agent
+from ..agents import Agent, AgentConfig, make_agent
 from ..batch import Batch, Noise
+from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CQLWarning, DivergedError, check_int, require
 from ..fast.as_built import differences
 from ..fast.fused import FusedUpdate, check_stackable
 from ..files import prepare_output_path
 from .offline import History, Run, check_actions, fit, progress_bar
 
+Evaluate = Callable[[Agent], Mapping[str, float]]
 BLOCK = 16  # members that are updated together on a CPU: more would not stay in a core's cache
 
 
 class Member(NamedTuple):
     """One trained agent of a population, its history, and the error that ended its run, if one did."""
 
-    agent: Any
+    agent: Agent
     history: History
     diverged: DivergedError | None = None
 
@@ -93,13 +95,13 @@ _COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminat
 def fit_population(
     name: str,
     configs: Sequence[Mapping[str, Any] | AgentConfig],
-    dataset: Any,
+    dataset: OfflineDataset | Sequence[OfflineDataset],
     steps: int,
     *,
     batch_size: int = 256,
     seeds: Sequence[int] | None = None,
     log_every: int = 100,
-    evaluate: Callable[[Any], dict[str, float]] | None = None,
+    evaluate: Evaluate | None = None,
     eval_every: int = 1000,
     checkpoint: str | Path | Sequence[str | Path] | None = None,
     checkpoint_every: int = 1000,
@@ -128,7 +130,7 @@ def fit_population(
         what: check_int(f"{what}_every".replace("evaluate", "eval"), value, 1) for what, value in intervals.items()
     }
     own = [agent.config.seed for agent in agents] if seeds is None else [check_int("seeds", seed, 0) for seed in seeds]
-    data = list(dataset) if isinstance(dataset, (list, tuple)) else [dataset] * len(agents)
+    data = [dataset] * len(agents) if isinstance(dataset, OfflineDataset) else list(dataset)
     paths: list[Any] = [None] * len(agents) if checkpoint is None else checkpoint  # type: ignore[assignment]
     if isinstance(checkpoint, (str, Path)):
         paths = [Path(checkpoint) / f"member-{number:03d}.safetensors" for number in range(len(agents))]
@@ -167,7 +169,7 @@ class _MemberRun(Run):
     """Where the run of one member stands; between two calls of `_train_until` it is a run of `fit`."""
 
     number: int
-    data: Any
+    data: OfflineDataset
     path: Path | None = None
     diverged: DivergedError | None = None
 
@@ -187,7 +189,7 @@ def _of_member(number: int, error: DivergedError) -> DivergedError:
     return named
 
 
-def _fit_alone(number: int, agent: Any, dataset: Any, steps: int, options: dict[str, Any]) -> Member:
+def _fit_alone(number: int, agent: Agent, dataset: OfflineDataset, steps: int, options: dict[str, Any]) -> Member:
     """Train one member by `fit`, whose history is kept if it diverges."""
     rows: list[History] = []
     try:
@@ -197,7 +199,7 @@ def _fit_alone(number: int, agent: Any, dataset: Any, steps: int, options: dict[
 
 
 def _train_until(
-    until: int, runs: list[_MemberRun], ends: bool, every: dict[str, int], evaluate: Any, bar: Any
+    until: int, runs: list[_MemberRun], ends: bool, every: dict[str, int], evaluate: Evaluate | None, bar: Any
 ) -> None:
     """Bring runs that stand at one update to update ``until``, or to where the first of them is seen to diverge."""
     size = runs[0].settings["batch_size"]
