@@ -33,10 +33,11 @@ help: ## list these targets
 lab: $(STAMP) ## open the course: copies of the notebooks in my_work/, in JupyterLab
 	@$(BIN)/python scripts/workspace.py lab
 
-# One pytest run for units and notebooks, so that its last line counts everything. One thread per worker: two workers
-# share the cores. loadfile keeps the cells of a notebook on one worker and in order.
+# One pytest run for units and notebooks, so that its last line counts everything; -m "" undoes the choice that
+# pyproject.toml makes for pytest alone. One thread per worker: two workers share the cores. loadfile keeps the cells of
+# a notebook on one worker and in order.
 test: lint ## run all that CI runs: style, types, layers, unit tests, every notebook (and, where there is chromium, a browser)
-	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env \
+	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadfile --nbval --nbval-current-env \
 	    tests notebooks $(PYTEST_ARGS)
 
 data: $(STAMP) ## make the data sets again from scratch

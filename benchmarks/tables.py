@@ -1,4 +1,4 @@
-"""The README's tables of `make bench`, from speed.csv and population.csv: `python -m benchmarks.tables` writes them."""
+"""The tables of `make bench` in docs/speed.md, from speed.csv and population.csv: `python -m benchmarks.tables`."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def population() -> list[str]:
 
 
 def main() -> None:
-    """Write the tables between their marks in the README."""
-    path = Path(RESULTS).parents[1] / "README.md"
+    """Write the tables between their marks in docs/speed.md."""
+    path = Path(RESULTS).parents[1] / "docs" / "speed.md"
     text = path.read_text(encoding="utf-8")
     for (start, end), lines in ((SPEED, markdown()), (POPULATION, population())):
         before, rest = text.split(start)

@@ -26,7 +26,7 @@ NAMES: dict[str, tuple[str, Main]] = {
     "wrong_penalties": ("that table alone: each wrong penalty beside the correct one", _only("pitfalls")),
     "off_policy": ("that table alone: off-policy estimates beside the true values", _only("ope")),
     "report": (
-        "write the sheet and the README's tables from the rows that are there",
+        "write the sheet and the pages' tables from the rows that are there",
         _show,
     ),
 }

@@ -1,4 +1,4 @@
-"""The data sheet of the results and the README's short tables, from the rows that are there."""
+"""The data sheet of the results, and the short tables of docs/results.md and the README, from the rows there are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from cql_tutorial import __version__
 from experiments import off_policy_tables, sepsis, wrong_penalties_tables
 from experiments.tables import AGAIN, RESULTS, again, interval, markdown, read
 
-START, END = "<!-- results: written by make results -->", "<!-- /results -->"
+PAGES = {  # page -> the marks around its short tables
+    "docs/results.md": ("<!-- results: written by make results -->", "<!-- /results -->"),
+    "README.md": ("<!-- result: written by make results -->", "<!-- /result -->"),
+}
 
 
 def write_sheet(tasks: Mapping[str, Any]) -> None:
@@ -46,9 +49,9 @@ def write_sheet(tasks: Mapping[str, Any]) -> None:
     lines += ["", *wrong_penalties_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
     lines += ["", *off_policy_tables.sheet()] if any(row["split"] == "report" for row in read("ope")) else []
     text = "\n".join(lines) + "\n"
-    (RESULTS / "README.md").write_text(text)
+    (RESULTS / "README.md").write_text(text, encoding="utf-8")
     print(text)
-    write_readme(tasks)
+    write_pages(tasks)
 
 
 ABOUT = {
@@ -91,15 +94,23 @@ SEPSIS = (
 )
 
 
-def write_readme(tasks: Mapping[str, Any]) -> None:
-    """Put the short tables between the markers of the README."""
-    parts = []
+IN_THE_README = "pendulum-medium"
+
+
+def write_pages(tasks: Mapping[str, Any]) -> None:
+    """Put the short tables between the marks of docs/results.md, and one of them between those of the README."""
+    parts = {}
     for table, headline in HEADLINES.items():
         if any(row["split"] == "report" for row in read(table)):
             draws = sorted({int(row["draw"]) for row in read(table) if row["split"] == "report"})
             returns = [float(tasks[table].data(draw).episode_returns().mean()) for draw in draws]
-            parts += [headline.format(data=interval([[r] for r in returns], ".1f")), "", *markdown(table, False), ""]
-    parts += [SEPSIS, "", *sepsis.markdown(every=False), ""] if read("sepsis") else []
-    path = RESULTS.parent.parent / "README.md"
-    before, rest = path.read_text().split(START)
-    path.write_text("\n".join([before + START, *parts, END + rest.split(END)[1]]))
+            above = headline.format(data=interval([[r] for r in returns], ".1f"))
+            parts[table] = [above, "", *markdown(table, False), ""]
+    if read("sepsis"):
+        parts["sepsis"] = [SEPSIS, "", *sepsis.markdown(every=False), ""]
+    shown = {"docs/results.md": [line for part in parts.values() for line in part]}
+    shown["README.md"] = parts.get(IN_THE_README, [])
+    for page, (start, end) in PAGES.items():
+        path = RESULTS.parent.parent / page
+        before, rest = path.read_text(encoding="utf-8").split(start)
+        path.write_text("\n".join([before + start, *shown[page], end + rest.split(end)[1]]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tables of the measured runs: what `make results` prints, and puts into the READMEs."""
+"""Tables of the measured runs: what `make results` prints, and puts into the pages."""
 
 from __future__ import annotations
 

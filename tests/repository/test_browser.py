@@ -30,7 +30,7 @@ NOTEBOOKS = ROOT / "notebooks"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TOKEN = "course"
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.browser,
     pytest.mark.timeout(limit("chapter")),
     pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no chromium here: apt-get install chromium"),
 ]

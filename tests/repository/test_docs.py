@@ -1,23 +1,43 @@
-"""Every command on a page of docs/ is run, in order, and what the page shows is held against what they print."""
+"""The pages: their links lead somewhere, their commands exist, and what docs/ shows is what the commands print."""
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib.util
+import io
 import math
 import re
 import shlex
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cql_tutorial.cli import main
+import cql_tutorial
+from cql_tutorial.cli import main, parser
 from tests import ROOT
 from tests.pace import limit
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+EVERY_PAGE = [*FRONT, *PAGES, *sorted((ROOT / "data").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+STORY = ROOT / "docs" / "your_own_data.md"  # its commands follow each other, and each is run
 
 
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text(encoding="utf-8")) if found == kind]
+
+
+# ---------------------------------------------------------------- one page is run from top to bottom
 def alike(shown: str, printed: str) -> bool:
     """Same words; whole numbers equal, others within a quarter or 1: networks trained elsewhere differ that much."""
     if NUMBER.sub("#", shown).split() != NUMBER.sub("#", printed).split():
@@ -28,13 +48,12 @@ def alike(shown: str, printed: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(limit("chapter"))
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_of_the_page_does_what_the_page_says(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_every_command_of_the_page_on_own_data_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     output, commands, shown = "", 0, 0
-    for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+    for kind, text in BLOCK.findall(STORY.read_text(encoding="utf-8")):
         if kind == "bash":
             output = ""
             for line in text.splitlines():
@@ -49,7 +68,7 @@ def test_every_command_of_the_page_does_what_the_page_says(
                 assert any(alike(line, printed) for printed in output.splitlines()), f"{line!r} is not in:\n{output}"
                 shown += 1
         elif kind == "python":
-            exec(compile(text, str(page), "exec"), {})
+            exec(compile(text, str(STORY), "exec"), {})
     assert commands >= 8 and shown >= 10
 
 
@@ -59,6 +78,147 @@ def test_alike_tells_lines_apart() -> None:
     assert not alike("fqe prefers a", "fqe prefers b") and not alike("fqe 3.1", "fqe -")
 
 
-def test_every_page_is_linked_from_the_readme() -> None:
+# ---------------------------------------------------------------- the Python of the others
+def test_the_example_of_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture) -> None:
+    (example,) = blocks(ROOT / "README.md", "python")
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(scope["dataset"]) // 256
+    assert all(re.fullmatch(r"CQL Loss: -?\d+\.\d{3}, Q: -?\d+\.\d{3}", line) for line in lines)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != STORY and blocks(page, "python")], ids=name)
+def test_the_python_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """With at most 30 updates: what a whole training gives is for the tables to say."""
+    train = cql_tutorial.fit
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        cql_tutorial, "fit", lambda agent, data, steps, **more: train(agent, data, min(steps, 30), **more)
+    )
+    scope: dict[str, Any] = {}
+    for text in blocks(page, "python"):
+        exec(compile(text, name(page), "exec"), scope)
+    printed = capsys.readouterr().out
+    if page.stem == "course":
+        assert printed.startswith("00.1 wrong: ") and "sign" in printed, "the page says so"
+
+
+# ---------------------------------------------------------------- commands
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each command of the page's bash blocks, and of its code spans that start with make, python or pytest."""
+    text = page.read_text(encoding="utf-8")
+    spans = re.findall(r"`((?:make|python|\.venv/bin/python|pytest|cql-tutorial) [^`]*)`", BLOCK.sub("", text))
+    for line in [*"\n".join(blocks(page, "bash")).splitlines(), *spans]:
+        words = shlex.split(line.split(" > ")[0], comments=True)
+        if words:
+            yield line, words
+
+
+def fault(words: list[str]) -> str:
+    """Why a command cannot work in this checkout, or nothing."""
+    program, rest = words[0].rpartition("/")[2], words[1:]
+    if program == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+        asked = [word for word in rest if "=" not in word]
+        return "" if set(asked) <= set(targets) else f"no target {asked}"
+    if program == "python" and rest[:1] == ["-m"]:
+        try:
+            found = importlib.util.find_spec(rest[1])
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            return f"no module {rest[1]}"
+        program, rest = rest[1], rest[2:]
+    elif program == "python":
+        return "" if (ROOT / rest[0]).is_file() else f"no file {rest[0]}"
+    if program == "pytest":
+        gone = [word for word in rest if word.startswith("tests") and not (ROOT / word.partition("::")[0]).exists()]
+        return f"no {gone}" if gone else ""
+    if program == "experiments":
+        from experiments.__main__ import NAMES
+
+        return "" if not rest or rest[0] in {*NAMES, "NAME", "--help"} else f"no experiment {rest[0]}"
+    known = {"pip", "conda", "brew", "sudo", "py", "build", "cql-tutorial", "pre-commit"}
+    importable = program.split(".")[0] in {"scripts", "benchmarks", "experiments", "cql_tutorial"}
+    return "" if program in known or importable else f"no program {program}"
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name)
+def test_every_command_exists(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of `cql-tutorial` are parsed in full, with what they would do left out."""
+    faults = {line: fault(words) for line, words in commands(page)}
+    assert {line: found for line, found in faults.items() if found} == {}
+    call = parser.tyro.cli
+
+    def parse(action: Any, **options: Any) -> int:
+        return call(functools.wraps(action)(lambda *_, **__: 0), **options)
+
+    monkeypatch.setattr(parser.tyro, "cli", parse)
+    for line, words in commands(page):
+        if words[0] == "cql-tutorial" and not {"|", "--help"} & {*words}:
+            assert main(words[1:]) == 0, line
+
+
+def test_a_command_that_is_not_there_is_found() -> None:
+    for line in ("make lap", "python -m scripts.auther", "python scripts/no.py", "pytest tests/no.py", "gmake test"):
+        assert fault(line.split()), line
+    for line in ("make chapter CHAPTER=04", ".venv/bin/python -m scripts.author text 04", "pytest -m fuzz"):
+        assert not fault(line.split()), line
+
+
+# ---------------------------------------------------------------- links, lengths
+def links(page: Path) -> list[str]:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    return re.findall(r"\]\(([^)#\s]+)", text)
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    dead = [link for link in links(page) if not link.startswith("https://") and not (page.parent / link).exists()]
+    assert dead == []
+
+
+def test_every_page_is_one_click_away() -> None:
+    linked = {*links(ROOT / "README.md"), *links(ROOT / "CONTRIBUTING.md")}
+    assert PAGES and {f"docs/{page.name}" for page in PAGES} <= linked
+
+
+def test_the_two_front_pages_are_short() -> None:
+    for front, lines in (("README.md", 110), ("CONTRIBUTING.md", 80)):
+        text = (ROOT / front).read_text(encoding="utf-8").splitlines()
+        assert len(text) <= lines, front
+        assert [line for line in text if len(line) > 120 and not line.startswith(("|", "![", "**Pendulum"))] == []
+
+
+def code_lines(path: Path) -> int:
+    """Lines that hold code: no docstring, comment or blank line."""
+    source = path.read_text(encoding="utf-8")
+    held: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            held.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            held.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
+    return len(held)
+
+
+def test_what_a_reader_of_cql_needs_is_as_short_as_the_readme_says() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert PAGES and all(f"(docs/{page.name})" in readme for page in PAGES)
+    said = re.search(r"about (\d+) lines of code \(([^)]+)\)", readme)
+    assert said
+    core, agents = said[2].split("`agents/`")
+    files = [f"{word}.py" for word in re.findall(r"`(\w+)`", core)]
+    files += [f"agents/{word}.py" for word in re.findall(r"`(\w+)`", agents)]
+    assert len(files) == 9
+    found = sum(code_lines(ROOT / "cql_tutorial" / file) for file in files)
+    assert abs(found - int(said[1])) <= 0.08 * found, f"{found} lines of code"
+
+
+def test_pre_commit_uses_the_ruff_of_the_lock() -> None:
+    lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.search(r"^ruff==(.*)$", lock, re.M)[1] == re.search(r"ruff-pre-commit\n\s+rev: v(.*)$", hooks, re.M)[1]

@@ -65,7 +65,7 @@ def without_code(text: str) -> str:
 
 
 def spine_faults(path: Path, notebook: Any) -> list[str]:
-    """What a chapter lacks of the pattern in CONTRIBUTING.md."""
+    """What a chapter lacks of the pattern in docs/writing_a_chapter.md."""
     number, faults = path.name[:2], []
     titles = [title for level, title in headings(notebook) if level == 1]
     if len(titles) != 1 or not titles[0].startswith(f"{number} · "):
@@ -200,9 +200,9 @@ LOOSE = re.compile(r"([-+−]?)(\d+(?:,\d{3})*(?:\.\d+)?)")
 
 
 def table_numbers() -> set[str]:
-    """Numbers of the result tables, as the README rounds them."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tables = readme.partition("<!-- results")[2].partition("<!-- /results")[0]
+    """Numbers of the result tables, as docs/results.md rounds them."""
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    tables = page.partition("<!-- results")[2].partition("<!-- /results")[0]
     return {part for sign, number in LOOSE.findall(tables) for part in (number, sign + number)}
 
 
@@ -243,7 +243,7 @@ def solved(path: Path) -> Any:
     return notebook
 
 
-@pytest.mark.slow
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", [path for path in CHAPTERS if exercises(path)], ids=lambda path: path.stem)
 def test_a_solved_chapter_says_so_and_prints_the_same_numbers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CQL_TUTORIAL_STATIC", "1")

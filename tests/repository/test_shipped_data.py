@@ -7,6 +7,7 @@ import json
 import math
 import re
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,9 +29,14 @@ from experiments import (
     wrong_penalties_tables,
 )
 from experiments import sepsis as icu_sepsis
-from tests import DATA
+from tests import DATA, ROOT
 
 torch.set_num_threads(1)
+
+
+def text(page: str) -> str:
+    """A page of the checkout."""
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("id", list(make_datasets.SHEETS))
@@ -95,12 +101,24 @@ def test_tables_are_complete_and_tuning_is_apart_from_reporting() -> None:
                 )
 
 
-def test_the_readmes_are_made_from_the_rows() -> None:
-    readme, sheet = (DATA.parent / "README.md").read_text(), (DATA / "results/README.md").read_text()
+def test_the_pages_are_made_from_the_rows() -> None:
+    page, readme, sheet = (text(name) for name in ("docs/results.md", "README.md", "data/results/README.md"))
     for table in headline.TASKS:
         assert "\n".join(tables.markdown(table)) in sheet, f"make results --show: {table}"
     for table in report.HEADLINES:
-        assert "\n".join(tables.markdown(table, every_run=False)) in readme, f"make results --show: {table}"
+        assert "\n".join(tables.markdown(table, every_run=False)) in page, f"make results --show: {table}"
+    assert "\n".join(tables.markdown(report.IN_THE_README, every_run=False)) in readme, "make results --show"
+
+
+def test_the_pages_are_written_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make results` would write docs/results.md and the README again just so."""
+    for page in report.PAGES:
+        copy = tmp_path / page
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(text(page), encoding="utf-8")
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "data" / "results")
+    report.write_pages(headline.TASKS)
+    assert all((tmp_path / page).read_text(encoding="utf-8") == text(page) for page in report.PAGES)
 
 
 def test_the_table_says_what_the_rows_say() -> None:
@@ -148,11 +166,9 @@ def test_a_table_made_again_by_another_form_of_the_update_says_the_same(table: s
     assert all(abs(again[key] - value) < 0.1 * spread for key, value in returns.items())
     errors, once_more = means(first, "estimation_error"), means(second, "estimation_error")
     assert all(abs(once_more[key] - value) < max(0.5, 0.15 * abs(value)) + 1 for key, value in errors.items())
-    assert "no mean return by a tenth of what its table spans" in " ".join(
-        (DATA.parent / "README.md").read_text().split()
-    )
+    assert "no mean return by a tenth of what its table spans" in " ".join(text("docs/results.md").split())
     lines = "\n".join(tables.again(table))
-    assert lines in (DATA / "results" / "README.md").read_text() and lines.count("\n") >= 6
+    assert lines in text("data/results/README.md") and lines.count("\n") >= 6
     if table == "pendulum-medium":  # rounding moves a run by less than half of what another seed moves it
         cells = [[cell.strip() for cell in line.split("|")] for line in tables.again(table)[2:]]
         assert all(float(cell[5]) < 0.5 * float(cell[6]) for cell in cells)
@@ -190,6 +206,7 @@ def test_claims_on_cloning_and_on_choosing_alpha() -> None:
     tuned = headline.chosen_alpha(medium)
     cql, cloning = reach(medium, "cql", tuned), reach(medium, "bc")
     assert cql[0] < cloning[1] and cloning[0] < cql[1]
+    assert all(reach(medium, "cql", alpha)[0] < cloning[1] for alpha in ("5", "10", "20"))  # as the README says
     swinging = "pendulum-swinging"
     low, high = reach(swinging, "cql", "10")
     cloned = sum(row["return"] for row in runs(swinging, "bc")) / 4
@@ -219,9 +236,9 @@ def test_the_sepsis_table_is_complete_and_shown() -> None:
     assert len(kinds) == 9 + 2 * len(icu_sepsis.ALPHAS) and {kind[0] for kind in kinds} == set(icu_sepsis.ALGORITHMS)
     runs = [(*kind, str(n), str(seed)) for kind in kinds for n in icu_sepsis.EPISODES for seed in range(5)]
     assert sorted((r["algorithm"], r["cql_alpha"], r["episodes"], r["seed"]) for r in rows) == sorted(runs)
-    readme, sheet = (DATA.parent / "README.md").read_text(), (DATA / "results/README.md").read_text()
-    assert "\n".join(icu_sepsis.sheet()) in sheet and report.SEPSIS in readme
-    assert "\n".join(icu_sepsis.markdown(every=False)) in readme
+    page, sheet = text("docs/results.md"), text("data/results/README.md")
+    assert "\n".join(icu_sepsis.sheet()) in sheet and report.SEPSIS in page
+    assert "\n".join(icu_sepsis.markdown(every=False)) in page
     found = {name: f"{value:.3f}" for name, value in icu_sepsis.references().items()}
     assert found == {"random": "0.780", "clinician": "0.782", "optimal": "0.875"}
 
@@ -285,9 +302,10 @@ def test_the_table_of_pitfalls_is_complete_tuned_apart_and_shown() -> None:
         assert row["cql_alpha"] == f"{job.alpha:g}" and row["split"] == "report" and row["diverged"] == "0"
         if job.target is not None:
             assert f'"cql_target_action_gap": {job.target}' in row["settings"]
-    assert "\n".join(wrong_penalties_tables.sheet()) in (DATA / "results" / "README.md").read_text()
+    assert "\n".join(wrong_penalties_tables.sheet()) in text("data/results/README.md")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variants", [("bc",), ("sac", "sac-decay"), ("correct", "hard_max", "alpha_small")])
 def test_rows_of_the_table_of_pitfalls_are_measured_again(variants: tuple[str, ...]) -> None:
     """Together, by the fused update, in place of alone, by the readable one."""
@@ -366,9 +384,10 @@ def test_the_table_of_off_policy_evaluation_is_complete_tuned_apart_and_shown() 
                 assert (row["value"] == "nan") == (row["low"] == "nan") or row["estimator"] == "wis"
                 assert row["usable"] == "1" or row["note"]
                 assert row["true_half_width"] == "0" or task in ("maze", "maze-long", "pendulum-medium")
-    assert "\n".join(off_policy_tables.sheet()) in (DATA / "results" / "README.md").read_text()
+    assert "\n".join(off_policy_tables.sheet()) in text("data/results/README.md")
 
 
+@pytest.mark.slow
 def test_a_row_of_off_policy_evaluation_is_measured_again() -> None:
     rows = headline.read("ope")
     job = next(job for job in off_policy.reported_jobs(rows) if job.task == "gridworld" and job.algorithm == "bc")
@@ -439,8 +458,7 @@ def test_claims_on_off_policy_evaluation() -> None:
 
 
 def test_the_table_of_speeds_is_made_from_the_rows_and_holds_what_was_asked() -> None:
-    readme = (DATA.parent / "README.md").read_text()
-    assert "\n".join(speed_tables.markdown()) in readme, "python -m benchmarks.tables"
+    assert "\n".join(speed_tables.markdown()) in text("docs/speed.md"), "python -m benchmarks.tables"
     for hidden, least in (("64x64", 1.6), ("256x256", 1.25), ("256x256x256", 1.15)):
         rows = speed_tables.cell(hidden, "10")
         faster = speed_tables.ratios(rows, "d3rlpy", "fused")
@@ -450,9 +468,7 @@ def test_the_table_of_speeds_is_made_from_the_rows_and_holds_what_was_asked() ->
 
 
 def test_the_table_of_populations_is_made_from_the_rows_and_holds_what_it_can() -> None:
-    assert "\n".join(speed_tables.population()) in (DATA.parent / "README.md").read_text(), (
-        "python -m benchmarks.tables"
-    )
+    assert "\n".join(speed_tables.population()) in text("docs/speed.md"), "python -m benchmarks.tables"
     cases = speed_tables.population_ratios()
     assert len(cases) == 6 and all(len(values) >= 10 for case in cases.values() for values in case.values())
     for (name, _, _, batch), case in cases.items():
@@ -460,11 +476,11 @@ def test_the_table_of_populations_is_made_from_the_rows_and_holds_what_it_can() 
         assert statistics.median(case["readable"]) >= least and statistics.median(case["fused"]) >= 1.0, (name, batch)
 
 
-def test_what_the_readme_and_the_page_on_own_data_say_of_choosing() -> None:
+def test_what_the_pages_on_results_and_on_own_data_say_of_choosing() -> None:
     """Every rule is worse than random somewhere (above); the largest alpha is near the best more often than a rule."""
-    t, page = off_policy_tables, (DATA.parent / "docs" / "your_own_data.md").read_text()
+    t, page = off_policy_tables, text("docs/your_own_data.md")
     assert "the largest alpha came within a tenth of the\n  best more often than any rule's choice did" in page
-    assert "no rule is safe" in (DATA.parent / "README.md").read_text() and len(t.draws_of("sepsis")) == 5
+    assert "no rule is safe" in text("docs/results.md") and len(t.draws_of("sepsis")) == 5
     tasks = ("gridworld", "maze", "pendulum-medium", "sepsis")
     near = {rule: sum(sum(t.each(task, rule, t.within)) for task in tasks) for rule in (*t.RULES, "largest-alpha")}
     assert max(near, key=near.__getitem__) == "largest-alpha" and t.mean_regret("maze", "largest-alpha") > 60
