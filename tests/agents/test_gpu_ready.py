@@ -92,6 +92,7 @@ def test_the_guard_sees_a_tensor_made_elsewhere() -> None:
     assert len(elsewhere.seen) == 1
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("case", CASES)
 def test_on_a_gpu(case: str) -> None:

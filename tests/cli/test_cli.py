@@ -347,6 +347,7 @@ def outcome(folder: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, dic
     return results, histories, files
 
 
+@pytest.mark.slow
 def test_a_killed_training_repeated_ends_with_the_same_numbers(tmp_path: Path) -> None:
     words = [
         "train",

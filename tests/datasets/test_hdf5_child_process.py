@@ -121,6 +121,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.fuzz
 @LINUX
 def test_mutated_bytes(tmp_path: Path) -> None:
     """200 files: each is refused by the child, or loaded, or refused by the loader; nothing else."""

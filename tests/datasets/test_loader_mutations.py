@@ -26,6 +26,7 @@ from cql_tutorial.errors import ConfigError, CQLTutorialError
 from tests.datasets.test_loaders import MAPPING, table, write_csv, write_d4rl
 from tests.datasets.test_offline_dataset import make
 
+pytestmark = pytest.mark.fuzz
 FUZZ = settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck))
 NAMES = ("rewards ", "Rewards", "réc 😀", "a\nb", "__class__", "." * 3, "x" * 300)
 VALUES: tuple[Any, ...] = (

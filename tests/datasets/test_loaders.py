@@ -593,6 +593,7 @@ def test_other_precisions_become_the_one_asked_for(dtype: torch.dtype, tmp_path:
             OfflineDataset.from_d4rl_hdf5(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize("kind", ["d4rl", "d4rl without next", "csv"])
 def test_reading_takes_little_more_than_the_arrays(kind: str, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def test_fqe_is_the_counted_models_exact_value(covering: TabularLog) -> None:
     assert str(found).startswith("FQE at discount 0.95: ") and "over 3120 episode starts" in str(found)
 
 
+@pytest.mark.slow
 def test_fqe_with_a_network_and_with_sampled_actions(covering: TabularLog) -> None:
     data, truth = as_dataset(covering), exact_q(covering, RANDOM)
     settings = {"discount": 0.95, "hidden_dim": 64, "hidden_layers": 1, "tau": 0.05, "n_critics": 2}
@@ -480,6 +481,7 @@ def test_errors_name_the_field(covering: TabularLog) -> None:
 
 
 # ---------------------------------------------------------------- a choice
+@pytest.mark.slow
 def test_fqe_chooses_the_best_of_three(covering: TabularLog) -> None:
     best = tabular.greedy_policy(optimal_q(WORLD, 0.95))
     policies = {"random": RANDOM, "best": best, "mixed": 0.5 * best + 0.125}

@@ -142,6 +142,7 @@ def test_bad_input_is_named() -> None:
         GraphRunner(build("sac"), DATA, batch_size=0)
 
 
+@pytest.mark.slow
 def test_the_script_for_a_gpu_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = {"hidden": 16, "round": 1, "members": 2, "updates": 3, "steps": 3}
     options = [text for name, value in few.items() for text in (f"--{name}", str(value))]
@@ -154,6 +155,7 @@ def test_the_script_for_a_gpu_runs(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 # ---------------------------------------------------------------- on a GPU
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_the_captured_graph_equals_the_readable_update(name: str, settings: dict[str, Any]) -> None:

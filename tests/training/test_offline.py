@@ -75,6 +75,7 @@ def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[A
     return tensors, header, [training["rows"], training["step"], training["run"]]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = tmp_path / "whole.safetensors"
     process = start(whole)

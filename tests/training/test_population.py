@@ -61,7 +61,7 @@ COMBINATIONS: list[tuple[str, dict[str, Any]]] = [  # that each faster form of C
     for name in ("cql", "cql-lagrange")
     for critics, following, weights in itertools.product((2, 10), (True, False), ("own", "mixture"))
 ]
-CASES: list[tuple[str, dict[str, Any]]] = [
+CASES: list[Any] = [
     ("sac", {}),
     ("sac", {"auto_alpha": False, "n_critics": 10}),
     ("sac", {"backup_entropy": False, "hidden_layers": 1}),
@@ -71,7 +71,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("cql-wrong-penalty", {"pitfall": "batch_max"}),
     ("cql-wrong-penalty", {"pitfall": "no_uniform_density", "cql_lagrange": True}),
     ("cql-lagrange", {"n_critics": 1, "backup_entropy": True, "hidden_layers": 1}),
-    *COMBINATIONS,
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in COMBINATIONS),  # test_fused has them in the unit suite
 ]  # fmt: skip
 
 
