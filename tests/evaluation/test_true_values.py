@@ -94,6 +94,7 @@ def test_gridworld_reproduces_the_measured_figures() -> None:
     assert solve_q(world, uniform)[56].mean().item() == pytest.approx(-7.708, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_linear_solve_agrees_with_an_independent_simulation() -> None:
     """24 pairs, 1,500 episodes each, stepped through the world by hand."""
     world, g = Gridworld(), generator(1)
@@ -193,9 +194,12 @@ def test_monte_carlo_agrees_with_the_linear_solve(temperature: float) -> None:
     value, half = true_q(Veiled(inner=inner), TablePolicy(table), observations, actions, 0.9, **settings)
     assert value.shape == half.shape == (15,) and value.dtype == torch.float64
     assert ((value - exact).abs() <= 4 / 1.96 * half).all() and (half < 0.15).all()
-    same, _ = true_q(Veiled(inner=inner), TablePolicy(table), observations, actions, 0.9, **settings)
-    other, _ = true_q(Veiled(inner=inner), TablePolicy(table), observations, actions, 0.9, **settings | {"seed": 4})
-    assert torch.equal(value, same) and not torch.equal(value, other)
+    few = settings | {"rollouts": 30}
+    one, same, other = (
+        true_q(Veiled(inner=inner), TablePolicy(table), observations, actions, 0.9, **few | {"seed": seed})[0]
+        for seed in (3, 3, 4)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
     v = (table * (solve_q(inner, table, 0.9, temperature) - temperature * table.log())).sum(-1)[:5]
     found, half = monte_carlo_value(
         Veiled(inner=inner), TablePolicy(table), inner.one_hot(torch.arange(5)), 0.9, **settings

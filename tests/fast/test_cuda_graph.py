@@ -19,12 +19,12 @@ from tests.training.test_population import COMBINATIONS, FAST, SMALL, difference
 
 torch.set_num_threads(1)
 DATA = make_batch(0, 60)
-CASES: list[tuple[str, dict[str, Any]]] = [
+CASES: list[Any] = [
     ("sac", {}),
     ("sac", {"auto_alpha": False, "backup_entropy": False}),
     ("cql", {"backup_entropy": True, "hidden_layers": 1}),
     ("cql", {"proposal_weights": "mixture", "backup_entropy": True}),
-    *COMBINATIONS,
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in COMBINATIONS),
 ]
 
 
