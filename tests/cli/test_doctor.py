@@ -50,6 +50,7 @@ def test_a_good_machine_is_ready_and_really_trained() -> None:
     assert str(report).splitlines()[-1].startswith("This machine is ready: 0 problem(s)")
 
 
+@pytest.mark.slow
 def test_the_command_says_so_and_ends_in_zero() -> None:
     result = run("nothing")
     assert result.returncode == 0 and "This machine is ready" in result.stdout, result.stdout + result.stderr
@@ -65,6 +66,7 @@ def test_without_torch_it_still_speaks() -> None:
     assert "not ready" in result.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_without_the_course_packages_the_agents_are_still_fine() -> None:
     result = run("jupyterlab,ipywidgets,matplotlib")
     assert result.returncode == 0, result.stdout + result.stderr

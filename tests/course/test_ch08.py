@@ -302,6 +302,7 @@ def test_the_notebook_s_agent_is_the_package_s() -> None:
     assert furthest(handmade()) < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("exercise", "mutant"), MUTANTS, ids=lambda x: getattr(x, "id", None) or x.name)
 def test_a_wrong_function_breaks_the_equality_or_it_is_said_why_not(exercise: Exercise, mutant: Any) -> None:
     try:

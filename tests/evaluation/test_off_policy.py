@@ -218,6 +218,7 @@ def test_at_discount_0_it_is_a_regression_on_the_reward() -> None:
     assert float(uniform.history.last("bellman_error")) == pytest.approx(0.01, rel=0.3)
 
 
+@pytest.mark.slow
 def test_of_the_behaviour_itself_it_is_the_mean_return() -> None:
     table = 0.5 * tabular.greedy_policy(optimal_q(WORLD)) + 0.125
     log = record_log(WORLD, table, 600, seed=0)
@@ -348,6 +349,7 @@ def episodes_of_two_steps() -> tuple[list[tuple[list[tuple[int, int, float]], bo
     return found, torch.tensor([[0.7, 0.3], [0.4, 0.6]], dtype=F64), torch.tensor([[0.2, 0.8], [0.9, 0.1]], dtype=F64)
 
 
+@pytest.mark.slow
 def test_ordinary_importance_sampling_is_unbiased_by_enumeration() -> None:
     """Sum over all pairs of episodes of (probability under the behaviour) x (estimate of that log), in float64."""
     episodes, behaviour, target = episodes_of_two_steps()
