@@ -8,7 +8,7 @@ from statistics import median
 import pandas as pd
 
 from experiments.headline import chosen_alpha
-from experiments.tables import markdown_lines, mean_and_interval, read_frame, reported
+from experiments.tables import markdown_lines, mean_and_interval, read_frame, read_reported
 
 AGAIN = "-again"  # a table's runs once more
 ORDER = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4, "iql": 5}  # then CQL
@@ -38,7 +38,7 @@ def markdown(table: str, every_run: bool = True) -> list[str]:
     for column in columns:
         heads += [column, "each run" if lagrange else "each draw: its seeds"] if column in listed else [column]
     tuned = chosen_alpha(table) if (read_frame(table)["split"] == "tune").any() else ""
-    groups = sorted(reported(table).groupby(ALGORITHM, sort=False), key=lambda group: _place(*group[0]))
+    groups = sorted(read_reported(table).groupby(ALGORITHM, sort=False), key=lambda group: _place(*group[0]))
     rows = []
     for (algorithm, alpha), mine in groups:
         label = f"cql {alpha}" if algorithm == "cql" else algorithm
@@ -59,11 +59,13 @@ def _place(algorithm: str, alpha: str) -> tuple[int, float]:
     return ORDER.get(algorithm, len(ORDER)), float(alpha or 0)
 
 
-def again(table: str) -> list[str]:
+def compare_again(table: str) -> list[str]:
     """A table's runs beside the same ones made again by another form of the update: what rounding alone changes."""
     heads = ["algorithm", "return", "made again", "change by draw", "a run's change", "seeds of a draw differ by"]
     heads += ["estimation error", "made again", "change by draw"]
-    pairs = reported(table).merge(reported(table + AGAIN), on=[*ALGORITHM, "draw", "seed"], suffixes=("", " again"))
+    pairs = read_reported(table).merge(
+        read_reported(table + AGAIN), on=[*ALGORITHM, "draw", "seed"], suffixes=("", " again")
+    )
     stacked = ~(pairs["algorithm"].str.startswith("bc") | (pairs["algorithm"] == "iql"))
     rows = []
     for (algorithm, alpha), mine in pairs[stacked].groupby(ALGORITHM, sort=False):  # the others have but one form

@@ -209,7 +209,7 @@ def middle(task: str) -> str:
 
 
 # ---------------------------------------------------------------- truth and estimates
-def truth(task: str, policy: Any) -> tuple[float, float]:
+def true_value(task: str, policy: Any) -> tuple[float, float]:
     """Value over the start distribution and its half width: a linear solve (0), or 1,000 starts common to all runs."""
     world, discount = TASKS[task].world(), TASKS[task].discount
     if world.discrete:
@@ -246,7 +246,7 @@ def measure_policy(job: Job) -> list[dict[str, Any]]:
     """Train one candidate; its truth and every estimate of it."""
     torch.set_num_threads(1)
     agent, settings = train_agent(job.task, job.seed, job.algorithm, job.cql_alpha)
-    true, half = truth(job.task, agent.policy())
+    true, half = true_value(job.task, agent.policy())
     about = {
         **{name: getattr(job, name) for name in KEYS}, "split": "report" if job.seed in REPORTED else "tune",
         "true": true, "true_half_width": half, "settings": json.dumps(settings),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import pandas as pd
 
-from cql_tutorial.evaluation.off_policy import RULES, preferred
+from cql_tutorial.evaluation.off_policy import RULES, pick_best
 from experiments import off_policy
 from experiments.off_policy import ESTIMATORS, FQE, REPORTED, TASKS, TUNING, candidates, middle
 from experiments.storage import read_rows
-from experiments.tables import markdown_lines, mean_and_interval, reported
+from experiments.tables import markdown_lines, mean_and_interval, read_reported
 
 Key = tuple[str, str]  # (algorithm, alpha)
 Scores = dict[Key, float]  # nan: the rule cannot judge this policy
@@ -55,7 +55,7 @@ CONTROLS = {
 @cache  # the report is made when all is measured
 def draws_of(task: str) -> dict[int, pd.DataFrame]:
     """Reported draw -> its rows, draws whose candidates are all there."""
-    frame, many = reported("ope"), len(candidates(task)) * len(ESTIMATORS)
+    frame, many = read_reported("ope"), len(candidates(task)) * len(ESTIMATORS)
     draws = frame[(frame["task"] == task) & frame["seed"].isin(REPORTED)].groupby("seed")
     return {int(draw): rows for draw, rows in draws if len(rows) == many}
 
@@ -104,14 +104,9 @@ def correlation(found: Scores, true: Scores, kendall: bool = False) -> float:
     return float(measure(rankdata(values), rankdata(list(true.values())))[0])
 
 
-def kendall_correlation(found: Scores, true: Scores) -> float:
-    """Kendall's tau in place of Spearman's rho."""
-    return correlation(found, true, kendall=True)
-
-
 def regret(found: Scores, true: Scores) -> float:
     """Best true value minus the chosen policy's, in per cent of best minus worst; without a choice the mean one's."""
-    best, worst, chosen = max(true.values()), min(true.values()), preferred({key: found[key] for key in true})
+    best, worst, chosen = max(true.values()), min(true.values()), pick_best({key: found[key] for key in true})
     value = true[chosen] if chosen else sum(true.values()) / len(true)
     return 100 * (best - value) / (best - worst)
 
@@ -127,25 +122,15 @@ def within(found: Scores, true: Scores, of_best: bool = False) -> float:
     slack = 0.1 * (abs(best) if of_best else best - worst)
     near, chosen = (
         {key: float(value >= best - slack) for key, value in alphas.items()},
-        preferred({key: found[key] for key in alphas}),
+        pick_best({key: found[key] for key in alphas}),
     )
     return near[chosen] if chosen else 0.0
-
-
-def within_of_best(found: Scores, true: Scores) -> float:
-    """The same with the other reading of 10 %."""
-    return within(found, true, of_best=True)
 
 
 def chance(true: Scores, of_best: bool = False) -> float:
     """The share of alphas within 10 % of the best: what picking one at random gets."""
     alphas = [key for key in true if key[0] == "cql"]
     return sum(within({key: float(key == one) for key in alphas}, true, of_best) for one in alphas) / len(alphas)
-
-
-def chance_of(found: Scores, true: Scores) -> float:
-    """`chance` in the form of a measure of a rule, whose scores it does not read."""
-    return chance(true)
 
 
 def errors(rows: pd.DataFrame, rule: str) -> list[tuple[float, bool]]:
@@ -168,7 +153,7 @@ def each(task: str, rule: str, measure: Callable[[Scores, Scores], float]) -> li
     return [measure(found, true) for found, true in judge_draws(task, rule)]
 
 
-def unjudged(task: str, rule: str) -> tuple[int, int]:
+def count_unjudged(task: str, rule: str) -> tuple[int, int]:
     """(policies without a score, all policies) over the draws."""
     found = [score for scores, _ in judge_draws(task, rule) for score in scores.values()]
     return sum(map(math.isnan, found)), len(found)
@@ -191,21 +176,25 @@ def error_cells(task: str, rule: str) -> list[str]:
     return [mean_and_interval(sizes, form), mean_and_interval(signed, form), f"{sum(held)} of {len(held)}"]
 
 
+CORRELATIONS = correlation, partial(correlation, kendall=True)
+READINGS = within, partial(within, of_best=True)  # of 10 %
+
+
 def markdown(task: str) -> list[str]:
     """How each rule ranks, errs and chooses on one task."""
     heads = ["rule", "Spearman", "Kendall", "not judged", "absolute error", "signed error", "interval holds truth",
              "regret of the choice, % of spread", "alpha within 10 % of spread", "of best"]  # fmt: skip
     rows, draws = [], len(draws_of(task))
     for rule in VARIANTS:
-        missing, every = unjudged(task, rule)
-        ranks = [mean_and_interval(each(task, rule, measure), ".2f") for measure in (correlation, kendall_correlation)]
+        missing, every = count_unjudged(task, rule)
+        ranks = [mean_and_interval(each(task, rule, measure), ".2f") for measure in CORRELATIONS]
         value_rule = VARIANTS[rule].rule != "td-error" and VARIANTS[rule].column == "value"
         cells = [rule, *ranks, f"{missing} of {every}", *(error_cells(task, rule) if value_rule else [""] * 3)]
-        near = [f"{sum(each(task, rule, measure)):.0f} of {draws}" for measure in (within, within_of_best)]
+        near = [f"{sum(each(task, rule, measure)):.0f} of {draws}" for measure in READINGS]
         rows.append([*cells, mean_and_interval(each(task, rule, regret), ".0f"), *near])
     rows.append(["data-return", "", "", "", *error_cells(task, "data-return"), "", "", ""])
     for rule in CONTROLS:
-        near = [f"{sum(each(task, rule, measure)):.0f} of {draws}" for measure in (within, within_of_best)]
+        near = [f"{sum(each(task, rule, measure)):.0f} of {draws}" for measure in READINGS]
         if rule == "random":
             true = [values for _, values in judge_draws(task, rule)]
             near = [f"{sum(chance(values, of_best) for values in true):.1f} of {draws}" for of_best in (False, True)]
@@ -236,7 +225,7 @@ def picks(task: str, rule: str, alphas: bool = False) -> list[Key | None]:
     found = []
     for scores, _ in judge_draws(task, rule):
         among = {key: score for key, score in scores.items() if not alphas or key[0] == "cql"}
-        found.append(preferred(among))
+        found.append(pick_best(among))
     return found
 
 
@@ -246,7 +235,7 @@ def mean_regret(task: str, rule: str) -> float:
     return sum(values) / len(values)
 
 
-def refused(task: str, estimator: str, algorithm: str = "") -> int:
+def count_refused(task: str, estimator: str, algorithm: str = "") -> int:
     """How many estimates of a task were made and are not usable."""
     rows = rows_of(task, estimator)
     mine = rows["algorithm"] == algorithm if algorithm else True
@@ -261,7 +250,7 @@ def sentences() -> list[str]:
         return ", ".join(f"{mean_regret(task, rule):.0f}" for task in tasks)
 
     def near(rule: str) -> str:
-        measure = chance_of if rule == "random" else within
+        measure = (lambda _, true: chance(true)) if rule == "random" else within
         return f"{rule} {sum(sum(each(task, rule, measure)) for task in main):.3g}"
 
     def rank(task: str, rule: str) -> str:
@@ -273,7 +262,8 @@ def sentences() -> list[str]:
     held = [holds for task in main for rows in draws_of(task).values() for _, holds in errors(rows, "fqe-raw")]
     best = sum(lost == 0 for lost in each("sepsis", "fqe", regret))
     sac = [sum(key == ("sac", "") for key in picks("maze", rule)) for rule in critics]
-    wis = sum(unjudged(task, "wis")[0] for task in main)
+    wis = sum(count_unjudged(task, "wis")[0] for task in main)
+    impossible = sum(count_refused(task, "fqe") for task in (*main, "sepsis"))
     refusing, raw = (mean_and_interval(each("maze-long", rule, regret), ".0f") for rule in ("fqe", "fqe-raw"))
     return [
         f"No rule is safe. Mean regret in {', '.join(shown)}, per cent: "
@@ -291,14 +281,15 @@ def sentences() -> list[str]:
         + f"; {near('middle-alpha')}, around which a simulator's knowledge had laid the others. In sepsis its regret "
         f"is {mean_regret('sepsis', 'middle-alpha'):.0f} %; the largest alpha's in the maze is "
         f"{mean_regret('maze', 'largest-alpha'):.0f} %.",
-        f"Refusing values that no reward could pay refuses {sum(refused(task, 'fqe') for task in (*main, 'sepsis'))} "
+        f"Refusing values that no reward could pay refuses {impossible} "
         "estimates at the tuned number of steps. At 5,000, the default of `cql-tutorial evaluate`, it refuses SAC in "
-        f"{refused('maze-long', 'fqe', 'sac')} of {len(draws_of('maze-long'))} draws of the maze: regret "
+        f"{count_refused('maze-long', 'fqe', 'sac')} of {len(draws_of('maze-long'))} draws of the maze: regret "
         f"{refusing} with it, {raw} without.",
         f"The 95 % intervals of fitted Q-evaluation hold the truth in {sum(held)} of {len(held)} cases (gridworld, "
         "maze, Pendulum): they are over starts, and blind to the rest. Their lower ends choose the same as the means.",
         f"Importance sampling cannot judge {wis} of 180 policies there. In sepsis it refuses "
-        f"{refused('sepsis', 'wis')} of {unjudged('sepsis', 'wis')[1]} and errs by {error_cells('sepsis', 'wis')[0]}: "
+        f"{count_refused('sepsis', 'wis')} of {len(rows_of('sepsis', 'wis'))} and errs by "
+        f"{error_cells('sepsis', 'wis')[0]}: "
         "its count of effective episodes is no warning there.",
         "As an estimate of the value, fitted Q-evaluation beats the log's own return in gridworld and maze, and not on "
         "Pendulum or in sepsis.",

@@ -11,11 +11,9 @@ from cql_tutorial import __version__
 from experiments import headline, headline_tables, off_policy_tables, sepsis_tables, wrong_penalties_tables
 from experiments.headline_tables import AGAIN
 from experiments.storage import RESULTS, read_rows
-from experiments.tables import mean_and_interval, reported
+from experiments.tables import mean_and_interval, read_reported
 
 START, END = "<!-- results: written by make results -->", "<!-- /results -->"
-
-
 SHEET, README = RESULTS / "README.md", RESULTS.parents[1] / "README.md"
 
 
@@ -58,7 +56,7 @@ def sheet(origin: str) -> list[str]:
         if read_rows(table):
             lines += ["", f"## {table}", "", ABOUT[table], *describe_runs(table), "", *headline_tables.markdown(table)]
         if read_rows(table + AGAIN):
-            lines += ["", *ABOUT_AGAIN, "", *headline_tables.again(table)]
+            lines += ["", *ABOUT_AGAIN, "", *headline_tables.compare_again(table)]
     for table, part in (("sepsis", sepsis_tables), ("pitfalls", wrong_penalties_tables), ("ope", off_policy_tables)):
         rows = read_rows(table)
         if any(row.get("split", "report") == "report" for row in rows):  # tuning alone is no result
@@ -110,7 +108,7 @@ def short_tables() -> list[str]:
     """What stands between the markers of the README."""
     lines: list[str] = []
     for table, title in HEADLINES.items():
-        runs = reported(table)
+        runs = read_reported(table)
         if len(runs):
             logs = [headline.TASKS[table].data(int(draw)) for draw in sorted(runs["draw"].unique())]
             returns = mean_and_interval((float(log.episode_returns().mean()) for log in logs), ".1f")

@@ -23,11 +23,6 @@ JobT = TypeVar("JobT")
 Key = tuple[str, ...]
 
 
-def measure_alone(job: Any) -> None:
-    """The population key of studies whose jobs have nothing to share."""
-    return
-
-
 @dataclass(frozen=True)
 class Study(Generic[JobT]):
     """A result table: its jobs (one run each) and how they are measured.
@@ -43,8 +38,8 @@ class Study(Generic[JobT]):
     measure: Callable[[list[JobT]], list[dict[str, Any]]]
     later_jobs: tuple[Callable[[list[Row]], Iterable[JobT]], ...] = ()
     """Jobs whose settings follow from the rows of those before, such as a tuned alpha: a function a stage."""
-    population_key: Callable[[JobT], Hashable | None] = measure_alone
-    """Equal for jobs that are measured in one group; None for a job that is measured alone."""
+    population_key: Callable[[JobT], Hashable | None] = lambda job: None
+    """Equal for jobs that are measured in one group; None, by default, for a job that is measured alone."""
     group_size: int = BLOCK
     """Jobs of a group at most: by default as many as `fit_population` updates together."""
     order: Callable[[Row], Any] | None = None

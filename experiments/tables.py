@@ -27,7 +27,7 @@ def _read_csv(table: str, modified: int) -> pd.DataFrame:
     return frame.fillna({name: "" for name in TEXTS if name in frame})
 
 
-def reported(table: str) -> pd.DataFrame:
+def read_reported(table: str) -> pd.DataFrame:
     """The rows that were not tuned on."""
     frame = read_frame(table)
     return frame[frame["split"] == "report"]

@@ -136,14 +136,14 @@ def large_alpha_jobs(rows: list[Row]) -> Iterator[Job]:
     """The large alpha on the tuning draws: its gap is the floor."""
     for task in TASKS:
         for draw in TUNING:
-            yield Job(task, "floor", FACTOR * tuned(rows, task), draw)
+            yield Job(task, "floor", FACTOR * tuned_alpha(rows, task), draw)
 
 
 def reported_jobs(rows: list[Row]) -> Iterator[Job]:
     """Every variant on every reported draw."""
     for draw in REPORTED:
         for task in TASKS:
-            alpha, targets = tuned(rows, task), lagrange_targets(rows, task)
+            alpha, targets = tuned_alpha(rows, task), lagrange_targets(rows, task)
             for variant in VARIANTS:
                 scale = {"alpha_small": 1 / FACTOR, "alpha_large": FACTOR}.get(variant, 1.0)
                 yield Job(task, variant, scale * alpha, draw, targets.get(variant))
@@ -155,7 +155,7 @@ def column(rows: list[Row], name: str, **where: Any) -> list[float]:
     return [float(row[name]) for row in chosen if row.get(name) not in ("", None)]
 
 
-def tuned(rows: list[Row], task: str) -> float:
+def tuned_alpha(rows: list[Row], task: str) -> float:
     """The largest alpha whose mean return over the tuning draws is within 2 % of the best alpha's.
 
     The most conservative one that costs nothing: where returns are tied, a weak penalty would hide every pitfall.
@@ -173,7 +173,7 @@ def lagrange_targets(rows: list[Row], task: str) -> dict[str, float]:
     def gaps(**where: Any) -> list[float]:
         return column(rows, "log_cql_gap", task=task, **where)
 
-    feasible = gaps(variant="tuning", cql_alpha=f"{tuned(rows, task):g}")
+    feasible = gaps(variant="tuning", cql_alpha=f"{tuned_alpha(rows, task):g}")
     return {
         "lagrange": round(mean(feasible), 2),
         "lagrange_low": round(min(gaps(variant="floor")) - 1, 2),

@@ -9,8 +9,8 @@ import pandas as pd
 
 from cql_tutorial.evaluation import t_interval
 from experiments.storage import read_rows
-from experiments.tables import markdown_lines, mean_and_interval, read_frame, reported
-from experiments.wrong_penalties import ALPHAS, COMMON, REPORTED, STARTS, STATES, TASKS, TUNING, VARIANTS, tuned
+from experiments.tables import markdown_lines, mean_and_interval, read_frame, read_reported
+from experiments.wrong_penalties import ALPHAS, COMMON, REPORTED, STARTS, STATES, TASKS, TUNING, VARIANTS, tuned_alpha
 
 
 class Difference(NamedTuple):
@@ -36,7 +36,7 @@ def markdown() -> list[str]:
     heads = ["variant", "return", "minus correct", "could have seen", "estimation error", "minus correct",
              "could have seen", "impossible", "push on policy", "softmax on policy"]  # fmt: skip
     lines: list[str] = []
-    tuning, frame = read_rows("pitfalls"), reported("pitfalls")
+    tuning, frame = read_rows("pitfalls"), read_reported("pitfalls")
     for task in TASKS:
         runs = frame[frame["task"] == task]
         rows = []
@@ -55,7 +55,7 @@ def markdown() -> list[str]:
                 values = runs[runs["variant"] == variant][name].dropna()
                 cells.append(f"{mean(values.tolist()):.2f}" if len(values) else "")
             rows.append(cells)
-        lines += ["", f"### {task} (tuned alpha {tuned(tuning, task):g})", "", *markdown_lines(heads, rows)]
+        lines += ["", f"### {task} (tuned alpha {tuned_alpha(tuning, task):g})", "", *markdown_lines(heads, rows)]
     return lines
 
 

@@ -16,7 +16,7 @@ from ..evaluation.off_policy import (
     bellman_error,
     fitted_q_evaluation,
     initial_state_value,
-    preferred,
+    pick_best,
     weighted_importance_sampling,
 )
 from .files import plain, table, versions, write_json
@@ -78,7 +78,7 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
     for rule in judging.rules:
         judged = held_out if rule == "td-error" and held_out is not None else dataset
         verdicts = {name: judge(rule, agent, judged, judging) for name, agent in agents.items()}
-        choices[rule] = preferred({name: RULES[rule].score(one.score) for name, one in verdicts.items() if not one.why})
+        choices[rule] = pick_best({name: RULES[rule].score(one.score) for name, one in verdicts.items() if not one.why})
         for name, one in verdicts.items():
             rows[name] |= {rule: one.score, f"{rule} low": one.low, f"{rule} high": one.high}
             shown[name][rule] = (

@@ -254,7 +254,7 @@ Paine et al. 2020 (arXiv 2007.09055).
 """
 
 
-def preferred(scores: Mapping[Candidate, float]) -> Candidate | None:
+def pick_best(scores: Mapping[Candidate, float]) -> Candidate | None:
     """The candidate of the largest score, the first of equals; one whose score is nan is never preferred."""
     judged = [candidate for candidate, score in scores.items() if not math.isnan(score)]
     return max(judged, key=scores.__getitem__, default=None)

@@ -366,9 +366,11 @@ def test_every_run_has_a_key_of_its_own() -> None:
 
 
 def test_tuning_takes_the_largest_alpha_that_costs_nothing() -> None:
-    assert wrong_penalties.tuned(tuning_rows(), "maze") == 3.0
-    assert wrong_penalties.tuned(tuning_rows(-20.0), "maze") == 3.0  # below zero: -10.15 counts as -10, -10.3 does not
-    assert wrong_penalties.tuned(tuning_rows(-100.0), "arm-narrow") == 10.0
+    assert wrong_penalties.tuned_alpha(tuning_rows(), "maze") == 3.0
+    assert (
+        wrong_penalties.tuned_alpha(tuning_rows(-20.0), "maze") == 3.0
+    )  # below zero: -10.15 counts as -10, -10.3 does not
+    assert wrong_penalties.tuned_alpha(tuning_rows(-100.0), "arm-narrow") == 10.0
 
 
 def test_lagrange_targets_are_in_order() -> None:

@@ -24,7 +24,7 @@ from cql_tutorial.evaluation.off_policy import (
     bellman_error,
     fitted_q_evaluation,
     initial_state_value,
-    preferred,
+    pick_best,
     weighted_importance_sampling,
 )
 
@@ -492,14 +492,14 @@ def test_fqe_prefers_the_best_of_three(covering: TabularLog) -> None:
         found[name] = fitted_q_evaluation(Table(table), data, 2500, discount=0.95, **LINEAR).initial_value()
         assert found[name].low < found[name].value < found[name].high and found[name].usable
     assert {name: estimate.value for name, estimate in found.items()} == pytest.approx(values, abs=0.3)
-    assert preferred({name: RULES["fqe"].score(estimate.value) for name, estimate in found.items()}) == "best"
+    assert pick_best({name: RULES["fqe"].score(estimate.value) for name, estimate in found.items()}) == "best"
 
 
 def test_a_rule_prefers_the_largest_or_the_smallest_and_never_nan() -> None:
     values = {"lost": math.nan, "a": 1.0, "b": 3.0, "c": 3.0, "d": 1.0}
-    chosen = {name: preferred({k: rule.score(value) for k, value in values.items()}) for name, rule in RULES.items()}
+    chosen = {name: pick_best({k: rule.score(value) for k, value in values.items()}) for name, rule in RULES.items()}
     assert chosen == {"fqe": "b", "initial-value": "b", "wis": "b", "td-error": "a"}  # of equals the first
-    assert preferred({"lost": math.nan}) is None and preferred({}) is None
+    assert pick_best({"lost": math.nan}) is None and pick_best({}) is None
     assert all(rule.about.startswith("smallest" if rule.smallest else "largest") for rule in RULES.values())
 
 
@@ -543,4 +543,4 @@ def test_smallest_bellman_error_is_not_the_best_policy() -> None:
     data = OfflineDataset.from_arrays(s, torch.rand(100, 1), rewards, s, np.zeros(100, bool))
     known, zero = bellman_error(Known(), data).value, bellman_error(Zero(), data).value
     assert zero == pytest.approx(0.01) and known > zero
-    assert preferred({"known": RULES["td-error"].score(known), "zero": RULES["td-error"].score(zero)}) == "zero"
+    assert pick_best({"known": RULES["td-error"].score(known), "zero": RULES["td-error"].score(zero)}) == "zero"
