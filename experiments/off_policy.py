@@ -36,7 +36,7 @@ from cql_tutorial.evaluation.off_policy import (
     weighted_importance_sampling,
 )
 from experiments.logs import EpsilonGreedy, pendulum_data
-from experiments.runner import Study
+from experiments.runner import Study, place
 from experiments.settings import BATCH_SIZE, CQL, CRITIC, IQL_MAZE, IQL_PENDULUM, NETWORK, SAC, initial_value
 from experiments.storage import Row
 
@@ -343,8 +343,9 @@ def tuning_scores(rows: list[Row]) -> dict[int, tuple[float, float]]:
 
 def order(row: Row) -> tuple[Any, ...]:
     """Tuning first, then task by task and draw by draw."""
-    place = candidates(row["task"]).index((row["algorithm"], row["cql_alpha"]))
-    return (row["split"] != "tune", list(TASKS).index(row["task"]), int(row["seed"]), place)
+    task, policy = row["task"], (row["algorithm"], row["cql_alpha"])
+    policies = candidates(task) if task in TASKS else []
+    return (row["split"] != "tune", place(task, TASKS), int(row["seed"]), place(policy, policies))
 
 
 STUDY = Study(

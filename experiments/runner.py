@@ -124,6 +124,12 @@ def describe_row(study: Study[Any], row: Row) -> str:
     return f"{' '.join(filter(None, study.key_of_row(row)))}: {', '.join(found) or 'diverged'}{took}"
 
 
+def place(value: Any, among: Iterable[Any]) -> int:
+    """Where a value stands among others, for `Study.order`; one that is none of them comes last."""
+    places = {other: number for number, other in enumerate(among)}
+    return places.get(value, len(places))
+
+
 def group_jobs(
     jobs: Iterable[JobT], population_key: Callable[[JobT], Hashable | None], most: int = BLOCK
 ) -> list[list[JobT]]:

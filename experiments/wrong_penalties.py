@@ -25,7 +25,7 @@ from cql_tutorial.evaluation import EVALUATION_SEED, estimation_report, evaluate
 from cql_tutorial.losses import mixture_log_density, uniform_log_density
 from cql_tutorial.networks import MAX_ACTION
 from cql_tutorial.training.population import Member
-from experiments.runner import Study
+from experiments.runner import Study, place
 from experiments.settings import BATCH_SIZE, CQL, NETWORK, SAC
 from experiments.storage import Row
 from experiments.training import can_stack, settings_record, train_group
@@ -302,8 +302,7 @@ def measure_shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[
 # ---------------------------------------------------------------- all runs
 def order(row: Row) -> tuple[Any, ...]:
     """Task by task, tuning first, then the variants."""
-    variants = ["tuning", "floor", *VARIANTS]
-    places = list(TASKS).index(row["task"]), variants.index(row["variant"])
+    places = place(row["task"], TASKS), place(row["variant"], ("tuning", "floor", *VARIANTS))
     return (*places, float(row["cql_alpha"]), int(row["draw"]))
 
 

@@ -114,6 +114,13 @@ def test_rows_of_no_run_any_more_are_left_out(tmp_path: Path, capsys: pytest.Cap
     assert "6 rows are of no run any more" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("table", ["pitfalls", "ope"])
+def test_rows_of_a_task_that_is_gone_come_last(table: str) -> None:
+    study, rows = STUDIES[table], read_rows(table)[::100]
+    strange = rows[0] | {"task": "gone", "split": "report"}
+    assert study.sort_rows([strange, *rows], []) == [*rows, strange]
+
+
 def test_jobs_of_one_key_are_measured_together(tmp_path: Path) -> None:
     def keys(most: int) -> list[str]:
         groups = group_jobs(jobs(), lambda job: None if job.name == "a" else job.alpha, most)
