@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cql_tutorial import make_agent
+from cql_tutorial.agents.checkpoint import agent_header, copy_state
 from cql_tutorial.batch import REQUIRED, Batch, Noise
 from cql_tutorial.fast.cuda_graph import GraphRunner
 from cql_tutorial.fast.fused import FusedUpdate
@@ -54,7 +55,7 @@ def make_data(rows: int, device: str, dtype: torch.dtype) -> dict[str, Tensor]:
 
 def build(name: str, options: Any, **settings: Any) -> Any:
     base = {"state_dim": 17, "action_dim": 6, "hidden_dim": options.hidden, "device": options.device}
-    return make_agent(name, {**base, "update_path": "readable", **settings})
+    return make_agent(name, {**base, **settings})
 
 
 def difference(ours: Any, theirs: Any) -> float:
@@ -109,7 +110,7 @@ def in_place(options: Any, data: dict[str, Tensor]) -> bool:
     snapshot = {key: value.clone() for key, value in agent.state().items()}
     runner.run(10)
     first = {key: value.clone() for key, value in agent.state().items()}
-    agent.copy_state(snapshot, agent.header(), "snapshot")
+    copy_state(agent, snapshot, agent_header(agent), "snapshot")
     runner.run(10)
     return all(torch.equal(first[key], value) for key, value in agent.state().items())
 

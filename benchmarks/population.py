@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.updates import make_batch, origin, spread
 from cql_tutorial import make_agent
+from cql_tutorial.fast.fused import FasterUpdate
 from cql_tutorial.training.population import Population
 from experiments.storage import write_rows
 
@@ -40,10 +41,10 @@ def measure(case: dict[str, Any], members: int, hidden: int, rounds: int) -> dic
     config = {"state_dim": case["states"], "action_dim": case["actions"], "hidden_dim": hidden, "device": "cpu"}
     config |= {"cql_n_actions": 5} if name == "cql" else {}
     batches = [make_batch(case["states"], case["actions"], size, seed) for seed in range(members)]
-    alone = {path: make_agent(name, {**config, "update_path": path}) for path in ("readable", "fused")}
+    alone = {"readable": make_agent(name, config).update, "fused": FasterUpdate(make_agent(name, config))}
     population = Population([make_agent(name, {**config, "seed": seed}) for seed in range(members)])
     forms: dict[str, tuple[Callable[[], Any], int]] = {
-        path: (partial(agent.update, batches[0]), 1) for path, agent in alone.items()
+        form: (partial(update, batches[0]), 1) for form, update in alone.items()
     }
     forms["population"] = (partial(population.update, batches), members)
     found: dict[str, list[float]] = {form: [] for form in forms}

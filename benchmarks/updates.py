@@ -30,6 +30,7 @@ import torch
 import cql_tutorial
 from benchmarks.peers import ACTIONS, CQL_WEIGHT, STATES, Textbook, d3rlpy_sampler, d3rlpy_update
 from cql_tutorial import OfflineDataset, make_agent
+from cql_tutorial.fast.fused import FasterUpdate
 
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 BATCH, CRITICS = 256, 2
@@ -64,12 +65,16 @@ def variants(hidden: list[int], n: int) -> dict[str, Update]:
         "cql_n_actions": n, "cql_alpha": CQL_WEIGHT, "device": "cpu",
     }  # fmt: skip
 
-    def ours(path: str) -> Update:
-        agent = make_agent("cql", {**settings, "update_path": path})
-        return lambda: agent.update(batch)
-
-    textbook = Textbook(hidden, n)
-    made = {"fused": ours("fused"), "readable": ours("readable"), "textbook": lambda: textbook.update(batch)}
+    readable, faster, textbook = (
+        make_agent("cql", settings),
+        FasterUpdate(make_agent("cql", settings)),
+        Textbook(hidden, n),
+    )
+    made: dict[str, Update] = {
+        "fused": lambda: faster(batch),
+        "readable": lambda: readable.update(batch),
+        "textbook": lambda: textbook.update(batch),
+    }
     try:
         return {**made, "d3rlpy": d3rlpy_update(hidden, n, batch)}
     except ImportError:

@@ -87,9 +87,43 @@ class Batch(Mapping[str, Tensor]):
 _FIELDS = tuple(field.name for field in fields(Batch))
 
 
+def check_batch(batch: Batch, state_dim: int, action_dim: int, discrete: bool) -> None:
+    """Raise `DataError` unless every column has the shape and kind of number that such an agent takes.
+
+    Values are never looked at: on a GPU that would wait for it.
+    """
+    if discrete is batch.actions.is_floating_point():
+        wanted, other = ("integers", "continuous") if discrete else ("floats", "discrete")
+        mend = f"pass {wanted}, or use a {other} agent."
+        kind = "discrete" if discrete else "continuous"
+        raise DataError("batch['actions']", f"dtype {batch.actions.dtype}", f"{wanted} (a {kind} agent)", mend)
+    size = batch.size
+    if size == 0:
+        raise DataError("batch['rewards']", "an empty batch", "at least one transition", "check your data loader.")
+    flat = "one number a transition: flatten it with .reshape(-1)."
+    states = f"state_dim is {state_dim}: build the agent for your observations."
+    width = f"action_dim is {action_dim}: set it to the width of your actions."
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {
+        "observations": ((size, state_dim), states),
+        "actions": ((size,) if discrete else (size, action_dim), width),
+        "rewards": ((size,), flat),
+        "next_observations": ((size, state_dim), states),
+        "terminations": ((size,), flat),
+    }
+    for key, (shape, mend) in shapes.items():
+        value = batch[key]
+        if tuple(value.shape) != shape:
+            raise DataError(f"batch[{key!r}]", f"shape {list(value.shape)}", f"shape {list(shape)}", mend)
+        boolean = key == "terminations" and value.dtype == torch.bool
+        if key != "actions" and not value.is_floating_point() and not boolean:
+            kinds = "bool or floats" if key == "terminations" else "floats"
+            mend = "convert it with .bool() or .float()."
+            raise DataError(f"batch[{key!r}]", f"dtype {value.dtype}", kinds, mend)
+
+
 @dataclass(frozen=True)
 class Noise:
-    """Every random number of one update; the seam through which two implementations are held equal.
+    """Every random number of one update: two implementations given the same make comparable updates.
 
     ``uniform [B, N, A]`` lies strictly inside (-1, 1) and is itself a proposal; ``policy`` and ``next_policy``
     ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. Unused ones are None.

@@ -120,6 +120,11 @@ def behaviour_cloning_loss(log_prob: Tensor) -> Tensor:
     return -log_prob.mean()
 
 
+def take_actions(q_values: Tensor, actions: Tensor) -> Tensor:
+    """Each critic's value of one action a state, out of all: ``[E, B, actions], [B] -> [E, B]``."""
+    return q_values.gather(-1, actions[:, None].expand(len(q_values), -1, -1)).squeeze(-1)
+
+
 # ---------------------------------------------------------------- the tanh-Gaussian policy
 def tanh_gaussian_log_prob(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Log-density of ``a = tanh(u)``, ``u ~ Normal(mean, std)``, summed over the A dimensions: ``[..., A] -> [...]``.

@@ -1,21 +1,24 @@
-"""The networks: an ensemble of MLPs in one batch, a critic and a tanh-Gaussian policy. Actions are in [-1, 1]."""
+"""Networks, and the distributions that policies give: ensembles of MLPs, critics, policies. Actions are in [-1, 1]."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .losses import tanh_gaussian_log_prob
+from .losses import normal_log_prob, tanh_gaussian_log_prob
+from .seeding import generator_device
 
 LOG_STD_RANGE = (-5.0, 2.0)
 MAX_ACTION = 1.0 - 1e-6  # atanh of a logged action at the bound would be infinite
 
 
+# ---------------------------------------------------------------- networks
 class EnsembleMLP(nn.Module):
     """E independent ReLU networks with parameters stacked along the first axis: ``[R, in]`` -> ``[E, R, out]``.
 
@@ -43,13 +46,31 @@ class EnsembleMLP(nn.Module):
             nn.init.constant_(self.biases[-1], initial_value)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        hidden = inputs.expand(self.weights[0].shape[0], *inputs.shape)
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            if layer < last:
-                hidden = hidden.relu_()  # in place: fresh memory of this size costs as much as the arithmetic
-        return hidden
+        """``[R, in] -> [E, R, out]``."""
+        ensemble, layers = len(self.weights[0]), [*zip(self.weights, self.biases, strict=True)]
+        if inputs.is_cuda:  # a GPU waits for every start: all networks in one operation
+            return relu_network(inputs.expand(ensemble, *inputs.shape), layers, torch.baddbmm)
+        outputs = []  # a CPU multiplies one matrix after the other faster than a batch of them
+        for network in range(ensemble):
+            own_layers = [(weight[network], bias[network]) for weight, bias in layers]
+            outputs.append(relu_network(inputs, own_layers, torch.addmm))
+        return torch.stack(outputs)
+
+
+def relu_network(inputs: Tensor, layers: Sequence[tuple[Tensor, Tensor]], product: Callable[..., Tensor]) -> Tensor:
+    """Layers ``relu(hidden W + b)``, the last without ReLU; ``product(b, hidden, W)`` is ``addmm`` or ``baddbmm``."""
+    hidden, last = inputs, len(layers) - 1
+    for number, (weight, bias) in enumerate(layers):
+        hidden = product(bias, hidden, weight)
+        if number < last:
+            hidden = hidden.relu_()  # in place: fresh memory of this size costs as much as the arithmetic
+    return hidden
+
+
+@torch.no_grad()
+def soft_update(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """Move a target network a step towards the online one: ``target <- (1 - tau) target + tau online``."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
 
 
 class Critic(EnsembleMLP):
@@ -61,6 +82,22 @@ class Critic(EnsembleMLP):
             observations = observations[:, None].expand(-1, actions.shape[1], -1)
         rows = torch.cat([observations, actions], -1)
         return super().forward(rows.flatten(0, -2)).unflatten(1, rows.shape[:-1]).squeeze(-1)
+
+
+class StateValue(EnsembleMLP):
+    """A network from observations to V(s), in units of the return."""
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """``[B, S] -> [B]``."""
+        return super().forward(observations)[0, :, 0]
+
+
+# ---------------------------------------------------------------- distributions over actions
+class Distribution(Protocol):
+    """What a policy network gives for each state: the action to take if one must choose, or a random one."""
+
+    def mode(self) -> Tensor: ...
+    def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
 
 
 class PolicySample(NamedTuple):
@@ -77,10 +114,19 @@ class TanhGaussian(NamedTuple):
     mean: Tensor
     log_std: Tensor
 
+    def mode(self) -> Tensor:
+        """The squashed mean, ``[..., A]``."""
+        return torch.tanh(self.mean)
+
     def sample(self, noise: Tensor) -> PolicySample:
         """Reparameterised sample: ``noise [B, A]`` gives one action a state, ``[B, N, A]`` gives N."""
         pre_tanh = self.pre_tanh(noise)
         return PolicySample(torch.tanh(pre_tanh), self.log_prob(pre_tanh), pre_tanh)
+
+    def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One random action a state and its log-density on [-1, 1]^A."""
+        sample = self.sample(_normal_like(self.mean, generator))
+        return sample.actions, sample.log_prob
 
     def pre_tanh(self, noise: Tensor) -> Tensor:
         """``mean + std * noise``, in the shape of the noise."""
@@ -97,6 +143,63 @@ class TanhGaussian(NamedTuple):
         return self.mean, self.log_std
 
 
+class Normal(NamedTuple):
+    """A diagonal Normal for each state, in the units of [-1, 1] and not squashed: mean ``[B, A]``, log_std ``[A]``."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    def mode(self) -> Tensor:
+        """The mean, ``[B, A]``."""
+        return self.mean
+
+    def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One random action a state, clipped to [-1, 1], and the Normal's log-density at it.
+
+        At a bound this is not the (larger) probability that clipping puts there.
+        """
+        noise = _normal_like(self.mean, generator)
+        actions = (self.mean + torch.exp(self.log_std) * noise).clamp(-1.0, 1.0)
+        return actions, normal_log_prob(actions, self.mean, self.log_std)
+
+
+class Categorical(NamedTuple):
+    """A distribution over a finite number of actions, the softmax of ``logits [B, actions]``."""
+
+    logits: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """``[B, actions]``."""
+        return torch.softmax(self.logits, -1)
+
+    def mode(self) -> Tensor:
+        """The likeliest action, ``[B]``."""
+        return self.logits.argmax(-1)
+
+    def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """One random action a state and its log-probability, ``[B]`` each."""
+        return draw_index(self.probabilities, generator)
+
+
+def draw_index(probabilities: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """An action of each row of ``probabilities [B, actions]``, and its log-probability: ``[B]`` each."""
+    where = generator_device(generator, probabilities.device)
+    actions = torch.multinomial(probabilities.to(where), 1, generator=generator).to(probabilities.device)
+    return actions.squeeze(-1), probabilities.gather(1, actions).squeeze(-1).log()
+
+
+def one_hot(actions: Tensor, like: Tensor) -> Tensor:
+    """Indices ``[B]`` as rows of 0 and 1, in the shape and dtype of ``like [B, actions]``."""
+    return F.one_hot(actions, like.shape[-1]).to(like.dtype)
+
+
+def _normal_like(tensor: Tensor, generator: torch.Generator | None) -> Tensor:
+    where = generator_device(generator, tensor.device)
+    return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype, device=where).to(tensor.device)
+
+
+# ---------------------------------------------------------------- policy networks
 class GaussianPolicy(EnsembleMLP):
     """A network from observations to a `TanhGaussian`; log_std is clamped to [-5, 2]."""
 
@@ -104,6 +207,18 @@ class GaussianPolicy(EnsembleMLP):
         """``[B, S] -> TanhGaussian`` with ``mean`` and ``log_std`` of shape ``[B, A]``."""
         mean, log_std = super().forward(observations).squeeze(0).chunk(2, -1)
         return TanhGaussian(mean, log_std.clamp(*LOG_STD_RANGE))
+
+
+class NormalPolicy(EnsembleMLP):
+    """A network from observations to a `Normal` with mean ``tanh(network)`` and a log_std that no state changes."""
+
+    def __init__(self, sizes: list[int], generator: torch.Generator | None = None) -> None:
+        super().__init__(sizes, generator=generator)
+        self.log_std = nn.Parameter(torch.zeros(sizes[-1], dtype=torch.float32, device="cpu"))
+
+    def forward(self, observations: Tensor) -> Normal:  # type: ignore[override]
+        """``[B, S] -> Normal`` with ``mean [B, A]``."""
+        return Normal(torch.tanh(super().forward(observations).squeeze(0)), self.log_std)
 
 
 def pre_tanh_of(actions: Tensor) -> Tensor:

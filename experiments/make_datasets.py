@@ -57,8 +57,7 @@ def train_behaviour() -> None:
         seed += 1
         print(f"online SAC on Pendulum, {ONLINE_STEPS} steps, seed {seed}")
         snapshots = range(500, ONLINE_STEPS + 1, SNAPSHOT_EVERY)
-        as_shipped = {**ONLINE, "update_path": "readable"}  # another form of the update would round otherwise
-        run = train_online(world, as_shipped, ONLINE_STEPS, seed=seed, snapshots=snapshots)
+        run = train_online(world, ONLINE, ONLINE_STEPS, seed=seed, snapshots=snapshots)
         policies = {step: agent.policy() for step, agent in run.snapshots.items()}
         returns = {step: float(evaluate_policy(world, policy, 500).mean()) for step, policy in policies.items()}
         success = {step: success_share(policy) for step, policy in policies.items()}

@@ -195,7 +195,7 @@ def train_agent(task: str, draw: int, algorithm: str, alpha: str) -> tuple[Any, 
     bounds = {} if data.discrete else {"action_low": data.action_low, "action_high": data.action_high}
     name = f"discrete-{kind}" if data.discrete and kind != "dqn" else kind
     dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim}
-    agent = make_agent(name, {**dims, **bounds, **settings, "update_path": "readable"})  # as every row so far
+    agent = make_agent(name, {**dims, **bounds, **settings})
     used = data.top_episodes(0.25) if "25%" in more else data
     fit(agent, used, steps, batch_size=BATCH_SIZE, seed=draw, log_every=steps, progress=False)
     del settings["device"], settings["seed"]

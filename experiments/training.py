@@ -7,12 +7,13 @@ from typing import Any
 from cql_tutorial import History, OfflineDataset, fit, fit_population, make_agent
 from cql_tutorial.agents import AGENTS
 from cql_tutorial.errors import DivergedError
+from cql_tutorial.fast.as_built import has_faster_form
 from cql_tutorial.training.population import Member
 
 
 def can_stack(name: str) -> bool:
     """Whether `fit_population` trains this kind of agent."""
-    return AGENTS[name][0].config_class.has_fused_update
+    return has_faster_form(AGENTS[name][0])
 
 
 def train_group(

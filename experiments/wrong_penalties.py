@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from cql_tutorial import OfflineDataset
-from cql_tutorial.agents.wrong_penalties import PITFALLS
+from cql_tutorial import CQLAgent, OfflineDataset
+from cql_tutorial.course.wrong_penalties import PITFALLS
 from cql_tutorial.datasets.recording import dataset_of
 from cql_tutorial.envs import Arm, Bandit, Maze
 from cql_tutorial.envs.arm import arm_episodes
@@ -254,7 +254,7 @@ def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
         settings["pitfall"] = job.variant
     if job.target is not None:
         settings |= {"cql_lagrange": True, "cql_target_action_gap": job.target}
-    return "cql", settings
+    return "cql-wrong-penalty", settings  # "correct" too: all variants of a task are trained as one program
 
 
 def measure_agent(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:
@@ -272,7 +272,7 @@ def measure_shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[
     The first is what the variant's own penalty did with its own candidates (the mean over 20 batches of noise); the
     second is self-normalised importance sampling with the density of all proposals, 1,000 candidates a state.
     """
-    if agent.name != "cql":
+    if not isinstance(agent, CQLAgent):
         return {}
     observations, dim = common.observations[:STATES].to(agent.dtype), common.action_dim
     policy, flat = agent.actor(observations), uniform_log_density(dim)
@@ -283,7 +283,7 @@ def measure_shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[
     pushed = []
     for _ in range(20):
         with torch.no_grad():
-            candidates, log_density = agent.propose(policy, policy, agent.draw_noise(len(observations)))
+            candidates, log_density = agent.sample_candidates(policy, policy, agent.draw_noise(len(observations)))
             q = agent.critic(observations, candidates)
         q.requires_grad_(True)
         (weight,) = torch.autograd.grad(agent.penalty(q, log_density, q[..., 0].detach()).sum(), q)

@@ -49,22 +49,22 @@ TEMPLATE = """\
 # %%
 import torch
 
-from cql_tutorial.course import check, ensure, outcome, predict, progress, quiz
+from cql_tutorial.course import check, guess, or_reference, progress, quiz, reveal
 
 torch.set_num_threads(1)
 
 # %% [markdown]
-# ## 1 · A beat: predict, read, do by hand, build, check, look, say what it means
+# ## 1 · A beat: guess, read, do by hand, build, check, look, say what it means
 
 # %%
-predict("{number}.p1")
+guess("{number}.p1")
 
 # %% [markdown]
-# Short prose and the equation; then numbers that can be worked out on paper, an exercise, a figure, and the outcome,
+# Short prose and the equation; then numbers that can be worked out on paper, an exercise, a figure, and the answer,
 # its letter computed from what was measured.
 
 # %%
-outcome("{number}.p1", "a")
+reveal("{number}.p1", "a")
 
 # %% [markdown]
 # **Meaning.** One sentence.
@@ -146,12 +146,12 @@ def measure(path: Path, seconds: float) -> int:
     """Put one chapter's row into the table of times: seconds measured, the student's minutes estimated."""
     import nbformat
 
-    from cql_tutorial.course import DESK
+    from cql_tutorial.course import SESSION
 
     cells = nbformat.read(path, as_version=4).cells
     words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
     number = path.name[:2]
-    exercises = [exercise for id, exercise in DESK.exercises.items() if id.startswith(f"{number}.")]
+    exercises = [exercise for id, exercise in SESSION.exercises.items() if id.startswith(f"{number}.")]
     minutes = words / WORDS_A_MINUTE + sum(exercise.minutes for exercise in exercises)
     row = {
         "chapter": number, "seconds": f"{seconds:.0f}", "cells": len(cells), "words": words,
@@ -184,12 +184,12 @@ def table() -> str:
 
 
 def exercise_cells(id: str) -> str:
-    """Header, stub, check and ensure of an exercise, as percent text."""
-    from cql_tutorial.course import DESK
+    """Header, stub, check and or_reference of an exercise, as percent text."""
+    from cql_tutorial.course import SESSION
 
-    exercise = DESK.find(id)
+    exercise = SESSION.find(id)
     name = exercise.reference.__name__
-    cells = [exercise.stub.rstrip(), f'check("{id}", {name})', f'{name} = ensure("{id}", {name})']
+    cells = [exercise.stub.rstrip(), f'check("{id}", {name})', f'{name} = or_reference("{id}", {name})']
     return "\n\n".join([f"# %% [markdown]\n# {exercise.header}", *(f"# %%\n{cell}" for cell in cells)])
 
 

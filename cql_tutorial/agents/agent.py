@@ -1,73 +1,81 @@
-"""What every agent shares: checks of a batch, action units, the random generator, saving and loading."""
+"""What every agent is: settings, networks and optimisers on one device, a seeded generator, data in and actions out."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch, Noise, as_tensor
+from ..batch import Batch, Noise, as_tensor, check_batch
 from ..errors import CheckpointError, ConfigError, CQLTutorialError, DataError
-from ..networks import MAX_ACTION
+from ..networks import MAX_ACTION, Distribution
 from ..seeding import seeded
-from .checkpoint import read_tensors, write_tensors
-from .config import DTYPES, AgentConfig, parse_config
+from . import checkpoint
+from .config import DTYPES, AgentConfig, parse_config, resolve_device
 
 AgentT = TypeVar("AgentT", bound="Agent")
 INITIAL, UPDATES, ACTING = range(3)  # what a random stream is for
 
 
-@runtime_checkable
-class AgentProtocol(Protocol):
-    """What the training loop, the truths and the course rely on."""
+class Agent(nn.Module):
+    """Base of all agents. A subclass sets ``name`` and ``config_class`` and writes `update` and `distribution`.
 
-    config: AgentConfig
-
-    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]: ...
-    def draw_noise(self, batch_size: int) -> Noise: ...
-    def policy(self, deterministic: bool = False) -> Callable[..., Tensor]: ...
-    def act(self, observations: Any, deterministic: bool = True) -> np.ndarray: ...
-    def save(self, path: str | Path) -> None: ...
-    def load_state(self, path: str | Path) -> None: ...
-
-
-class Agent:
-    """Base of all agents: device, seeded generator, checks, checkpoints. Subclasses write `update` and `draw_noise`."""
+    Networks and single learned numbers are attributes, as in any ``nn.Module``; `add_optimizer` gives them a step.
+    """
 
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     discrete: ClassVar[bool] = False
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
-        self.config: Any = parse_config(self.config_class, config)
-        self.device = _device(self.config.device)
+        super().__init__()
+        self.config: AgentConfig = parse_config(self.config_class, config)
+        self.device = resolve_device(self.config.device)
         self.dtype = DTYPES[self.config.dtype]
         # Initial weights are drawn on the CPU, so that a seed means the same start on every device.
         self._init_generator = seeded(self.config.seed, INITIAL, "cpu")
         self.generator = seeded(self.config.seed, UPDATES, self.device)
         self._acting = seeded(self.config.seed, ACTING, self.device)
-        self.modules: dict[str, nn.Module] = {}
-        self.parameters: dict[str, Tensor] = {}  # single learned numbers: log_temperature, log_multiplier
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._low, self._high = (
             torch.tensor(bound, dtype=self.dtype, device=self.device)
             for bound in (self.config.action_low, self.config.action_high)
         )
 
+    # ------------------------------------------------------------ what a subclass writes
+    def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
+        """One step of everything that learns, on one batch; returns 0-d tensors on the device."""
+        raise NotImplementedError
+
+    def draw_noise(self, batch_size: int) -> Noise:
+        """The random numbers of one update, from the agent's own generator; none unless the agent needs some."""
+        return Noise()
+
+    def distribution(self, observations: Tensor) -> Distribution:
+        """The policy's distribution over actions for ``observations [n, S]`` on the agent's device."""
+        raise NotImplementedError
+
+    def prepare_dataset(self, dataset: Any) -> Any:
+        """The data that `fit` trains on: all of them, unless the agent says otherwise."""
+        return dataset
+
     # ------------------------------------------------------------ for subclasses
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers from the agent's own generator, on its device."""
         return torch.randn(shape, generator=self.generator, dtype=self.dtype, device=self.device)
 
-    def add_optimizer(self, name: str, parameters: list[Tensor], lr: float, weight_decay: float = 0.0) -> None:
-        """An Adam whose state exists from the start, so that loading copies in place and no step reads the host."""
+    def learnable(self, value: float) -> nn.Parameter:
+        """A single number to be learned, such as the logarithm of the temperature."""
+        return nn.Parameter(torch.full((), value, dtype=self.dtype, device=self.device))
+
+    def add_optimizer(self, name: str, parameters: list[nn.Parameter], lr: float, weight_decay: float = 0.0) -> None:
+        """Adam with its moments allocated up front: checkpoints are copied in place, and no step waits for a GPU."""
         optimizer = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         for parameter in parameters:
             optimizer.state[parameter] = {
@@ -85,11 +93,11 @@ class Agent:
             loss.backward(inputs=optimizer.param_groups[0]["params"])
             optimizer.step()
 
-    # ------------------------------------------------------------ data in, actions out
+    # ------------------------------------------------------------ data in
     def prepare(self, batch: Mapping[str, Any]) -> Batch:
         """Check shapes and dtypes (never values, which would sync), move to the device, scale actions to [-1, 1]."""
         raw = Batch.of(batch)
-        self._check(raw)
+        check_batch(raw, self.config.state_dim, self.config.action_dim, self.discrete)
         actions = raw.actions.to(self.device).long() if self.discrete else self.scale_action(self._place(raw.actions))
         return Batch(
             observations=self._place(raw.observations),
@@ -103,43 +111,14 @@ class Agent:
     def _place(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype)
 
-    def _check(self, batch: Batch) -> None:
-        if self.discrete is batch.actions.is_floating_point():
-            wanted, other = ("integers", "continuous") if self.discrete else ("floats", "discrete")
-            mend = f"pass {wanted}, or use a {other} agent."
-            kind = "discrete" if self.discrete else "continuous"
-            raise DataError("batch['actions']", f"dtype {batch.actions.dtype}", f"{wanted} (a {kind} agent)", mend)
-        size, state_dim, action_dim = batch.size, self.config.state_dim, self.config.action_dim
-        if size == 0:
-            raise DataError("batch['rewards']", "an empty batch", "at least one transition", "check your data loader.")
-        flat = "one number a transition: flatten it with .reshape(-1)."
-        states = f"state_dim is {state_dim}: build the agent for your observations."
-        shapes: dict[str, tuple[tuple[int, ...], str]] = {
-            "observations": ((size, state_dim), states),
-            "actions": (
-                (size,) if self.discrete else (size, action_dim),
-                f"action_dim is {action_dim}: set it to the width of your actions.",
-            ),
-            "rewards": ((size,), flat),
-            "next_observations": ((size, state_dim), states),
-            "terminations": ((size,), flat),
-        }
-        for key, (shape, mend) in shapes.items():
-            value = batch[key]
-            if tuple(value.shape) != shape:
-                raise DataError(f"batch[{key!r}]", f"shape {list(value.shape)}", f"shape {list(shape)}", mend)
-            boolean = key == "terminations" and value.dtype == torch.bool
-            if key != "actions" and not value.is_floating_point() and not boolean:
-                kinds = "bool or floats" if key == "terminations" else "floats"
-                mend = "convert it with .bool() or .float()."
-                raise DataError(f"batch[{key!r}]", f"dtype {value.dtype}", kinds, mend)
-
     def scale_action(self, actions: Tensor) -> Tensor:
         """Environment units to [-1, 1], moved inside to 1 - 1e-6 where rounding or the log touched the bound."""
         return (2.0 * (actions - self._low) / (self._high - self._low) - 1.0).clamp(-MAX_ACTION, MAX_ACTION)
 
     def unscale_action(self, actions: Tensor) -> Tensor:
-        """[-1, 1] to environment units, within the bounds to the last digit."""
+        """[-1, 1] to environment units, within the bounds to the last digit; a discrete action is left as it is."""
+        if self.discrete:
+            return actions
         scaled = self._low + 0.5 * (actions + 1.0) * (self._high - self._low)
         return torch.maximum(torch.minimum(scaled, self._high), self._low)
 
@@ -168,9 +147,10 @@ class Agent:
             raise DataError("actions", f"shape {list(tensor.shape)}", expected, "match the agent's action_dim.")
         return self.scale_action(tensor)
 
-    def policy(self, deterministic: bool = False) -> Callable[..., Tensor]:
+    # ------------------------------------------------------------ actions out
+    def policy(self, deterministic: bool = False) -> AgentPolicy:
         """The learned policy as a callable ``(observations, generator) -> actions`` in environment units."""
-        raise NotImplementedError
+        return AgentPolicy(self, deterministic)
 
     @torch.no_grad()
     def act(self, observations: Any, deterministic: bool = True) -> np.ndarray:
@@ -190,76 +170,69 @@ class Agent:
     # ------------------------------------------------------------ checkpoints
     def state(self) -> dict[str, Tensor]:
         """Every tensor that an exact continuation needs: networks, targets, optimisers, random generator."""
-        tensors: dict[str, Tensor] = {f"parameter.{key}": value.detach() for key, value in self.parameters.items()}
-        for name, module in self.modules.items():
-            tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
-        for name, optimizer in self.optimizers.items():
-            for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                for key, value in optimizer.state[parameter].items():
-                    tensors[f"optimizer.{name}.{index}.{key}"] = value
-        return tensors | {"generator": self.generator.get_state()}
-
-    def header(self) -> dict[str, str]:
-        """The JSON part of a checkpoint: kind of agent, settings, kind of device."""
-        return {"agent": self.name, "config": json.dumps(self.config.to_dict()), "device_type": self.device.type}
+        return checkpoint.agent_tensors(self)
 
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint (safetensors with a JSON header) to a temporary file, then rename it into place."""
-        write_tensors(path, self.state(), self.header())
+        """Write a checkpoint (safetensors with a JSON header) to a temporary file, then rename it into place.
+
+        Raises `ConfigError` for a class without a ``name`` of its own: its file would come back as another class.
+        """
+        self.check_name()
+        checkpoint.write_tensors(path, self.state(), checkpoint.agent_header(self))
 
     def load_state(self, path: str | Path) -> None:
         """Copy a checkpoint into this agent in place; raises `CheckpointError` if it belongs to another one."""
-        tensors, header = read_tensors(path)
-        self.copy_state(tensors, header, path)
-
-    def copy_state(self, tensors: Mapping[str, Tensor], header: Mapping[str, str], path: str | Path) -> None:
-        """Copy tensors of `state` in place, after every check, so that nothing is half-loaded.
-
-        On another kind of device the random stream starts afresh: the two kinds of generator have different states.
-        """
-        mend = "build the agent with the checkpoint's own config, or use the class method load."
-        if header["agent"] != self.name:
-            raise CheckpointError(str(path), f"agent {header['agent']!r}", repr(self.name), "load it with its class.")
-        theirs, ours = json.loads(header["config"]), json.loads(self.header()["config"])
-        for key in ("action_low", "action_high", "dtype"):
-            if theirs.get(key) != ours[key]:
-                raise CheckpointError(f"{path}: config[{key!r}]", repr(theirs.get(key)), repr(ours[key]), mend)
-        own, stored = self.state(), {key for key in tensors if not key.startswith("sum.")}
-        for key in sorted(stored - own.keys()):
-            raise CheckpointError(f"{path}: {key}", "a tensor this agent does not have", "the same settings", mend)
-        same_device = header["device_type"] == self.device.type
-        for key, value in own.items():
-            found = tensors.get(key)
-            if (found is None or found.shape != value.shape) and (key != "generator" or same_device):
-                shape = "nothing" if found is None else f"shape {list(found.shape)}"
-                raise CheckpointError(f"{path}: {key}", shape, f"shape {list(value.shape)}", mend)
-        with torch.no_grad():
-            for key, value in own.items():
-                if key != "generator":
-                    value.copy_(tensors[key])
-        if same_device:
-            self.generator.set_state(tensors["generator"].cpu())
-        else:
-            self.generator = seeded(self.config.seed, UPDATES, self.device)
+        checkpoint.copy_state(self, *checkpoint.read_tensors(path), path)
 
     @classmethod
     def load(cls: type[AgentT], path: str | Path, device: str = "auto") -> AgentT:
         """Build the agent of a checkpoint on ``device``; raises `CheckpointError` if it holds another one."""
-        tensors, header = read_tensors(path)
+        tensors, header = checkpoint.read_tensors(path)
         if header["agent"] != cls.name:
             expected = f"a checkpoint of {cls.__name__} ({cls.name!r})"
             raise CheckpointError(str(path), f"agent {header['agent']!r}", expected, "use agents.load_agent.")
-        place = _device(str(device))  # a bad device is the caller's mistake, not the file's
-        settings = {**json.loads(header["config"]), "device": device}
-        if place.type != "cpu" and settings.get("update_path") == "fused":
-            settings["update_path"] = "auto"  # equal, and not for the CPU alone
+        resolve_device(str(device))  # a bad device is the caller's mistake, not the file's
         try:
-            agent = cls(settings)
+            agent = cls({**checkpoint.header_settings(header), "device": device})
         except (CQLTutorialError, ValueError, TypeError) as error:
             mend = "load it with the version of this package that wrote it."
             raise CheckpointError(str(path), f"unusable settings ({error})", "known settings", mend) from error
-        agent.copy_state(tensors, header, path)
+        checkpoint.copy_state(agent, tensors, header, path)
         return agent
+
+    def check_name(self) -> None:
+        """Raise `ConfigError` where the class has its ``name`` from another one, under which it would be loaded."""
+        kind = type(self)
+        if "name" not in vars(kind):
+            found = f"{self.name!r}, the name of {next(k for k in kind.__mro__ if 'name' in vars(k)).__name__}"
+            mend = f'set {kind.__name__}.name = "..."; agents.register_agent makes make_agent and load_agent know it.'
+            raise ConfigError(f"{kind.__name__}.name", found, "a name of its own, as its files are told by it", mend)
+
+
+class AgentPolicy:
+    """A learned policy as a callable ``(observations, generator) -> actions`` in environment units.
+
+    Deterministic means the distribution's mode.
+    """
+
+    def __init__(self, agent: Agent, deterministic: bool) -> None:
+        self.agent, self.deterministic = agent, deterministic
+
+    def distribution(self, observations: Tensor) -> Any:
+        """The agent's distribution over actions in [-1, 1], or over their indices, for ``observations [n, S]``."""
+        return self.agent.distribution(self.agent.as_observations(observations))
+
+    @torch.no_grad()
+    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        if not self.deterministic:
+            return self.sample(observations, generator)[0]
+        return self.agent.unscale_action(self.distribution(observations).mode())
+
+    @torch.no_grad()
+    def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Actions in environment units and their log-density on [-1, 1]^A (log-probability), as `log_prob` gives."""
+        actions, log_prob = self.distribution(observations).draw(generator)
+        return self.agent.unscale_action(actions), log_prob
 
 
 @contextmanager
@@ -268,21 +241,10 @@ def subnormals_as_zero() -> Iterator[None]:
 
     CQL's penalty is full of them: a candidate whose Q lies 80 below the best has softmax weight e^-80.
     """
-    before = sys.float_info.min / 2 == 0.0  # torch cannot be asked
+    # torch has no getter for the switch: half the smallest normal float is 0 exactly when it is on.
+    before = sys.float_info.min / 2 == 0.0
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(before)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.Generator(device=device)  # the first thing that fails where the device is not there
-        return device
-    except RuntimeError as error:
-        mend = "use 'auto', 'cpu', or 'cuda' where torch.cuda.is_available()."
-        raise ConfigError("config['device']", repr(name), "a device of this machine", mend) from error

@@ -37,15 +37,12 @@ class BCAgent(GaussianAgent):
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
-        self._build_actor(self.config.actor_lr)
+        self.actor = self._build_actor()
+        self.add_optimizer("actor", list(self.actor.parameters()), self.config.actor_lr)
 
     def prepare_dataset(self, dataset: Any) -> Any:
         """The data that `fit` trains on: the best ``top_fraction`` of episodes (all of them by default)."""
         return dataset if self.config.top_fraction == 1.0 else dataset.top_episodes(self.config.top_fraction)
-
-    def draw_noise(self, batch_size: int) -> Noise:
-        """Behaviour cloning uses no random numbers."""
-        return Noise()
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
         """One step of the policy; metrics are 0-d tensors on the device."""

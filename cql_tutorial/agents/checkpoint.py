@@ -1,18 +1,85 @@
-"""Checkpoint files: safetensors with a JSON header, written so that a crash leaves the old file or the new one."""
+"""Checkpoints: what of an agent is kept, and files (safetensors with a JSON header) that a crash cannot spoil."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..seeding import seeded
+
+if TYPE_CHECKING:
+    from .agent import Agent
 
 FORMAT = "cql-tutorial agent 1"
+UPDATES = 1  # the purpose of the stream that updates draw from
+DROPPED_SETTINGS = ("update_path",)  # of files that 0.1.0 wrote; none of them changes what an agent computes
+
+
+# ---------------------------------------------------------------- an agent as tensors
+def agent_tensors(agent: Agent) -> dict[str, Tensor]:
+    """Every tensor that an exact continuation needs: networks, targets, optimisers, random generator.
+
+    The keys are those of ``agent.state_dict()`` behind "module." (a network's) or "parameter." (a single number).
+    """
+    tensors = {f"{'module' if '.' in key else 'parameter'}.{key}": value for key, value in agent.state_dict().items()}
+    for name, optimizer in agent.optimizers.items():
+        for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+            for key, value in optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{index}.{key}"] = value
+    return tensors | {"generator": agent.generator.get_state()}
+
+
+def agent_header(agent: Agent) -> dict[str, str]:
+    """The JSON part of a checkpoint: kind of agent, settings, kind of device."""
+    return {"agent": agent.name, "config": json.dumps(agent.config.to_dict()), "device_type": agent.device.type}
+
+
+def header_settings(header: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of a checkpoint's agent, without those that this version no longer has."""
+    return {key: value for key, value in json.loads(header["config"]).items() if key not in DROPPED_SETTINGS}
+
+
+def copy_state(agent: Agent, tensors: Mapping[str, Tensor], header: Mapping[str, str], path: str | Path) -> None:
+    """Copy a checkpoint's tensors into ``agent`` in place, after every check, so that nothing is half-loaded.
+
+    On another kind of device the random stream starts afresh: the two kinds of generator have different states.
+    Raises `CheckpointError` that names what does not fit.
+    """
+    mend = "build the agent with the checkpoint's own config, or use the class method load."
+    if header["agent"] != agent.name:
+        raise CheckpointError(str(path), f"agent {header['agent']!r}", repr(agent.name), "load it with its class.")
+    theirs, ours = header_settings(header), header_settings(agent_header(agent))
+    for key in ("action_low", "action_high", "dtype"):
+        if theirs.get(key) != ours[key]:
+            raise CheckpointError(f"{path}: config[{key!r}]", repr(theirs.get(key)), repr(ours[key]), mend)
+    own, stored = agent_tensors(agent), {key for key in tensors if not key.startswith("sum.")}
+    for key in sorted(stored - own.keys()):
+        raise CheckpointError(f"{path}: {key}", "a tensor this agent does not have", "the same settings", mend)
+    same_device = header["device_type"] == agent.device.type
+    for key, value in own.items():
+        found = tensors.get(key)
+        if (found is None or found.shape != value.shape) and (key != "generator" or same_device):
+            shape = "nothing" if found is None else f"shape {list(found.shape)}"
+            raise CheckpointError(f"{path}: {key}", shape, f"shape {list(value.shape)}", mend)
+    with torch.no_grad():
+        for key, value in own.items():
+            if key != "generator":
+                value.copy_(tensors[key])
+    if same_device:
+        agent.generator.set_state(tensors["generator"].cpu())
+    else:
+        agent.generator = seeded(agent.config.seed, UPDATES, agent.device)
+
+
+# ---------------------------------------------------------------- files
 
 
 def check_path(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,12 +29,8 @@ class AgentConfig:
 
     ``state_dim`` is the length of an observation, ``action_dim`` that of an action (the number of actions in discrete
     agents). ``action_low`` and ``action_high`` are the environment's bounds, one number or one a dimension; inside,
-    actions live in [-1, 1]. ``device`` "auto" takes a GPU where there is one. ``update_path`` chooses among equal
-    forms of the update: "readable", "fused" (by hand, for SAC and CQL on a CPU; see `fused`), or "auto": fused for SAC
-    and CQL on a CPU in float32, else readable.
+    actions live in [-1, 1]. ``device`` "auto" takes a GPU where there is one.
     """
-
-    has_fused_update: ClassVar[bool] = False
 
     state_dim: int
     action_dim: int
@@ -46,7 +42,6 @@ class AgentConfig:
     device: str = "auto"
     seed: int = 0
     dtype: str = "float32"
-    update_path: str = "auto"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -54,15 +49,11 @@ class AgentConfig:
             if field.type == "bool":  # the string "False" would count as true
                 self.require(field.name, isinstance(getattr(self, field.name), bool), "True or False")
         for name in ("state_dim", "action_dim", "hidden_dim"):
-            self.whole(name, 1)
-        self.whole("hidden_layers", 0)
-        self.whole("seed", 0)
+            self.integer(name, 1)
+        self.integer("hidden_layers", 0)
+        self.integer("seed", 0)
         self.number("discount", 0, 1)
         self.one_of("dtype", *DTYPES)
-        self.one_of("update_path", "auto", "readable", "fused")
-        if self.update_path == "fused" and not self.has_fused_update:
-            expected = "'auto' or 'readable', as only SAC and CQL have a fused update"
-            raise ConfigError("config['update_path']", "'fused'", expected, "leave it out.")
         self.require("device", isinstance(self.device, str), "'auto', 'cpu', 'cuda' or another torch device")
         for name in ("action_low", "action_high"):
             bound = getattr(self, name)
@@ -78,7 +69,7 @@ class AgentConfig:
             mend = f"set {name!r} to such a value."
             raise ConfigError(f"config[{name!r}]", repr(getattr(self, name)), expected, mend)
 
-    def whole(self, name: str, least: int) -> None:
+    def integer(self, name: str, least: int) -> None:
         """The field must be a whole number of at least ``least``."""
         value = getattr(self, name)
         good = isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
@@ -100,6 +91,11 @@ class AgentConfig:
         """The field must be one of ``values``."""
         value = getattr(self, name)
         self.require(name, any(type(v) is type(value) and v == value for v in values), f"one of {list(values)}")
+
+    # ------------------------------------------------------------ for the networks
+    def mlp_sizes(self, inputs: int, outputs: int) -> list[int]:
+        """The widths of a network's layers: ``hidden_layers`` times ``hidden_dim`` between inputs and outputs."""
+        return [inputs, *[self.hidden_dim] * self.hidden_layers, outputs]
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, fit for JSON."""
@@ -144,3 +140,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, torch.device):
         return str(value)
     return tuple(map(_plain, value)) if isinstance(value, list) else value
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name, "auto" being a GPU where there is one; raises `ConfigError` where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.Generator(device=device)  # the first thing that fails where the device is not there
+        return device
+    except RuntimeError as error:
+        mend = "use 'auto', 'cpu', or 'cuda' where torch.cuda.is_available()."
+        raise ConfigError("config['device']", repr(name), "a device of this machine", mend) from error

@@ -14,13 +14,12 @@ from torch import Tensor
 from .. import losses
 from ..batch import Noise
 from ..errors import TargetAboveNaturalGapWarning, TargetBelowFloorWarning
-from ..fast import fused
-from ..networks import MAX_ACTION, TanhGaussian
+from ..networks import MAX_ACTION, TanhGaussian, soft_update
 from .actor_critic import ActorCritic, ActorCriticConfig
 from .config import AgentConfig
-from .wrong_penalties import PITFALLS
 
 MULTIPLIER_RANGE = (1e-3, 1e4)
+LOG_MULTIPLIER_RANGE = tuple(math.log(bound) for bound in MULTIPLIER_RANGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,6 @@ class CQLConfig(ActorCriticConfig):
     ``proposal_weights`` "own" divides by each candidate's own density (the official code), "mixture" by that of all
     proposals together. With ``cql_lagrange`` the multiplier replaces ``cql_alpha``, starts at it and holds the CQL gap
     (0 for a flat Q; see `losses.normalised_target` for peers' targets) at ``cql_target_action_gap``.
-    ``pitfall`` names a *wrong* penalty of `wrong_penalties.PITFALLS`, for measuring what the mistake does.
     """
 
     cql_alpha: float = 5.0
@@ -42,17 +40,13 @@ class CQLConfig(ActorCriticConfig):
     multiplier_lr: float = 5e-3
     next_policy_proposal: bool = True
     proposal_weights: str = "own"
-    pitfall: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.number("cql_alpha", 0)
-        self.whole("cql_n_actions", 1)
+        self.integer("cql_n_actions", 1)
         self.number("cql_target_action_gap")
         self.one_of("proposal_weights", "own", "mixture")
-        self.one_of("pitfall", None, *PITFALLS)
-        if self.pitfall is not None:  # a part of the candidates with the weights of all is a second mistake
-            self.require("pitfall", self.proposal_weights == "own", "None with proposal_weights 'mixture'")
         self.positive("multiplier_lr")
         if self.cql_lagrange:
             low, high = MULTIPLIER_RANGE
@@ -66,16 +60,14 @@ class CQLAgent(ActorCritic):
     """
 
     name = "cql"
-    fused_form = True
     config_class = CQLConfig
     config: CQLConfig
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
         if self.config.cql_lagrange:
-            self.log_multiplier = self.learned_number("log_multiplier", math.log(self.config.cql_alpha))
+            self.log_multiplier = self.learnable(math.log(self.config.cql_alpha))
             self.add_optimizer("multiplier", [self.log_multiplier], self.config.multiplier_lr)
-            self._log_bounds = tuple(math.log(bound) for bound in MULTIPLIER_RANGE)
         self._warned = False
 
     def draw_noise(self, batch_size: int) -> Noise:
@@ -92,80 +84,97 @@ class CQLAgent(ActorCritic):
         )
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
-        """One step of critics, actor, temperature, multiplier and target networks; metrics are 0-d tensors.
+        """One gradient step each for critics, actor, temperature and multiplier, then the target networks.
 
-        ``cql_loss`` is the penalty (mean over critics, before alpha), ``cql_gap`` the same minus A log 2,
-        ``cql_alpha`` the weight that this update used.
+        Shapes: E critics, B transitions, K candidate actions. Metrics are 0-d tensors: ``cql_loss`` is the penalty
+        before alpha, ``cql_gap`` the same minus A log 2, ``cql_alpha`` the weight that this update used.
         """
         batch = self.prepare(batch)
         noise = noise or self.draw_noise(batch.size)
-        if self.fused:
-            return fused.update(self, batch, noise)
         assert noise.target is not None and noise.actor is not None
+        config, s, s_next = self.config, batch.observations, batch.next_observations
+        temperature, cql_alpha = self.temperature, self.cql_alpha
 
-        # Critics: squared Bellman error plus the penalty. Candidates, densities and target are constants.
+        # 1. Bellman target and candidate actions: constants for the critics.
         with torch.no_grad():
-            policy, next_policy = self.actor(batch.observations), self.actor(batch.next_observations)
-            candidates, log_density = self.propose(policy, next_policy, noise)
-        target = self.bellman_target(batch, next_policy, noise.target)
-        q_all = self.critic(batch.observations, torch.cat([batch.actions[:, None], candidates], dim=1))
-        q_data, q_candidates = q_all[..., 0], q_all[..., 1:]
+            policy, next_policy = self.actor(s), self.actor(s_next)
+            next_action = next_policy.sample(noise.target)
+            next_value = self.target_critic(s_next, next_action.actions).amin(0)  # min over critics, [B]
+            if config.backup_entropy:
+                next_value = next_value - temperature * next_action.log_prob
+            target = losses.td_target(batch.rewards, batch.terminations, next_value, config.discount)
+            candidates, log_density = self.sample_candidates(policy, next_policy, noise)  # [B, K, A], [B, K]
+
+        # 2. Critics: squared Bellman error plus the penalty, which pushes candidates down and logged actions up.
+        q = self.critic(s, torch.cat([batch.actions[:, None], candidates], dim=1))  # [E, B, 1 + K]
+        q_data, q_candidates = q[..., 0], q[..., 1:]
         td_loss = losses.td_loss(q_data, target)
         penalty = self.penalty(q_candidates, log_density, q_data)
-        cql_alpha = self.cql_alpha
         self.step("critic", (td_loss + cql_alpha * penalty).sum())
 
-        # Actor: E [temperature log pi - min_j Q_j] with the new critics. Temperature: towards the target entropy.
-        actor_metrics = self.update_actor(batch, noise.actor)
+        # 3. Actor: towards higher Q of the critics just updated, and more entropy.
+        action = self.actor(s).sample(noise.actor)
+        policy_loss = losses.actor_loss(action.log_prob, self.critic(s, action.actions).amin(0), temperature)
+        self.step("actor", policy_loss)
 
-        # Multiplier: up while the CQL gap exceeds its target. It sends nothing into the critics.
+        # 4. Temperature: up while the entropy is below its target.
+        if config.auto_alpha:
+            self.step(
+                "temperature", losses.temperature_loss(self.log_temperature, action.log_prob, self.target_entropy)
+            )
+
+        # 5. Multiplier (Lagrange): up while the CQL gap is above its target.
         cql_loss = penalty.detach().mean()
-        gap = self.step_multiplier(cql_loss)
+        gap = losses.normalised_gap(cql_loss, config.action_dim)
+        if config.cql_lagrange:
+            self.step("multiplier", losses.multiplier_loss(self.log_multiplier, gap, config.cql_target_action_gap))
+            with torch.no_grad():
+                self.log_multiplier.clamp_(*LOG_MULTIPLIER_RANGE)
 
-        self.update_target()
+        # 6. Target critics: a step tau towards the critics.
+        soft_update(self.target_critic, self.critic, config.tau)
         return {
             "cql_loss": cql_loss,
             "cql_gap": gap,
             "q_value": q_data.detach().mean(),
             "td_loss": td_loss.detach().mean(),
             "cql_alpha": cql_alpha,
-            **actor_metrics,
+            "policy_loss": policy_loss.detach(),
+            "entropy": -action.log_prob.detach().mean(),
+            "temperature": temperature,
         }
 
-    def propose(self, policy: TanhGaussian, next_policy: TanhGaussian, noise: Noise) -> tuple[Tensor, Tensor]:
+    def sample_candidates(self, policy: TanhGaussian, next_policy: TanhGaussian, noise: Noise) -> tuple[Tensor, Tensor]:
         """Candidate actions ``[B, K, A]`` and the log-density ``[B, K]`` that each is weighted by.
 
         N uniform, N from pi(.|s), and N from pi(.|s') *scored at s* as in the official code: any set of proposals is
         right as long as each density is the right one.
         """
         assert noise.uniform is not None and noise.policy is not None
-        proposals = [(policy, noise.policy)]
+        drawn = [policy.sample(noise.policy)]
         if self.config.next_policy_proposal:
             assert noise.next_policy is not None
-            proposals.append((next_policy, noise.next_policy))
-        samples = [distribution.sample(normal) for distribution, normal in proposals]
-        actions = torch.cat([noise.uniform, *(sample.actions for sample in samples)], dim=1)
+            drawn.append(next_policy.sample(noise.next_policy))
         uniform = torch.full_like(noise.uniform[..., 0], losses.uniform_log_density(self.config.action_dim))
+        actions, log_density = [noise.uniform], [uniform]
+        for sample in drawn:
+            actions.append(sample.actions)
+            log_density.append(sample.log_prob)
         if self.config.proposal_weights == "own":
-            return actions, torch.cat([uniform, *(sample.log_prob for sample in samples)], dim=1)
-        pre_tanh = torch.cat([torch.atanh(noise.uniform), *(sample.pre_tanh for sample in samples)], dim=1)
-        each = [uniform[:, :1].expand(pre_tanh.shape[:2]), *(d.log_prob(pre_tanh) for d, _ in proposals)]
-        return actions, losses.mixture_log_density(torch.stack(each))
-
-    def step_multiplier(self, cql_loss: Tensor) -> Tensor:
-        """The CQL gap of a penalty, after one step of the multiplier (where there is one) on it."""
-        gap = losses.normalised_gap(cql_loss, self.config.action_dim)
-        if self.config.cql_lagrange:
-            self.step("multiplier", losses.multiplier_loss(self.log_multiplier, gap, self.config.cql_target_action_gap))
-            with torch.no_grad():
-                self.log_multiplier.clamp_(*self._log_bounds)
-        return gap
+            return torch.cat(actions, dim=1), torch.cat(log_density, dim=1)
+        # The mixture wants each proposal's density at every candidate.
+        pre_tanh = torch.cat([torch.atanh(noise.uniform), *(sample.pre_tanh for sample in drawn)], dim=1)
+        each = [uniform[:, :1].expand(pre_tanh.shape[:2]), policy.log_prob(pre_tanh)]
+        if self.config.next_policy_proposal:
+            each.append(next_policy.log_prob(pre_tanh))
+        return torch.cat(actions, dim=1), losses.mixture_log_density(torch.stack(each))
 
     def penalty(self, q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
-        """`losses.cql_penalty`, or the wrong one that ``config.pitfall`` names: ``[E]``."""
-        if self.config.pitfall is None:
-            return losses.cql_penalty(q_candidates, log_density, q_data)
-        return PITFALLS[self.config.pitfall](q_candidates, log_density, q_data, self.config.cql_n_actions)
+        """The penalty of each critic, `losses.cql_penalty`: ``[E, B, K], [B, K], [E, B] -> [E]``.
+
+        A subclass with another penalty overrides this, and may still be trained by the faster form.
+        """
+        return losses.cql_penalty(q_candidates, log_density, q_data)
 
     @property
     def cql_alpha(self) -> Tensor:

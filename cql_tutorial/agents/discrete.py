@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import losses
 from ..batch import Noise
-from ..networks import EnsembleMLP
-from ..seeding import generator_device
-from .agent import Agent
+from ..networks import Categorical, EnsembleMLP, draw_index, one_hot, soft_update
+from .agent import Agent, AgentPolicy
 from .config import AgentConfig
 
 
@@ -38,7 +36,7 @@ class DiscreteCQLConfig(AgentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.number("cql_alpha", 0)
-        self.whole("n_critics", 1)
+        self.integer("n_critics", 1)
         self.number("tau", 0, 1)
         self.positive("tau", "critic_lr")
         self.number("initial_value")
@@ -66,54 +64,41 @@ class DiscreteBCConfig(AgentConfig):
         self.positive("actor_lr")
 
 
-class DiscretePolicy:
-    """A policy given by scores ``[n, actions]``: their argmax, or a draw from their softmax."""
-
-    def __init__(self, agent: DiscreteAgent, deterministic: bool) -> None:
-        self.agent, self.deterministic = agent, deterministic
+class DiscretePolicy(AgentPolicy):
+    """A policy over a finite number of actions, which also tells its probabilities."""
 
     @torch.no_grad()
     def probabilities(self, observations: Tensor) -> Tensor:
-        """``[n, S] -> [n, actions]``."""
-        scores = self.agent.scores(self.agent.as_observations(observations))
-        if self.deterministic:
-            return F.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores.dtype)
-        return torch.softmax(scores, -1)
+        """``[n, S] -> [n, actions]``; those of a deterministic policy are 0 and 1."""
+        distribution = self.distribution(observations)
+        return one_hot(distribution.mode(), distribution.logits) if self.deterministic else distribution.probabilities
 
-    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.sample(observations, generator)[0]
-
+    @torch.no_grad()
     def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Actions ``[n]`` and their log-probability ``[n]``."""
-        probabilities = self.probabilities(observations)
-        where = generator_device(generator, probabilities.device)
-        actions = torch.multinomial(probabilities.to(where), 1, generator=generator).to(probabilities.device)
-        return actions.squeeze(-1), probabilities.gather(1, actions).squeeze(-1).log()
+        """Actions ``[n]`` and their log-probability ``[n]``, which is 0 for a deterministic policy."""
+        return draw_index(self.probabilities(observations), generator)
 
 
 class DiscreteAgent(Agent):
-    """An agent over ``action_dim`` actions whose policy comes from one score an action."""
+    """An agent over ``action_dim`` actions whose policy is the softmax of one score an action, or their argmax."""
 
     discrete = True
 
-    def build(self, name: str, ensemble: int, initial_value: float | None = None) -> EnsembleMLP:
+    def _build_network(self, ensemble: int, initial_value: float | None = None) -> EnsembleMLP:
         """A network from observations to one number an action."""
-        config = self.config
-        sizes = [config.state_dim, *[config.hidden_dim] * config.hidden_layers, config.action_dim]
-        network = EnsembleMLP(sizes, ensemble, initial_value, self._init_generator).to(self.device, self.dtype)
-        self.modules[name] = network
-        return network
+        sizes = self.config.mlp_sizes(self.config.state_dim, self.config.action_dim)
+        return EnsembleMLP(sizes, ensemble, initial_value, self._init_generator).to(self.device, self.dtype)
 
     def scores(self, observations: Tensor) -> Tensor:
         """What the policy ranks actions by: ``[n, S] -> [n, actions]``."""
         raise NotImplementedError
 
-    def draw_noise(self, batch_size: int) -> Noise:
-        """The discrete updates use no random numbers."""
-        return Noise()
+    def distribution(self, observations: Tensor) -> Categorical:
+        """The softmax of the scores."""
+        return Categorical(self.scores(observations))
 
     def policy(self, deterministic: bool = False) -> DiscretePolicy:
-        """The learned policy; stochastic means softmax of the scores."""
+        """The learned policy; stochastic means softmax of the scores, deterministic their argmax."""
         return DiscretePolicy(self, deterministic)
 
 
@@ -129,9 +114,8 @@ class DiscreteCQLAgent(DiscreteAgent):
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
-        self.critic = self.build("critic", self.config.n_critics, self.config.initial_value)
+        self.critic = self._build_network(self.config.n_critics, self.config.initial_value)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.modules["target_critic"] = self.target_critic
         self.add_optimizer("critic", list(self.critic.parameters()), self.config.critic_lr)
 
     def policy(self, deterministic: bool = True) -> DiscretePolicy:
@@ -148,19 +132,18 @@ class DiscreteCQLAgent(DiscreteAgent):
         with torch.no_grad():
             next_targets = self.target_critic(batch.next_observations)
             chooser = self.critic(batch.next_observations) if config.double_q else next_targets
-            best = chooser.mean(0).argmax(-1, keepdim=True)
-            next_values = next_targets.gather(-1, best.expand(config.n_critics, -1, -1)).squeeze(-1).amin(0)
+            best = chooser.mean(0).argmax(-1)
+            next_values = losses.take_actions(next_targets, best).amin(0)
             target = losses.td_target(batch.rewards, batch.terminations, next_values, config.discount)
 
         q_all = self.critic(batch.observations)  # [E, B, actions]
-        q_data = q_all.gather(-1, batch.actions[:, None].expand(config.n_critics, -1, -1)).squeeze(-1)
+        q_data = losses.take_actions(q_all, batch.actions)
         td_loss = losses.td_loss(q_data, target)
         # Every action is a candidate of the uniform proposal, so the log-mean estimate is exact.
         log_density = torch.full_like(q_all[0], -math.log(config.action_dim))
         penalty = losses.cql_penalty(q_all, log_density, q_data)
         self.step("critic", (td_loss + config.cql_alpha * penalty).sum())
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), config.tau)
+        soft_update(self.target_critic, self.critic, config.tau)
 
         cql_loss = penalty.detach().mean()
         return {
@@ -174,8 +157,7 @@ class DiscreteCQLAgent(DiscreteAgent):
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of the given actions: ``[n, S], [n] -> [E, n]``."""
-        q_all, index = self.critic(self.as_observations(observations)), self.as_actions(actions)
-        return q_all.gather(-1, index[:, None].expand(self.config.n_critics, -1, -1)).squeeze(-1)
+        return losses.take_actions(self.critic(self.as_observations(observations)), self.as_actions(actions))
 
 
 class DQNAgent(DiscreteCQLAgent):
@@ -194,7 +176,7 @@ class DiscreteBCAgent(DiscreteAgent):
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
-        self.actor = self.build("actor", 1)
+        self.actor = self._build_network(1)
         self.add_optimizer("actor", list(self.actor.parameters()), self.config.actor_lr)
 
     def scores(self, observations: Tensor) -> Tensor:
@@ -204,6 +186,6 @@ class DiscreteBCAgent(DiscreteAgent):
         """One step of the policy; metrics are 0-d tensors on the device."""
         batch = self.prepare(batch)
         log_prob = torch.log_softmax(self.scores(batch.observations), -1)
-        loss = losses.behaviour_cloning_loss(log_prob.gather(1, batch.actions[:, None]))
+        loss = losses.behaviour_cloning_loss(losses.take_actions(log_prob[None], batch.actions))
         self.step("actor", loss)
         return {"policy_loss": loss.detach()}

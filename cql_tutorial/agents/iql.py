@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import losses
 from ..batch import Noise
-from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP
-from ..seeding import generator_device
+from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP, Normal, NormalPolicy, StateValue, soft_update
 from .agent import Agent
 from .config import AgentConfig
 from .discrete import DiscreteAgent
@@ -47,7 +46,7 @@ class ImplicitConfig(AgentConfig):
         self.number("expectile", 0, 1)
         self.require("expectile", 0 < self.expectile < 1, "a number in (0, 1), both ends excluded")
         self.number("inverse_temperature", 0)
-        self.whole("n_critics", 1)
+        self.integer("n_critics", 1)
         self.number("tau", 0, 1)
         self.positive("tau", "advantage_cap", "critic_lr", "value_lr", "actor_lr")
         self.number("initial_value")
@@ -63,14 +62,6 @@ class DiscreteIQLConfig(ImplicitConfig):
     """Settings of discrete IQL; ``action_dim`` is the number of actions."""
 
 
-class StateValue(EnsembleMLP):
-    """A network from observations to V(s), in units of the return."""
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """``[B, S] -> [B]``."""
-        return super().forward(observations)[0, :, 0]
-
-
 class ImplicitAgent(Agent):
     """What both forms share: critics and their targets, V, and the update. Source: IQL, Algorithm 1.
 
@@ -78,25 +69,28 @@ class ImplicitAgent(Agent):
     after it), and the actor's step size stays constant (there: a cosine down to 0 over the run).
     """
 
-    config: Any
-    critic: Any
-    actor: Any
+    config: ImplicitConfig
+    actor: EnsembleMLP
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
-        c = self.config
-        self.build_networks()
+        settings = self.config
+        self.critic, actor = self._build_critic(), self._build_actor()
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        sizes = [c.state_dim, *[c.hidden_dim] * c.hidden_layers, 1]
-        self.value = StateValue(sizes, 1, c.initial_value, self._init_generator).to(self.device, self.dtype)
-        self.modules |= {"critic": self.critic, "target_critic": self.target_critic, "value": self.value}
-        self.modules["actor"] = self.actor
-        for name in ("critic", "value", "actor"):
-            self.add_optimizer(name, list(self.modules[name].parameters()), getattr(c, f"{name}_lr"))
+        value = StateValue(settings.mlp_sizes(settings.state_dim, 1), 1, settings.initial_value, self._init_generator)
+        self.value = value.to(self.device, self.dtype)
+        self.actor = actor
+        self.add_optimizer("critic", list(self.critic.parameters()), settings.critic_lr)
+        self.add_optimizer("value", list(self.value.parameters()), settings.value_lr)
+        self.add_optimizer("actor", list(self.actor.parameters()), settings.actor_lr)
 
     # ------------------------------------------------------------ what the two forms differ in
-    def build_networks(self) -> None:
-        """Make ``critic`` and ``actor``."""
+    def _build_critic(self) -> EnsembleMLP:
+        """The critics' network."""
+        raise NotImplementedError
+
+    def _build_actor(self) -> EnsembleMLP:
+        """The policy's network."""
         raise NotImplementedError
 
     def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
@@ -108,10 +102,6 @@ class ImplicitAgent(Agent):
         raise NotImplementedError
 
     # ------------------------------------------------------------ the update
-    def draw_noise(self, batch_size: int) -> Noise:
-        """Implicit Q-learning uses no random numbers: it never draws an action while it learns."""
-        return Noise()
-
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
         """One step of V, critics, policy and target critics; metrics are 0-d tensors on the device.
 
@@ -142,8 +132,7 @@ class ImplicitAgent(Agent):
         policy_loss = losses.behaviour_cloning_loss(weights * log_prob)
         self.step("actor", policy_loss)
 
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.target_critic.parameters()), list(self.critic.parameters()), config.tau)
+        soft_update(self.target_critic, self.critic, config.tau)
         return {
             "q_value": q_data.detach().mean(),
             "value": values.detach().mean(),
@@ -173,54 +162,6 @@ class ImplicitAgent(Agent):
 
 
 # ---------------------------------------------------------------- continuous actions
-class Normal(NamedTuple):
-    """A diagonal Normal for each state, in the units of [-1, 1] and not squashed: mean ``[B, A]``, log_std ``[A]``."""
-
-    mean: Tensor
-    log_std: Tensor
-
-
-class NormalPolicy(EnsembleMLP):
-    """A network from observations to a `Normal` with mean ``tanh(network)`` and a log_std that no state changes."""
-
-    def __init__(self, sizes: list[int], generator: torch.Generator | None = None) -> None:
-        super().__init__(sizes, generator=generator)
-        self.log_std = nn.Parameter(torch.zeros(sizes[-1], dtype=torch.float32, device="cpu"))
-
-    def forward(self, observations: Tensor) -> Normal:  # type: ignore[override]
-        """``[B, S] -> Normal`` with ``mean [B, A]``."""
-        return Normal(torch.tanh(super().forward(observations).squeeze(0)), self.log_std)
-
-
-class NormalAgentPolicy:
-    """The learned policy as a callable ``(observations, generator) -> actions`` in environment units.
-
-    Deterministic means the mean; a sampled action is a draw from the Normal, clipped to [-1, 1].
-    """
-
-    def __init__(self, agent: IQLAgent, deterministic: bool) -> None:
-        self.agent, self.deterministic = agent, deterministic
-
-    @torch.no_grad()
-    def __call__(self, observations: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        if not self.deterministic:
-            return self.sample(observations, generator)[0]
-        return self.agent.unscale_action(self.agent.actor(self.agent.as_observations(observations)).mean)
-
-    @torch.no_grad()
-    def sample(self, observations: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Actions ``[n, A]`` in environment units and the Normal's log-density ``[n]`` at them, as `log_prob` gives.
-
-        At a bound this is not the (larger) probability that clipping puts there.
-        """
-        agent = self.agent
-        mean, log_std = agent.actor(agent.as_observations(observations))
-        where = generator_device(generator, agent.device)
-        noise = torch.randn(mean.shape, generator=generator, dtype=agent.dtype, device=where).to(agent.device)
-        actions = (mean + torch.exp(log_std) * noise).clamp(-1.0, 1.0)
-        return agent.unscale_action(actions), losses.normal_log_prob(actions, mean, log_std)
-
-
 class IQLAgent(ImplicitAgent):
     """Implicit Q-learning with a Normal policy. Source: Kostrikov et al. 2021 (arXiv 2110.06169), Eq. 5 to 7.
 
@@ -233,23 +174,26 @@ class IQLAgent(ImplicitAgent):
     name = "iql"
     config_class = IQLConfig
     config: IQLConfig
+    actor: NormalPolicy
 
-    def build_networks(self) -> None:
-        c, generator = self.config, self._init_generator
-        hidden = [c.hidden_dim] * c.hidden_layers
-        critic = Critic([c.state_dim + c.action_dim, *hidden, 1], c.n_critics, c.initial_value, generator)
-        self.critic = critic.to(self.device, self.dtype)
-        self.actor = NormalPolicy([c.state_dim, *hidden, c.action_dim], generator).to(self.device, self.dtype)
+    def _build_critic(self) -> Critic:
+        sizes = self.config.mlp_sizes(self.config.state_dim + self.config.action_dim, 1)
+        critic = Critic(sizes, self.config.n_critics, self.config.initial_value, self._init_generator)
+        return critic.to(self.device, self.dtype)
+
+    def _build_actor(self) -> NormalPolicy:
+        sizes = self.config.mlp_sizes(self.config.state_dim, self.config.action_dim)
+        return NormalPolicy(sizes, self._init_generator).to(self.device, self.dtype)
+
+    def distribution(self, observations: Tensor) -> Normal:
+        """``[n, S]`` -> the actor's Normal; its mode is the mean, and a random action is clipped to [-1, 1]."""
+        return self.actor(observations)
 
     def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
         return critic(observations, actions)
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
         return losses.normal_log_prob(actions, *self.actor(observations))
-
-    def policy(self, deterministic: bool = False) -> NormalAgentPolicy:
-        """The learned policy, stochastic unless ``deterministic`` (then the mean)."""
-        return NormalAgentPolicy(self, deterministic)
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
         """`ImplicitAgent.update`; then log_std goes back into [-5, 2] if its step left it."""
@@ -267,15 +211,17 @@ class DiscreteIQLAgent(ImplicitAgent, DiscreteAgent):
     config_class = DiscreteIQLConfig
     config: DiscreteIQLConfig
 
-    def build_networks(self) -> None:
-        self.critic = self.build("critic", self.config.n_critics, self.config.initial_value)
-        self.actor = self.build("actor", 1)
+    def _build_critic(self) -> EnsembleMLP:
+        return self._build_network(self.config.n_critics, self.config.initial_value)
+
+    def _build_actor(self) -> EnsembleMLP:
+        return self._build_network(1)
 
     def scores(self, observations: Tensor) -> Tensor:
         return self.actor(observations).squeeze(0)
 
     def q_of(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
-        return critic(observations).gather(-1, actions[:, None].expand(self.config.n_critics, -1, -1)).squeeze(-1)
+        return losses.take_actions(critic(observations), actions)
 
     def log_likelihood(self, observations: Tensor, actions: Tensor) -> Tensor:
-        return torch.log_softmax(self.scores(observations), -1).gather(-1, actions[:, None]).squeeze(-1)
+        return losses.take_actions(torch.log_softmax(self.scores(observations), -1)[None], actions)[0]

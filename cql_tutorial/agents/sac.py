@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import losses
 from ..batch import Noise
-from ..fast import fused
+from ..networks import soft_update
 from .actor_critic import ActorCritic, ActorCriticConfig
 
 
@@ -26,7 +26,6 @@ class SACAgent(ActorCritic):
     """Soft actor-critic with automatic temperature. Source: SAC (Haarnoja et al. 2018, arXiv 1812.05905)."""
 
     name = "sac"
-    fused_form = True
     config_class = SACConfig
     config: SACConfig
 
@@ -36,20 +35,46 @@ class SACAgent(ActorCritic):
         return Noise(target=self.normal(*shape), actor=self.normal(*shape))
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
-        """One step of critics, actor, temperature and target networks; metrics are 0-d tensors on the device."""
+        """One gradient step each for critics, actor and temperature, then the target critics.
+
+        Shapes: E critics, B transitions, A action dimensions. Metrics are 0-d tensors on the device.
+        """
         batch = self.prepare(batch)
         noise = noise or self.draw_noise(batch.size)
-        if self.fused:
-            return fused.update(self, batch, noise)
         assert noise.target is not None and noise.actor is not None
+        config, s, s_next = self.config, batch.observations, batch.next_observations
+        temperature = self.temperature
 
+        # 1. Bellman target: a constant for the critics.
         with torch.no_grad():
-            next_policy = self.actor(batch.next_observations)
-        target = self.bellman_target(batch, next_policy, noise.target)
-        q_data = self.critic(batch.observations, batch.actions)
+            next_action = self.actor(s_next).sample(noise.target)
+            next_value = self.target_critic(s_next, next_action.actions).amin(0)  # min over critics, [B]
+            if config.backup_entropy:
+                next_value = next_value - temperature * next_action.log_prob
+            target = losses.td_target(batch.rewards, batch.terminations, next_value, config.discount)
+
+        # 2. Critics: the squared Bellman error.
+        q_data = self.critic(s, batch.actions)  # [E, B]
         td_loss = losses.td_loss(q_data, target)
         self.step("critic", td_loss.sum())
 
-        actor_metrics = self.update_actor(batch, noise.actor)
-        self.update_target()
-        return {"q_value": q_data.detach().mean(), "td_loss": td_loss.detach().mean(), **actor_metrics}
+        # 3. Actor: towards higher Q of the critics just updated, and more entropy.
+        action = self.actor(s).sample(noise.actor)
+        policy_loss = losses.actor_loss(action.log_prob, self.critic(s, action.actions).amin(0), temperature)
+        self.step("actor", policy_loss)
+
+        # 4. Temperature: up while the entropy is below its target.
+        if config.auto_alpha:
+            self.step(
+                "temperature", losses.temperature_loss(self.log_temperature, action.log_prob, self.target_entropy)
+            )
+
+        # 5. Target critics: a step tau towards the critics.
+        soft_update(self.target_critic, self.critic, config.tau)
+        return {
+            "q_value": q_data.detach().mean(),
+            "td_loss": td_loss.detach().mean(),
+            "policy_loss": policy_loss.detach(),
+            "entropy": -action.log_prob.detach().mean(),
+            "temperature": temperature,
+        }

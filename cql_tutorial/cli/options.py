@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import tyro
 
 from ..agents import AGENTS
-from ..agents.wrong_penalties import PITFALLS
 from ..datasets.hdf5_child_process import check_file
 from ..datasets.minari_io import find
 from ..datasets.offline_dataset import OfflineDataset, load_dataset
@@ -35,7 +34,6 @@ HELP = {
     "discount": "What a reward one step later is worth, in [0, 1]: about 1 / (1 - discount) steps count.",
     "device": "'auto' takes a GPU where there is one.",
     "dtype": "float32, or float64 for comparisons.",
-    "update_path": "Which of the equal forms of the update to use.",
     "actor_lr": "Step size of the policy. The paper keeps it below the critic's.",
     "critic_lr": "Step size of the critics.",
     "value_lr": "Step size of the state-value network.",
@@ -58,7 +56,6 @@ HELP = {
     "other libraries' targets.",
     "next_policy_proposal": "Also draw candidates from the policy at the next state, as the official code does.",
     "proposal_weights": "'own' divides each candidate by its own density, 'mixture' by that of all proposals together.",
-    "pitfall": f"A *wrong* penalty, to measure what the mistake does: {', '.join(PITFALLS)}.",
     "expectile": "0.5 evaluates the behaviour, towards 1 the best actions in the data.",
     "inverse_temperature": "Sharpness of the advantage weights: 0 clones the data.",
     "advantage_cap": "Largest weight of a transition in the policy's loss.",

@@ -15,6 +15,7 @@ from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CheckpointError, DivergedError, check_int, require
 from ..evaluation.intervals import t_interval
 from ..evaluation.off_policy import initial_state_value
+from ..fast.as_built import differences, has_faster_form
 from ..training.offline import History, fit
 from ..training.population import fit_population
 from .files import TensorBoard, plain, table, versions, write_json
@@ -113,8 +114,11 @@ def agent_config(dataset: OfflineDataset, settings: Any, seed: int) -> dict[str,
 def _one_by_one(
     name: str, dataset: OfflineDataset, settings: Any, evaluate: Any, options: TrainOptions
 ) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
-    for seed in options.seeds:
+    for number, seed in enumerate(options.seeds):
         agent = make_agent(name, agent_config(dataset, settings, seed))
+        if number == 0:
+            why_not = next(differences(agent), None)
+            print(f"update: {'the faster form' if why_not is None else f'{type(agent).__name__}.update ({why_not})'}")
         try:
             yield seed, agent, _fit(agent, dataset, seed, evaluate, options), None
         except DivergedError as error:
@@ -124,8 +128,9 @@ def _one_by_one(
 def _together(
     name: str, dataset: OfflineDataset, settings: Any, evaluate: Any, options: TrainOptions
 ) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
-    stackable = [other for other, (agent, _) in AGENTS.items() if agent.config_class.has_fused_update]
+    stackable = [other for other, (agent, _) in AGENTS.items() if has_faster_form(agent)]
     require(name in stackable, "--together", name, f"one of {', '.join(stackable)}", "leave it out.")
+    print(f"update: the faster form, {len(options.seeds)} agents at once")
     members = fit_population(
         name, [agent_config(dataset, settings, seed) for seed in options.seeds], dataset, options.steps,
         batch_size=options.batch_size, log_every=options.log_every, evaluate=evaluate, eval_every=options.eval_every,
@@ -142,6 +147,7 @@ def _together(
 
 def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options: TrainOptions) -> History:
     writer = TensorBoard(options.out / "tensorboard" / f"seed-{seed}") if options.tensorboard else None
+    why_not = next(differences(agent), None)
 
     def on_row(history: History) -> None:
         step = int(history.rows[-1]["step"])
@@ -155,6 +161,7 @@ def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options:
             agent, dataset, options.steps, batch_size=options.batch_size, seed=seed, log_every=options.log_every,
             evaluate=evaluate, eval_every=options.eval_every, checkpoint=options.out / f"seed-{seed}.safetensors",
             checkpoint_every=options.checkpoint_every, progress=not options.quiet, on_row=on_row,
+            fast=why_not is None,
         )  # fmt: skip
         if writer is not None:
             writer(history)  # a finished run that is only read again

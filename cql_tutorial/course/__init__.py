@@ -1,35 +1,31 @@
-"""The course's desk: `check`, `hint`, `solution`, `ensure`, `predict`, `outcome`, `quiz` and `progress`."""
+"""What the chapters call: `check`, `hint`, `solution`, `or_reference`, `guess`, `reveal`, `quiz` and `progress`."""
 
 from __future__ import annotations
 
+from . import exercises  # noqa: F401  # importing the chapters registers their exercises and questions
 from .checker import Example, Exercise, Mutant, Result
-from .exercises import ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08
-from .session import Card, Desk, Question
+from .registry import EXERCISES, PREDICTIONS, QUIZZES
+from .session import CourseSession, Message, MultipleChoice
 
-CHAPTERS = (ch00, ch01, ch02, ch03, ch04, ch05, ch06, ch07, ch08)
-DESK = Desk(
-    [exercise for chapter in CHAPTERS for exercise in chapter.EXERCISES],
-    {id: question for chapter in CHAPTERS for id, question in chapter.QUIZZES.items()},
-    {id: question for chapter in CHAPTERS for id, question in chapter.PREDICTIONS.items()},
-)
-check, hint, solution, ensure = DESK.check, DESK.hint, DESK.solution, DESK.ensure
-predict, outcome, quiz, progress = DESK.predict, DESK.outcome, DESK.quiz, DESK.progress
+SESSION = CourseSession(EXERCISES, QUIZZES, PREDICTIONS)
+check, hint, solution, or_reference = SESSION.check, SESSION.hint, SESSION.solution, SESSION.or_reference
+guess, reveal, quiz, progress = SESSION.guess, SESSION.reveal, SESSION.quiz, SESSION.progress
 
 __all__ = [
-    "DESK",
-    "Card",
-    "Desk",
+    "SESSION",
+    "CourseSession",
     "Example",
     "Exercise",
+    "Message",
+    "MultipleChoice",
     "Mutant",
-    "Question",
     "Result",
     "check",
-    "ensure",
+    "guess",
     "hint",
-    "outcome",
-    "predict",
+    "or_reference",
     "progress",
     "quiz",
+    "reveal",
     "solution",
 ]

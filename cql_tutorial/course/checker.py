@@ -1,10 +1,10 @@
-"""Checks that name the mistake. A student's function is passed in; nothing is looked up by name or sent anywhere.
+"""Checks that name the mistake. The student passes the function itself; a check looks nothing up and sends nothing.
 
-An exercise is a few *examples* (inputs small enough to be printed), a *reference* answer, and *mutants*: named wrong
-answers with the message each deserves. A check calls the student's function on the examples, one after the other, and
-stops at the first whose result is not the reference's. If the wrong result is a mutant's result, the message is that
-mutant's; otherwise the difference itself is described. So every message is proven by calling its mutant.
-A loss may be judged by its gradients, too: which of its inputs it moves is as much a part of it as its value.
+An exercise holds a few *examples* (inputs small enough to print), a *reference* answer, and *mutants*: named wrong
+answers, each with its own message. A check calls the student's function on one example after another and stops at the
+first whose result differs from the reference's. If a mutant gives the same wrong result, the student reads that
+mutant's message; otherwise the check describes the difference. Calling a mutant therefore proves its message.
+An exercise may also compare a loss's gradients: which inputs a loss moves is as much a part of it as its value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BLANK = "    raise NotImplementedError  # your line(s) here\n"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A wrong answer that people really give, the message it must trigger, and where it was seen."""
+    """A wrong answer that people really give, the message that it must trigger, and where somebody saw it."""
 
     name: str
     function: Function
@@ -38,7 +38,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Example:
-    """Arguments of one call, and a word for what the example is about; ``shown`` ones are printed in messages."""
+    """Arguments of one call, and what they are in words; a message prints the arguments if ``shown``."""
 
     arguments: tuple[Any, ...]
     about: str
@@ -74,8 +74,10 @@ class Exercise:
 
     @property
     def source(self) -> str:
-        """The reference answer, as code."""
-        return textwrap.dedent(inspect.getsource(self.reference))
+        """The reference answer, as code, without the decorator that registers it."""
+        whole = textwrap.dedent(inspect.getsource(self.reference))
+        first = ast.parse(whole).body[0].lineno  # that of `def`: decorators stand above it
+        return "".join(whole.splitlines(keepends=True)[first - 1 :])
 
     @property
     def stub(self) -> str:
@@ -87,7 +89,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check found; printing it tells the student."""
+    """What a check found; its text is what the student reads."""
 
     exercise: Exercise
     status: str
@@ -99,8 +101,8 @@ class Result:
         return f"{head}: {self.message}" if self.message else head
 
 
-def judge(exercise: Exercise, function: Function) -> Result:
-    """Call ``function`` on the exercise's examples and stop at the first that is not right."""
+def check_answer(exercise: Exercise, function: Function) -> Result:
+    """Call ``function`` on one example after another and stop at the first whose result is wrong."""
     if not callable(function):
         message = f"expected the function itself, found {show(function)}. Pass its name without brackets."
         return Result(exercise, CRASHED, message)
@@ -112,17 +114,17 @@ def judge(exercise: Exercise, function: Function) -> Result:
         except NotImplementedError:
             return Result(exercise, NOT_ATTEMPTED, "replace the line that raises NotImplementedError by your own.")
         except Exception as error:
-            return Result(exercise, CRASHED, _crash(function, error, example))
+            return Result(exercise, CRASHED, _explain_crash(function, error, example))
         if not same(arguments, example.arguments):
             message = "your function changes its inputs in place; whoever calls it still needs them. Work on a copy, "
             return Result(exercise, WRONG, message + "for example q - x in place of q -= x.")
         if not agree(found, expected, exercise.tolerance):
-            return _wrong(exercise, number, found, expected)
+            return _explain_wrong(exercise, number, found, expected)
     return Result(exercise, PASSED, exercise.meaning)
 
 
 def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -> Any:
-    """What a function returns; with ``exercise.gradients`` a tuple of its value and its sum's gradients."""
+    """Call a function and return its value; with ``exercise.gradients`` a tuple of value and gradients of its sum."""
     if not exercise.gradients:
         return function(*arguments)
     names = list(inspect.signature(exercise.reference).parameters)
@@ -139,10 +141,11 @@ def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) 
     return (torch.as_tensor(value).detach(), *(torch.zeros_like(x) if g is None else g for g, x in parts))
 
 
-def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result:
-    example, earlier = exercise.examples[number], exercise.examples[:number]  # the earlier ones were answered rightly
-    shown = f"\n  example ({example.about}): {_call(example)}" if example.shown else f"\n  example: {example.about}"
-    facts = f"{shown}\n  yours:    {_told(exercise, found)}\n  expected: {_told(exercise, expected)}\n"
+def _explain_wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result:
+    example, earlier = exercise.examples[number], exercise.examples[:number]  # those before it were right
+    call = f" ({example.about}): {_show_call(example)}" if example.shown else f": {example.about}"
+    yours, wanted = _show_answer(exercise, found), _show_answer(exercise, expected)
+    facts = f"\n  example{call}\n  yours:    {yours}\n  expected: {wanted}\n"
     near, traced = "", bool(exercise.gradients) and isinstance(found, tuple)
     wrong_value = traced and not agree(found[0], expected[0], exercise.tolerance)
     for mutant in exercise.mutants:
@@ -151,30 +154,30 @@ def _wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result
         except Exception:  # a mutant that crashes here is not what the student wrote
             continue
         alike = agree(found, theirs, exercise.tolerance)
-        if alike and all(_right(exercise, mutant.function, other) for other in earlier):
+        if alike and all(_is_right(exercise, mutant.function, other) for other in earlier):
             return Result(exercise, WRONG, f"{mutant.message}{facts}  next: hint({exercise.id!r})", mutant.name)
         if wrong_value and not near and isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
             near = f"{mutant.message} The gradients differ as well: look at what is detached."
-    said = near or _described(exercise, found, expected)
+    said = near or _describe_difference(exercise, found, expected)
     if number:
         said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")
 
 
-def _right(exercise: Exercise, function: Function, example: Example) -> bool:
+def _is_right(exercise: Exercise, function: Function, example: Example) -> bool:
     expected = _answer(exercise, exercise.reference, copies(example.arguments))
     return agree(_answer(exercise, function, copies(example.arguments)), expected, exercise.tolerance)
 
 
-def _told(exercise: Exercise, answer: Any) -> str:
+def _show_answer(exercise: Exercise, answer: Any) -> str:
     if not exercise.gradients or not isinstance(answer, tuple):
         return show(answer)
     parts = zip(exercise.gradients, answer[1:], strict=False)
     return "; ".join([show(answer[0]), *(f"gradient in {name} {show(part)}" for name, part in parts)])
 
 
-def _described(exercise: Exercise, found: Any, expected: Any) -> str:
-    """How an unforeseen result differs; for gradients, which of them is wrong once the value is right."""
+def _describe_difference(exercise: Exercise, found: Any, expected: Any) -> str:
+    """Describe how a result that no mutant gives differs; where the value is right, say which gradient is wrong."""
     if not exercise.gradients or not isinstance(found, tuple) or len(found) != len(expected):
         return describe(found, expected[0] if exercise.gradients else expected, exercise.tolerance)
     if not agree(found[0], expected[0], exercise.tolerance):
@@ -191,7 +194,7 @@ def _described(exercise: Exercise, found: Any, expected: Any) -> str:
     raise AssertionError("an answer that agrees is not wrong")
 
 
-def _crash(function: Function, error: Exception, example: Example) -> str:
+def _explain_crash(function: Function, error: Exception, example: Example) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     home = getattr(getattr(function, "__code__", None), "co_filename", None)
     own = [frame for frame in frames if frame.filename == home]
@@ -203,8 +206,8 @@ def _crash(function: Function, error: Exception, example: Example) -> str:
         where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice = "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
-    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  called with: {_call(example)}"
+    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  called with: {_show_call(example)}"
 
 
-def _call(example: Example) -> str:
+def _show_call(example: Example) -> str:
     return ", ".join(map(show, example.arguments)) if example.shown else example.about

@@ -1,4 +1,4 @@
-"""Comparing what a student's function returned with what was expected, and saying how the two differ."""
+"""Compare what a student's function returned with what was expected, and say how the two differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def copies(arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """The arguments with tensors and arrays copied, so that no call can spoil the next."""
+    """Copy the tensors and arrays among the arguments, so that a call that changes them cannot affect the next."""
     return tuple(
         a.clone() if isinstance(a, torch.Tensor) else a.copy() if isinstance(a, np.ndarray) else a for a in arguments
     )
@@ -39,7 +39,7 @@ def agree(found: Any, expected: Any, tolerance: float) -> bool:
 
 
 def describe(found: Any, expected: Any, tolerance: float = 1e-4) -> str:
-    """What a result that nobody foresaw has in common with the right one."""
+    """Describe how an unrecognised wrong result differs from the right one: shape, sign, constant, factor, order."""
     if found is None:
         return "your function returns None: is the return missing?"
     if isinstance(expected, (tuple, list)) or isinstance(found, (tuple, list)):
@@ -65,7 +65,7 @@ def describe(found: Any, expected: Any, tolerance: float = 1e-4) -> str:
 
 
 def _relation(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
-    """How two arrays of one shape differ: by sign, by a constant, by a factor, or in how many places."""
+    """Say how two arrays of one shape differ: by sign, by a constant, by a factor, or in how many places."""
     if np.allclose(a, -b, atol=tolerance):
         return "right size, opposite sign."
     if np.allclose(a, 0.0, atol=tolerance):
@@ -74,7 +74,7 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
     if a.size > 1 and np.allclose(difference, difference.flat[0], atol=tolerance):
         return f"every entry is off by the same {difference.flat[0]:+.4g}: a constant is missing or too much."
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = a[b != 0] / b[b != 0]  # where 0 is expected, 0 must stand for a factor to explain the rest
+        ratios = a[b != 0] / b[b != 0]  # a factor maps 0 to 0, so it must leave the expected zeros alone
     factor = bool(len(ratios)) and bool((np.abs(a[b == 0]) <= tolerance).all()) and np.allclose(ratios, ratios[0])
     if factor and (a.size > 1 or _simple(ratios[0])):
         return f"every entry is {ratios[0]:.4g} times what it should be: a factor, or a mean against a sum?"
@@ -127,7 +127,7 @@ def _kind(value: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as short text: four digits, no dtype, no type name around it."""
+    """Write a value as short text: four digits, no dtype, no type name around it."""
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(show, value)) + ")"
     array = _array(value)

@@ -1,26 +1,26 @@
-"""The desk: what a notebook calls. It knows what this student has solved, guessed and looked up, and nothing else."""
+"""What a notebook calls. A session knows what its student has solved, guessed and looked up, and nothing else."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .checker import CRASHED, NOT_ATTEMPTED, PASSED, WRONG, Exercise, Function, judge
+from .checker import CRASHED, NOT_ATTEMPTED, PASSED, WRONG, Exercise, Function, check_answer
 
 # Okabe and Ito's colours; the word beside them says the same.
-EDGES = {PASSED: "#009E73", WRONG: "#D55E00", CRASHED: "#D55E00", NOT_ATTEMPTED: "#E69F00", "note": "#0072B2"}
+BORDER_COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", CRASHED: "#D55E00", NOT_ATTEMPTED: "#E69F00", "note": "#0072B2"}
 PROGRESS_FILE = "CQL_TUTORIAL_PROGRESS"  # set by `make lab`: where progress is kept between notebooks and days
 
 
 @dataclass(frozen=True)
-class Question:
-    """Choices with, for each, the reason why it is right or wrong; ``answer`` is the right letter."""
+class MultipleChoice:
+    """A question, its choices by letter (each the text and why it is right or wrong), and the right letter."""
 
     text: str
     choices: dict[str, tuple[str, str]]
@@ -30,10 +30,10 @@ class Question:
         return "\n".join([self.text, *(f"  {letter}) {text}" for letter, (text, _) in self.choices.items())])
 
 
-class Card:
-    """A text that shows itself at the end of a cell: plain where there is only text, with a coloured edge in a browser.
+class Message:
+    """A text that a cell shows as its value: plain in a terminal, with a coloured border in a browser.
 
-    ``status`` is one of the four outcomes or "note".
+    ``status``, one of a check's four or "note", chooses the border's colour.
     """
 
     def __init__(self, text: str, status: str = "note") -> None:
@@ -46,76 +46,76 @@ class Card:
         return part in self.text
 
     def _repr_html_(self) -> str:
-        edge = f"border-left:5px solid {EDGES[self.status]};padding:2px 12px;margin:0;max-width:100ch"
-        style = f"{edge};white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
+        border = f"border-left:5px solid {BORDER_COLOURS[self.status]};padding:2px 12px;margin:0;max-width:100ch"
+        style = f"{border};white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
         return f'<pre style="{style}">{escape(self.text)}</pre>'
 
 
-class Desk:
-    """The exercises, predictions and quizzes of the course, and how far this kernel's student has come."""
+class CourseSession:
+    """The course's exercises, predictions and quizzes, and what this kernel's student has done with them."""
 
     def __init__(
         self,
-        exercises: Sequence[Exercise],
-        quizzes: Mapping[str, Question],
-        predictions: Mapping[str, Question] | None = None,
+        exercises: Mapping[str, Exercise],
+        quizzes: Mapping[str, MultipleChoice],
+        predictions: Mapping[str, MultipleChoice] | None = None,
     ) -> None:
-        self.exercises = {exercise.id: exercise for exercise in exercises}
-        self.quizzes, self.predictions = dict(quizzes), dict(predictions or {})
+        # The mappings themselves, not copies: an exercise that somebody registers later can be checked too.
+        self.exercises, self.quizzes, self.predictions = exercises, quizzes, {} if predictions is None else predictions
         self.status: dict[str, str] = {}
         self.hints: dict[str, int] = {}
         self.guesses: dict[str, str] = {}
 
     # ------------------------------------------------------------ exercises
     def find(self, id: str) -> Exercise:
-        """The exercise of that number; raises `ConfigError` that lists the chapter's."""
+        """Return the exercise of that id; raise a `ConfigError` that lists the chapter's ids if there is none."""
         return _find(self.exercises, "exercise", id, "write it as in the exercise's header, '04.2'.")
 
-    def check(self, id: str, function: Function) -> Card:
+    def check(self, id: str, function: Function) -> Message:
         """Say whether the function is right, and if not, which mistake it looks like."""
-        result = judge(self.find(id), function)
+        result = check_answer(self.find(id), function)
         self._note(id, result.status)
-        return Card(str(result), result.status)
+        return Message(str(result), result.status)
 
-    def hint(self, id: str) -> Card:
-        """The next of three hints: where to look, the formula in words, the line with one blank."""
+    def hint(self, id: str) -> Message:
+        """Show the next of three hints: where to look, the formula in words, the line with one blank."""
         exercise = self.find(id)
         taken = min(self.hints.get(id, 0) + 1, len(exercise.hints))
         self.hints[id] = taken
         more = f"hint({id!r}) again for the next." if taken < len(exercise.hints) else f"solution({id!r}) is next."
-        return Card(f"hint {taken} of {len(exercise.hints)} for {id}: {exercise.hints[taken - 1]}\n({more})")
+        return Message(f"hint {taken} of {len(exercise.hints)} for {id}: {exercise.hints[taken - 1]}\n({more})")
 
-    def solution(self, id: str) -> Card:
-        """The reference answer, as code."""
+    def solution(self, id: str) -> Message:
+        """Show the reference answer as code; `progress` then lists an unsolved exercise as looked up."""
         exercise = self.find(id)
         if self.status.get(id) != PASSED:
             self._note(id, "looked up")
-        return Card(exercise.source.rstrip())
+        return Message(exercise.source.rstrip())
 
-    def ensure(self, id: str, function: Function) -> Function:
-        """Your function if it is right; otherwise the reference, under a banner that says so."""
+    def or_reference(self, id: str, function: Function) -> Function:
+        """Return ``function`` if it passes its check; otherwise *replace* it: return the reference, under a banner."""
         exercise = self.find(id)
-        result = judge(exercise, function)
+        result = check_answer(exercise, function)
         self._note(id, result.status)
         if result.status == PASSED:
-            _display(Card(f"{id}: going on with your own answer.", PASSED))
+            _display(Message(f"{id}: going on with your own answer.", PASSED))
             return function
-        banner = f"==== {id} is {result.status}: from here on the REFERENCE answer is used, not yours. ===="
-        _display(Card(banner, result.status))
+        banner = f"==== {id} is {result.status}: from here on the REFERENCE answer replaces your function. ===="
+        _display(Message(banner, result.status))
         return exercise.reference
 
     # ------------------------------------------------------------ questions
-    def predict(self, id: str, answer: str | None = None) -> Card:
-        """Before looking: show the choices; with a letter, keep it for `outcome` and say nothing yet."""
+    def guess(self, id: str, answer: str | None = None) -> Message:
+        """Before looking: show the choices; with a letter, keep it for `reveal` and give no reason yet."""
         question = _find(self.predictions, "prediction", id, "write it as in the notebook.")
         if answer is None:
-            return Card(f"predict {id}: {question}\nbefore you run on, put your letter in: predict({id!r}, 'a')")
+            return Message(f"guess {id}: {question}\nbefore you run on, put your letter in: guess({id!r}, 'a')")
         letter = _letter(question, answer)
         self.guesses[id] = letter
-        return Card(f"predict {id}: noted, {letter}) {question.choices[letter][0]}")
+        return Message(f"guess {id}: noted, {letter}) {question.choices[letter][0]}")
 
-    def outcome(self, id: str, measured: str) -> Card:
-        """After looking: what was measured, beside what you predicted and why."""
+    def reveal(self, id: str, measured: str) -> Message:
+        """After looking: say what was measured, beside what you guessed, and why."""
         question = _find(self.predictions, "prediction", id, "write it as in the notebook.")
         found, guess = _letter(question, measured), self.guesses.get(id)
         text, reason = question.choices[found]
@@ -129,22 +129,22 @@ class Desk:
             lines.append("You predicted it.")
         else:
             lines.append(f"You predicted {guess}) {question.choices[guess][0]}. {question.choices[guess][1]}")
-        return Card("\n".join(lines), PASSED if guess == found else "note")
+        return Message("\n".join(lines), PASSED if guess == found else "note")
 
-    def quiz(self, id: str, answer: str | None = None) -> Card:
+    def quiz(self, id: str, answer: str | None = None) -> Message:
         """Ask a question; with a letter, say whether it is right and why."""
         question = _find(self.quizzes, "quiz", id, "write it as in the notebook.")
         if answer is None:
-            return Card(f"quiz {id}: {question}\nanswer with quiz({id!r}, 'a')")
+            return Message(f"quiz {id}: {question}\nanswer with quiz({id!r}, 'a')")
         letter = _letter(question, answer)
         verdict = "right" if letter == question.answer else "not quite"
-        return Card(
+        return Message(
             f"quiz {id}, {letter}: {verdict}. {question.choices[letter][1]}", PASSED if verdict == "right" else WRONG
         )
 
     # ------------------------------------------------------------ progress
-    def progress(self) -> Card:
-        """Which exercises of the chapters opened so far are solved, and which answers were looked up."""
+    def progress(self) -> Message:
+        """List the exercises of the chapters opened so far: solved, tried, looked up or not opened."""
         opened = {key.split(".")[0] for key in self._all()}
         status = self._all()
         lines = [
@@ -154,7 +154,7 @@ class Desk:
         ]
         solved = sum(value == PASSED for value in status.values())
         where = "" if os.environ.get(PROGRESS_FILE) else " in this session"
-        return Card("\n".join([*lines, f"{solved} passed{where}."]))
+        return Message("\n".join([*lines, f"{solved} passed{where}."]))
 
     def _note(self, id: str, status: str) -> None:
         self.status[id] = status
@@ -174,29 +174,29 @@ def _find(known: Mapping[str, Any], what: str, id: str, mend: str) -> Any:
     return known[id]
 
 
-def _letter(question: Question, answer: Any) -> str:
+def _letter(question: MultipleChoice, answer: Any) -> str:
     letter = str(answer).strip().lower().rstrip(")")
     if letter not in question.choices:
         raise ConfigError("answer", repr(answer), f"one of {list(question.choices)}", "answer with one letter.")
     return letter
 
 
-def _display(card: Card) -> None:
-    """Show a card from within a function: with its edge in a notebook, as text elsewhere."""
+def _display(message: Message) -> None:
+    """Show a message from within a function: with its border in a notebook, as text elsewhere."""
     try:
         from IPython.core.getipython import get_ipython
         from IPython.display import display
     except ImportError:
-        print(card)
+        print(message)
         return
     if get_ipython() is None:
-        print(card)
+        print(message)
     else:
-        display(card)
+        display(message)
 
 
 def _read(path: Path) -> dict[str, str]:
-    """What an earlier session wrote; nothing where there is no such file, or it is not ours."""
+    """Read what an earlier session wrote; return nothing if the file is missing or holds something else."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {str(key): str(value) for key, value in stored.items()}

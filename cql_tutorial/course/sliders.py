@@ -1,4 +1,4 @@
-"""The course's sliders: every picture is drawn beforehand, so that a move only swaps it; nothing trains meanwhile."""
+"""The course's sliders. A slider draws every picture beforehand, so a move only swaps it and nothing trains."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..agents.tabular import TabularLog
 from ..envs import Bandit, Gridworld, Maze
 from ..evaluation.quadrature import log_partition_quadrature
 from ..evaluation.true_values import optimal_q, solve_q
-from .figures.base import SpeakingFigure
+from .figures.base import CaptionedFigure
 from .figures.ch00 import discount_weights
 from .figures.ch01 import covered_decisions
 from .figures.ch03 import kinds_and_curve
 from .figures.ch04 import arms
 from .figures.ch05 import backup_errors
 from .figures.ch06 import estimate_histograms
-from .figures.ch07 import push_and_error, spoken
+from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.grids import map_and_curve
 
@@ -32,23 +32,23 @@ STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model
 
 
 class Explorer(ipywidgets.VBox):
-    """One slider and the picture that belongs to its value; the picture's sentence stands under it.
+    """A slider, the picture of its value, and the picture's caption under it.
 
-    ``draw(value)`` makes the figure of one of the ``values``, shown to the reader as ``options`` (their text by
-    default). All are drawn at once (about a tenth of a second each). The slider takes the arrow keys once it has the
-    focus.
+    ``draw(value)`` makes the figure of one of the ``values``; the slider shows them as ``options`` (their text by
+    default). The constructor draws all of them, at about a tenth of a second each. The arrow keys move the slider once
+    it has the focus.
     """
 
     def __init__(
         self,
-        draw: Callable[[Any], SpeakingFigure],
+        draw: Callable[[Any], CaptionedFigure],
         values: Sequence[Any],
         label: str,
         start: Any = None,
         options: Sequence[str] | None = None,
     ) -> None:
         figures = [draw(value) for value in values]
-        self.sentences = [figure.sentence for figure in figures]
+        self.captions = [figure.caption for figure in figures]
         self._pictures = [figure.png() for figure in figures]
         self.label, names = label, list(options or [f"{value:g}" for value in values])
         first = 0 if start is None else list(values).index(start)
@@ -65,10 +65,10 @@ class Explorer(ipywidgets.VBox):
 
     def _move(self, _: Any = None) -> None:
         self.picture.value = self._pictures[self.slider.value]
-        self.caption.value = f'<span role="status">{escape(self.sentences[self.slider.value])}</span>'
+        self.caption.value = f'<span role="status">{escape(self.captions[self.slider.value])}</span>'
 
     def __repr__(self) -> str:
-        return f"Slider: {self.label}, {len(self.sentences)} settings. Run this cell to move it."
+        return f"Slider: {self.label}, {len(self.captions)} settings. Run this cell to move it."
 
     def _repr_mimebundle_(self, **settings: Any) -> Any:
         if os.environ.get(STATIC):
@@ -93,7 +93,7 @@ def explore_coverage(episodes: Sequence[int], shares: Mapping[str, Sequence[floa
 def explore_alpha(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Explorer:
     """Chapter 04: the learned values of a bandit's arms for each alpha; the arguments are those of `figures.arms`."""
 
-    def draw(alpha: float) -> SpeakingFigure:
+    def draw(alpha: float) -> CaptionedFigure:
         figure = arms({alpha: learned[alpha]}, truth, shares)
         lowest, highest = (f(float(f(q)) for q in learned.values()) for f in (min, max))
         figure.axes[0].set_ylim(lowest - 0.2, highest + 0.4)  # the same limits whatever alpha: what moves is the values
@@ -103,7 +103,7 @@ def explore_alpha(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor
 
 
 def explore_policy() -> Explorer:
-    """Chapter 02: what random moves cost the optimal policy of the cliff; every value by a linear solve."""
+    """Chapter 02: what random moves cost the optimal policy of the cliff; a linear solve gives every value."""
     world = Gridworld()
     best = functional.one_hot(optimal_q(world).argmax(1), world.action_dim).double()
     epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0]
@@ -111,7 +111,7 @@ def explore_policy() -> Explorer:
     values = [(policy * solve_q(world, policy)).sum(1) for policy in policies]
     starts = [float(table[world.start_state]) for table in values]
 
-    def draw(epsilon: float) -> SpeakingFigure:
+    def draw(epsilon: float) -> CaptionedFigure:
         i = epsilons.index(epsilon)
         return map_and_curve(
             values[i], world, (epsilons, starts), i, name=f"{epsilon:.0%} random moves", limits=(-10.0, 10.0),
@@ -127,7 +127,7 @@ def explore_initial_scale(
     """Chapter 03: the greedy actions by how often they were tried, and the start's value, for each initial scale."""
     scales = list(tables)
 
-    def draw(scale: float) -> SpeakingFigure:
+    def draw(scale: float) -> CaptionedFigure:
         here = scales.index(scale)
         return kinds_and_curve(tables[scale], log.counts, world, scales, predicted, true, here)
 
@@ -151,7 +151,7 @@ def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Ex
     noise = torch.randn(repeats, n, actions, generator=generator, dtype=double)
     mean = torch.atanh(torch.full((actions,), 0.5, dtype=double))
 
-    def draw(deviation: float) -> SpeakingFigure:
+    def draw(deviation: float) -> CaptionedFigure:
         u = torch.cat([uniform, mean + deviation * noise], dim=1)
         log_pi = losses.tanh_gaussian_log_prob(u, mean, torch.full_like(mean, deviation).log())
         q = world.reward_function(u.tanh())
@@ -170,16 +170,16 @@ def explore_candidates(actions: int = 2, n: int = 10, repeats: int = 1000) -> Ex
 def explore_pitfalls(plane: Any, fitted: Mapping[str, tuple[Tensor, Tensor]]) -> Explorer:
     """Chapter 07: push-down and error map of one loss after another; ``fitted`` maps its name to `Plane.fitted`."""
 
-    def draw(name: str) -> SpeakingFigure:
+    def draw(name: str) -> CaptionedFigure:
         return push_and_error(name, plane, *fitted[name])
 
-    return Explorer(draw, list(fitted), "loss", options=[spoken(name) for name in fitted])
+    return Explorer(draw, list(fitted), "loss", options=[variant_name(name) for name in fitted])
 
 
 def explore_maze(world: Maze, places: Tensor, snapshots: Mapping[int, Mapping[str, Tensor]]) -> Explorer:
     """Chapter 08: value, policy and error in the maze along training; ``snapshots`` maps updates to a snapshot."""
 
-    def draw(updates: int) -> SpeakingFigure:
+    def draw(updates: int) -> CaptionedFigure:
         return maze_values(world, places, snapshots[updates], f"after {updates:,} updates")
 
     return Explorer(draw, list(snapshots), "updates", start=min(snapshots), options=[f"{u:,}" for u in snapshots])

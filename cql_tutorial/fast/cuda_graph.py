@@ -1,4 +1,4 @@
-"""The whole update as one CUDA graph: batch, noise, losses, gradients and steps, started by one call of the host.
+"""Not yet run on a GPU. The whole update as one CUDA graph: batch, noise, losses, gradients and steps, in one start.
 
 On a GPU a small update costs what starting its two hundred kernels costs. Captured once and replayed, they start
 themselves. That wants static memory, no word from the host (index and noise are drawn on the device, metrics add up
@@ -76,6 +76,8 @@ class GraphRunner:
     # ------------------------------------------------------------ many updates
     def run(self, updates: int) -> None:
         """Make so many updates; on a GPU the host only starts them and does not wait."""
+        if self.program.refresh():  # other settings: a captured graph would not see them
+            self._graph, self.updates = None, 0
         with self._multiplication():
             for _ in range(check_int("updates", updates, 0)):
                 if self._captured is not self.agent.generator:  # at first, or after a load that made a new one

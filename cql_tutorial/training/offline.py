@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..agents.checkpoint import check_path, read_tensors, write_tensors
+from ..agents.agent import Agent
+from ..agents.checkpoint import agent_header, check_path, copy_state, header_settings, read_tensors, write_tensors
 from ..errors import CheckpointError, ConfigError, DivergedError, check_int
+from ..fast.fused import FasterUpdate
 
 
 class History:
@@ -60,7 +62,7 @@ class History:
 
 
 def fit(
-    agent: Any,
+    agent: Agent,
     dataset: Any,
     steps: int,
     *,
@@ -74,18 +76,21 @@ def fit(
     resume: bool = True,
     progress: bool = True,
     on_row: Callable[[History], None] | None = None,
+    fast: bool = False,
 ) -> History:
     """Train ``agent`` for ``steps`` updates on batches drawn from ``dataset`` and return the `History`.
 
     ``evaluate(agent)`` returns a row of numbers, called every ``eval_every`` updates and at the end (see
-    `evaluation.Evaluator`); ``on_row(history)`` hears of every new row. With ``checkpoint`` the whole run (networks,
+    `evaluation.Evaluator`); ``on_row(history)`` is called after every new row. ``fast`` makes SAC's and CQL's updates
+    in their faster form, equal to ``agent.update`` up to rounding (see the folder `fast`).
+    With ``checkpoint`` the whole run (networks,
     optimisers, random generators, history) goes to that file every ``checkpoint_every`` updates; if it exists and
     ``resume`` is true, the agent takes the file's weights and the run goes on to ``steps`` in all, ending bit for bit
     where an unbroken one would on the same kind of device (an extended run keeps the row where the shorter one ended).
     After Ctrl-C the last checkpoint stands: make the same call again. Batches depend on ``seed`` and the number of the
     update: a second `fit` of the same agent wants another seed. Raises `CheckpointError` if the file belongs to another
-    run or cannot be written, `ConfigError` if the agent's actions do not fit the data's, `DivergedError` if a loss
-    stops being finite (the last checkpoint is then from before).
+    run or cannot be written, `ConfigError` if the agent's actions do not fit the data's or it has no faster form,
+    `DivergedError` if a loss stops being finite (the last checkpoint is then from before).
     """
     if not hasattr(dataset, "batches"):
         mend = "call fit(agent, dataset, steps); OfflineDataset.from_mapping makes a data set of a dict of arrays."
@@ -98,10 +103,11 @@ def fit(
     log_every, eval_every = check_int("log_every", log_every, 1), check_int("eval_every", eval_every, 1)
     checkpoint_every = check_int("checkpoint_every", checkpoint_every, 1)
     check_actions(agent, dataset)
-    if hasattr(agent, "prepare_dataset"):
-        dataset = agent.prepare_dataset(dataset)
+    faster = FasterUpdate(agent) if fast else None
+    dataset = agent.prepare_dataset(dataset)
     state = Run(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every})
     if checkpoint is not None:
+        agent.check_name()
         checkpoint = check_path(checkpoint)
         state.settings["data"] = dataset.fingerprint()
         if resume and checkpoint.is_file():
@@ -114,7 +120,7 @@ def fit(
     with progress_bar(state.step, steps, progress) as bar:
         began = time.perf_counter() - history.seconds
         for batch in dataset.batches(steps, batch_size, seed, start=state.step):
-            state.add(agent.update(batch))
+            state.add(faster(batch) if faster else agent.update(batch))
             last = state.step == steps
             if state.step % log_every == 0 or last:
                 row = state.log()
@@ -182,7 +188,7 @@ class Run:
             "rows": self.history.rows, "seconds": self.history.seconds,
         }  # fmt: skip
         tensors = {**self.agent.state(), **{f"sum.{name}": value for name, value in self.sums.items()}}
-        write_tensors(path, tensors, {**self.agent.header(), "training": json.dumps(training)})
+        write_tensors(path, tensors, {**agent_header(self.agent), "training": json.dumps(training)})
 
     def resume(self, path: Path, steps: int) -> None:
         """Take agent and run from a file of `save`, if it is one of the same run and not beyond ``steps``."""
@@ -192,22 +198,22 @@ class Run:
             raise CheckpointError(str(path), "an agent without its training run", "a checkpoint of fit", mend)
         training = json.loads(header["training"])
         ours = {"agent": self.agent.name, **_comparable(self.agent.config.to_dict()), **self.settings}
-        theirs = {"agent": header["agent"], **_comparable(json.loads(header["config"])), **training["run"]}
+        theirs = {"agent": header["agent"], **_comparable(header_settings(header)), **training["run"]}
         for key in [key for key, value in ours.items() if theirs.get(key) != value][:1]:
             mend = "resume=False starts anew and overwrites it; or pass another checkpoint path."
             raise CheckpointError(f"{path}: {key}", repr(theirs.get(key)), repr(ours[key]), mend)
         if training["step"] > steps:
             found, least = f"{steps}, and a checkpoint at update {training['step']}", f"at least {training['step']}"
             raise ConfigError("steps", found, least, "ask for more, or pass resume=False.")
-        self.agent.copy_state(tensors, header, path)
+        copy_state(self.agent, tensors, header, path)
         self.step, self.count = training["step"], training["count"]
         self.sums = {name: tensors[f"sum.{name}"].to(self.agent.device) for name in training["sums"]}
         self.history.rows, self.history.seconds = training["rows"], training["seconds"]
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:
-    free = ("device", "update_path")  # a run may go on elsewhere, and by another form of the same update
-    return {f"config[{key!r}]": value for key, value in json.loads(json.dumps(config)).items() if key not in free}
+    items = json.loads(json.dumps(config)).items()
+    return {f"config[{key!r}]": value for key, value in items if key != "device"}  # a run may go on elsewhere
 
 
 def check_actions(agent: Any, dataset: Any) -> None:

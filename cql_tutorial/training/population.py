@@ -1,7 +1,8 @@
 """`fit_population`: many agents (seeds, alphas, step sizes) trained as one program; each as `fit` would train it alone.
 
 A small network's update is mostly the cost of starting its operations. Here one operation serves a block of members,
-whose parameters are stacked (`agents.fused`). Every member has its own random stream and its own batches, so its
+whose parameters are stacked (`fast.fused`). Agents without such a
+form are trained one after the other. Every member has its own random stream and its own batches, so its
 numbers are those of its run alone, up to rounding, whoever its neighbours are.
 """
 
@@ -21,8 +22,9 @@ from ..agents import AgentConfig, make_agent
 from ..agents.checkpoint import check_path
 from ..batch import Batch, Noise
 from ..errors import CQLWarning, DivergedError, check_int, require
-from ..fast.fused import FusedUpdate, check_alike
-from .offline import History, Run, check_actions, progress_bar
+from ..fast.as_built import differences
+from ..fast.fused import FusedUpdate, check_stackable
+from .offline import History, Run, check_actions, fit, progress_bar
 
 BLOCK = 16  # members that are updated together on a CPU: more would not stay in a core's cache
 
@@ -38,22 +40,28 @@ class Member(NamedTuple):
 class Population:
     """M agents of one kind and shape that are updated together; `members` are the agents, brought up to date.
 
-    Raises `ConfigError` that names the member and the setting if they differ in more than `fast.fused.MAY_DIFFER`.
+    Raises `ConfigError` that names the member and the setting if they differ in more than
+    `fast.fused.PER_MEMBER_SETTINGS`, or if an agent is not as this package builds it.
     """
 
     def __init__(self, agents: Sequence[Any]) -> None:
-        check_alike(agents)
+        check_stackable(agents)
         self._agents, on_cpu = list(agents), agents[0].device.type == "cpu"
-        self._size, chunk = (BLOCK, None) if on_cpu else (len(agents), 0)
+        self._size = BLOCK if on_cpu else len(agents)
         starts = range(0, len(agents), self._size)
-        self._blocks = [FusedUpdate(self._agents[i : i + self._size], chunk) for i in starts]
+        self._blocks = [FusedUpdate(self._agents[i : i + self._size]) for i in starts]
 
     @property
     def members(self) -> list[Any]:
         """The agents, in order, as trained so far."""
         for block in self._blocks:
-            block.push()
+            block.write_back()
         return self._agents
+
+    def stack(self) -> None:
+        """Take the members as they are now: what was changed in them by hand counts."""
+        for block in self._blocks:
+            block.stack()
 
     def update(self, batches: Sequence[Mapping[str, Any]], noise: Sequence[Noise] | None = None) -> dict[str, Tensor]:
         """One update of every member on its own batch and noise (by default its own draw); each metric is ``[M]``.
@@ -100,18 +108,25 @@ def fit_population(
 ) -> list[Member]:
     """Train an agent ``make_agent(name, config)`` for each config, all at once: `fit`'s numbers, in less time.
 
-    ``name`` is "sac", "cql" or "cql-lagrange". Configs may differ in `fast.fused.MAY_DIFFER`. ``dataset`` is one
-    data set for all or a list of one a member. Member i draws the batches of ``fit(..., seed=seeds[i])``; ``seeds``
+    SAC, CQL and classes made of them that change the penalty alone are stacked; their configs may differ in
+    `fast.fused.PER_MEMBER_SETTINGS`. Agents of any other kind are trained one after the other by their own update, and
+    a warning says so. ``dataset`` is one data set for all or a list of one a member. Member i
+    draws the batches of ``fit(..., seed=seeds[i])``; ``seeds``
     are by default the configs' own. ``evaluate(agent)`` is called for each. ``checkpoint`` is a folder for one file a
     member, or a list of files, each a checkpoint of `fit`: make the same call again to go on (members whose files are
     behind catch up first). A member whose loss stops being finite is left as it is then, named in a warning and in its
     `Member`; its neighbours go on. ``history.seconds`` is a member's share. Raises as `fit`, but for `DivergedError`.
     """
     agents = [make_agent(name, config) for config in configs]
-    check_alike(agents)
+    require(len(agents), "configs", [], "at least one member")
+    alone = next((why for agent in agents for why in differences(agent)), None)
+    if alone is None:
+        check_stackable(agents)
     steps, batch_size = check_int("steps", steps, 1), check_int("batch_size", batch_size, 1)
-    often = {"log": log_every, "evaluate": eval_every, "checkpoint": checkpoint_every}
-    every = {what: check_int(f"{what}_every".replace("evaluate", "eval"), value, 1) for what, value in often.items()}
+    intervals = {"log": log_every, "evaluate": eval_every, "checkpoint": checkpoint_every}
+    every = {
+        what: check_int(f"{what}_every".replace("evaluate", "eval"), value, 1) for what, value in intervals.items()
+    }
     own = [agent.config.seed for agent in agents] if seeds is None else [check_int("seeds", seed, 0) for seed in seeds]
     data = list(dataset) if isinstance(dataset, (list, tuple)) else [dataset] * len(agents)
     paths: list[Any] = [None] * len(agents) if checkpoint is None else checkpoint  # type: ignore[assignment]
@@ -119,7 +134,16 @@ def fit_population(
         paths = [Path(checkpoint) / f"member-{number:03d}.safetensors" for number in range(len(agents))]
     for field, found in (("seeds", own), ("dataset", data), ("checkpoint", paths)):
         require(len(found) == len(agents), field, f"{len(found)} of them", f"{len(agents)}, one a config")
-    prints = {id(one): one.fingerprint() for one in data} if checkpoint is not None else {}
+    if alone is not None:
+        text = f"{name!r} is trained member by member, as its update cannot be stacked ({alone})."
+        warnings.warn(text, CQLWarning, stacklevel=2)
+        options = {"batch_size": batch_size, "log_every": log_every, "evaluate": evaluate, "eval_every": eval_every}
+        options |= {"checkpoint_every": checkpoint_every, "resume": resume, "progress": progress}
+        return [
+            _fit_alone(number, agent, one, steps, {**options, "seed": seed, "checkpoint": path})
+            for number, (agent, one, seed, path) in enumerate(zip(agents, data, own, paths, strict=True))
+        ]
+    fingerprints = {id(one): one.fingerprint() for one in data} if checkpoint is not None else {}
     runs = []
     for number, (agent, one, seed) in enumerate(zip(agents, data, own, strict=True)):
         check_actions(agent, one)
@@ -127,19 +151,20 @@ def fit_population(
         runs[-1].number, runs[-1].data = number, one.to(device=agent.device)
         if checkpoint is not None:
             runs[-1].path = check_path(paths[number])
-            runs[-1].settings["data"] = prints[id(one)]
+            runs[-1].settings["data"] = fingerprints[id(one)]
             if resume and runs[-1].path.is_file():
                 runs[-1].resume(runs[-1].path, steps)
     with progress_bar(min(run.step for run in runs), steps, progress) as bar:
-        while behind := [run for run in runs if run.step < steps and run.diverged is None]:
-            first = min(run.step for run in behind)
-            until = min([run.step for run in behind if run.step > first], default=steps)
-            _advance([run for run in behind if run.step == first], until, until == steps, every, evaluate, bar)
+        while unfinished := [run for run in runs if run.step < steps and run.diverged is None]:
+            first = min(run.step for run in unfinished)
+            until = min([run.step for run in unfinished if run.step > first], default=steps)
+            last = [run for run in unfinished if run.step == first]
+            _train_until(until, last, until == steps, every, evaluate, bar)
     return [Member(run.agent, run.history, run.diverged) for run in runs]
 
 
 class _MemberRun(Run):
-    """Where the run of one member stands; between two calls of `_advance` it is a run of `fit`."""
+    """Where the run of one member stands; between two calls of `_train_until` it is a run of `fit`."""
 
     number: int
     data: Any
@@ -152,13 +177,28 @@ class _MemberRun(Run):
             if self.diverged is None:
                 action()
         except DivergedError as error:
-            self.diverged = DivergedError(
-                f"configs[{self.number}]: {error.field}", error.found, error.expected, error.mend
-            )
-            warnings.warn(f"{self.diverged} The other members go on.", CQLWarning, stacklevel=2)
+            self.diverged = _of_member(self.number, error)
 
 
-def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, int], evaluate: Any, bar: Any) -> None:
+def _of_member(number: int, error: DivergedError) -> DivergedError:
+    """The error that says which member diverged, also told in a warning."""
+    named = DivergedError(f"configs[{number}]: {error.field}", error.found, error.expected, error.mend)
+    warnings.warn(f"{named} The other members go on.", CQLWarning, stacklevel=3)
+    return named
+
+
+def _fit_alone(number: int, agent: Any, dataset: Any, steps: int, options: dict[str, Any]) -> Member:
+    """Train one member by `fit`, whose history is kept if it diverges."""
+    rows: list[History] = []
+    try:
+        return Member(agent, fit(agent, dataset, steps, on_row=rows.append, **options))
+    except DivergedError as error:
+        return Member(agent, rows[-1] if rows else History(), _of_member(number, error))
+
+
+def _train_until(
+    until: int, runs: list[_MemberRun], ends: bool, every: dict[str, int], evaluate: Any, bar: Any
+) -> None:
     """Bring runs that stand at one update to update ``until``, or to where the first of them is seen to diverge."""
     size = runs[0].settings["batch_size"]
     population = Population([run.agent for run in runs])
@@ -172,7 +212,7 @@ def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, in
             sums[name] = sums[name] + value if name in sums else value.clone()
         step, counts = step + 1, [count + 1 for count in counts]
         bar.update()
-        due = [what for what, often in every.items() if step % often == 0 or (ends and step == until)]
+        due = [what for what, interval in every.items() if step % interval == 0 or (ends and step == until)]
         if not due and step < until:
             continue
         _ = population.members  # the agents are brought up to date
@@ -189,6 +229,8 @@ def _advance(runs: list[_MemberRun], until: int, ends: bool, every: dict[str, in
                 run.attempt(partial(run.save, run.path))
         if any(run.diverged for run in runs):
             return
+        if "evaluate" in due and evaluate is not None:
+            population.stack()
         if "log" in due:
             sums, counts = {}, [0] * len(runs)
         began = time.perf_counter()

@@ -12,8 +12,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cql_tutorial import Batch, CQLAgent, CQLConfig, load_agent, losses, make_agent
-from cql_tutorial.agents import AGENTS
+from cql_tutorial import (
+    Batch,
+    CQLAgent,
+    CQLConfig,
+    OfflineDataset,
+    fit,
+    fit_population,
+    load_agent,
+    losses,
+    make_agent,
+)
+from cql_tutorial.agents import AGENTS, register_agent
 from cql_tutorial.agents.checkpoint import read_tensors, write_tensors
 from cql_tutorial.agents.cql import MULTIPLIER_RANGE
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError
@@ -42,7 +52,7 @@ def test_numbers_of_numpy_and_torch_are_taken_and_can_be_saved(tmp_path: Path) -
         ("action_high", [1.0, 1.0, 1.0]), ("action_high", float("inf")), ("action_low", float("nan")),
         ("action_low", "abc"), ("action_low", None), ("backup_entropy", "False"), ("cql_lagrange", "no"),
         ("target_entropy", "x"), ("target_entropy", float("nan")), ("cql_target_action_gap", float("inf")),
-        ("initial_value", None), ("cql_alpha", float("inf")), ("seed", 2**64), ("pitfall", ["x"]),
+        ("initial_value", None), ("cql_alpha", float("inf")), ("seed", 2**64),
         ("dtype", ["float32"]),        ("device", None), ("device", "cuda:99"), ("n_critics", True),
     ],
 )  # fmt: skip
@@ -54,7 +64,9 @@ def test_unusable_settings_name_their_field(name: str, value: Any) -> None:
 
 def test_a_pitfall_is_one_mistake_at_a_time() -> None:
     with pytest.raises(ConfigError, match="mixture"):
-        build("cql", pitfall="uniform_only", proposal_weights="mixture")
+        build("cql-wrong-penalty", pitfall="uniform_only", proposal_weights="mixture")
+    with pytest.raises(ConfigError, match=r"one of .*hard_max"):
+        build("cql-wrong-penalty", pitfall="hardmax")
 
 
 def test_make_agent_takes_config_objects_and_keeps_to_the_name() -> None:
@@ -313,3 +325,59 @@ def test_building_an_agent_leaves_torch_s_own_random_numbers_alone(name: str) ->
     before = torch.get_rng_state()
     make_agent(name, {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "device": "cpu"})
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# ---------------------------------------------------------------- classes of one's own
+class Milder(CQLAgent):
+    """CQL with half the penalty, under a name of its own."""
+
+    name = "cql-milder"
+
+    def penalty(self, *terms: torch.Tensor) -> torch.Tensor:
+        return 0.5 * super().penalty(*terms)
+
+
+def test_a_class_without_a_name_of_its_own_is_not_saved(tmp_path: Path) -> None:
+    class Nameless(CQLAgent):
+        pass
+
+    with pytest.raises(ConfigError, match=r"Nameless\.name: found 'cql', the name of CQLAgent.*register_agent"):
+        Nameless(SMALL).save(tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match="a name of its own"):
+        fit(Nameless(SMALL), log_of(20), 1, batch_size=4, checkpoint=tmp_path / "a.safetensors", progress=False)
+    with pytest.raises(ConfigError, match="a name of its own"):
+        register_agent("nameless", Nameless)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_registered_class_is_made_loaded_and_trained_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cql_tutorial.agents.AGENTS", dict(AGENTS))
+    path = tmp_path / "a.safetensors"
+    Milder(SMALL).save(path)
+    with pytest.raises(CheckpointError, match=r"'cql-milder'.*register_agent, or its own load"):
+        load_agent(path, "cpu")
+    assert type(Milder.load(path, "cpu")) is Milder
+    for _ in range(2):  # as when a cell is run twice
+        register_agent("cql-milder", Milder)
+    register_agent("cql-milder-held", Milder, cql_lagrange=True)
+    assert type(load_agent(path, "cpu")) is Milder and make_agent("cql-milder-held", SMALL).config.cql_lagrange
+    with pytest.raises(ConfigError, match="which the name 'cql-milder-held' means"):
+        make_agent("cql-milder-held", {**SMALL, "cql_lagrange": False})
+    members = fit_population("cql-milder", [{**SMALL, "seed": s} for s in (0, 1)], log_of(40), 3, batch_size=4)
+    assert [type(member.agent) for member in members] == [Milder, Milder]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("cql", Milder), ("mine", dict)])
+def test_what_cannot_be_registered(name: str, kind: Any) -> None:
+    with pytest.raises(ConfigError):
+        register_agent(name, kind)
+
+
+def log_of(size: int) -> OfflineDataset:
+    g = torch.Generator().manual_seed(0)
+    states = torch.randn(size + 1, 3, generator=g)
+    return OfflineDataset.from_arrays(
+        observations=states[:-1], actions=torch.rand(size, 2, generator=g) - 0.5, rewards=torch.rand(size, generator=g),
+        next_observations=states[1:], terminations=torch.zeros(size, dtype=torch.bool),
+        truncations=torch.arange(size) == size - 1, action_low=-1.0, action_high=1.0,
+    )  # fmt: skip

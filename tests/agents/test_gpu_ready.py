@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from cql_tutorial import make_agent
 from cql_tutorial.agents import AGENTS
+from cql_tutorial.course.wrong_penalties import PITFALLS
 
 torch.set_num_threads(1)
 SYNCS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique")
@@ -33,7 +34,7 @@ def build(case: str) -> Any:
     settings |= {"": {}, "mixture": {"proposal_weights": "mixture"}, "no next": {"next_policy_proposal": False}}.get(
         variant, {"pitfall": variant}
     )
-    return make_agent(name, settings)
+    return make_agent("cql-wrong-penalty" if variant in PITFALLS else name, settings)
 
 
 def make_batch(discrete: bool, device: str = "cpu") -> dict[str, torch.Tensor]:

@@ -218,8 +218,8 @@ def test_each_loss_moves_its_own_network_alone(name: str) -> None:
     first.update(batch)
     other.update({**batch, "rewards": batch["rewards"] + 5.0})  # rewards enter the critics' loss alone
     same = {"critic": False, "target_critic": False, "value": True, "actor": True}
-    for key, module in first.modules.items():
-        pairs = zip(module.parameters(), other.modules[key].parameters(), strict=True)
+    for key, module in first.named_children():
+        pairs = zip(module.parameters(), other.get_submodule(key).parameters(), strict=True)
         assert all(torch.equal(ours, theirs) for ours, theirs in pairs) is same[key], key
     assert all(not p.requires_grad and p.grad is None for p in first.target_critic.parameters())
 

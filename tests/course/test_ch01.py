@@ -1,4 +1,4 @@
-"""Chapter 01: each reference answer against the package or a plain loop; the figures' sentences against their data."""
+"""Chapter 01: each reference answer against the package or a plain loop; the figures' captions against their data."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_optimum_of_sepsis_lies_among_the_estimated_doses() -> None:
     assert torch.allclose(estimated[going], best.amax(1)[going], atol=1e-8)
 
 
-def test_sentences_are_made_from_the_data() -> None:
+def test_captions_are_made_from_the_data() -> None:
     points = torch.tensor([[0.0, 0.0], [0.01, 0.01], [0.9, -0.9]])
     said = str(figures.three_logs(points, points, torch.tensor([10.0] + [1.0] * 9 + [0.0] * 10)))
     assert (

@@ -167,7 +167,7 @@ def test_the_packages_simulation_holds_the_exact_value_and_says_what_it_cut() ->
 
 
 # ---------------------------------------------------------------- figures
-def test_a_title_is_spoken_without_its_marks() -> None:
+def test_a_caption_leaves_out_a_title_s_marks() -> None:
     assert plain("$\\hat Q=Q^*$\nagainst $Q^\\beta$") == "Q-hat=Q^* against Q^beta"
 
 
@@ -205,7 +205,7 @@ def test_error_maps_diverge_around_zero_and_count_both_sides() -> None:
     assert {"over", "under"} <= set(words)
 
 
-def test_the_other_sentences_follow_their_data() -> None:
+def test_the_other_captions_follow_their_data() -> None:
     good = repr(settling({"zero": [1.0, 0.4, 0.004]}, 0.5))
     assert good == "from zero within 0.01 after 2 backups; the bound holds at every backup."
     assert "not within 0.01; the bound is broken" in repr(settling({"zero": [1.0, 0.9]}, 0.5))
@@ -224,7 +224,7 @@ def test_the_slider_knows_every_setting() -> None:
     from cql_tutorial.course.sliders import explore_policy
 
     explorer = explore_policy()
-    assert explorer.sentences[0].startswith("0% random moves: 4.24 at the start")
-    assert explorer.sentences[-1].startswith("100% random moves: -7.71 at the start")
+    assert explorer.captions[0].startswith("0% random moves: 4.24 at the start")
+    assert explorer.captions[-1].startswith("100% random moves: -7.71 at the start")
     explorer.slider.value = 3
     assert "10% random moves: 3.19" in explorer.caption.value

@@ -1,4 +1,4 @@
-"""Chapter 03: each reference answer against an independent loop or solve; the figures' sentences against their data."""
+"""Chapter 03: each reference answer against an independent loop or solve; the figures' captions against their data."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_share_impossible_is_a_bound_of_the_best_policy() -> None:
     assert float(ch03.share_impossible(best.flatten() + 1000, 10.0, 0.95)) == 1.0
 
 
-def test_sentences_are_made_from_the_data(log: tabular.TabularLog) -> None:
+def test_captions_are_made_from_the_data(log: tabular.TabularLog) -> None:
     world, q = Gridworld(), draw(3, 64, 4)
     unseen, rare = ch03.greedy_shares(q, log.counts, 3).tolist()
     said = str(figures.greedy_kinds({"a table": q}, log.counts, world))

@@ -1,4 +1,4 @@
-"""Chapters 00 and 04: each reference answer against an independent truth; the figures' sentences against their data."""
+"""Chapters 00 and 04: each reference answer against an independent truth; the figures' captions against their data."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_chapter_00_against_loops() -> None:
     assert ch00.estimation_error(torch.tensor([2.0]), torch.tensor([5.0])).tolist() == [-3.0]
 
 
-def test_sentences_follow_the_data() -> None:
+def test_captions_follow_the_data() -> None:
     assert "by 0.69 (log 2)" in repr(figures.soft_maximum())
     tables = {"flat": torch.zeros(3), "steep": torch.tensor([0.0, 0.0, 5.0])}
     said = repr(figures.penalties(tables, 0, [1.1, 5.01], [(1.1, 0.0), (5.01, 0.0)]))
@@ -85,7 +85,7 @@ def test_a_slider_only_swaps_pictures() -> None:
     explorer.slider.value = 0
     assert bytes(explorer.picture.value) != first and explorer.caption.value != caption
     assert bytes(explorer.picture.value).startswith(b"\x89PNG") and "alpha = 0" in explorer.caption.value
-    assert "2 settings" in repr(explorer) and len(explore_discount().sentences) == 10
+    assert "2 settings" in repr(explorer) and len(explore_discount().captions) == 10
 
 
 def test_a_static_run_leaves_no_widget_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Chapter 05: the fines against autograd and a slow iteration, the policies against an optimiser, the sentences."""
+"""Chapter 05: the fines against autograd and a slow iteration, the policies against an optimiser, the captions."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_zeta_by_hand() -> None:
 
 
 # ---------------------------------------------------------------- what is shown
-def test_sentences_are_made_from_the_data() -> None:
+def test_captions_are_made_from_the_data() -> None:
     truth, policy = torch.tensor([1.0, 0.0]), torch.tensor([0.75, 0.25])
     said = str(figures.bounds_on_arms({"Equation 2": torch.tensor([0.4, 0.2])}, truth, policy))
     assert said == "Equation 2: 1 of 2 arms over, the policy's average 0.35 (true 0.75)."

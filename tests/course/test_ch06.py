@@ -1,4 +1,4 @@
-"""Chapter 06: its reference answers against independent truths, and the sentences of its figures."""
+"""Chapter 06: its reference answers against independent truths, and the captions of its figures."""
 
 from __future__ import annotations
 
@@ -117,25 +117,25 @@ def test_the_third_proposal_estimates_the_integral_at_s() -> None:
 # ---------------------------------------------------------------- figures and the widget
 def test_figures_say_what_they_show() -> None:
     errors = torch.tensor([[-1.0, -0.5], [-0.6, -0.5]], dtype=DOUBLE)
-    figure = error_against_count({"A = 1": {"own density": errors, "new": errors + 0.8}}, [1, 10], speak_at=1)
-    assert figure.sentence == (
+    figure = error_against_count({"A = 1": {"own density": errors, "new": errors + 0.8}}, [1, 10], caption_at=1)
+    assert figure.caption == (
         "Error with 1 candidates a proposal, mean ± standard deviation. A = 1: own density -0.8 ± 0.2, new 0.0 ± 0.2."
     )
     cost = error_against_cost({"steep": {"a": [1.0, 0.9], "b": [2.0, 0.1]}, "flat": {"a": [1, 1], "b": [2, 2]}}, [2, 6])
-    assert cost.sentence == (
+    assert cost.caption == (
         "steep: a has the smallest error at the smallest budget, b at the largest. "
         "flat: a has the smallest error at every budget."
     )
     histograms = estimate_histograms({"one": {"mixture": [0.0, 0.2], "own density": [-2.0, -1.0]}})
-    assert histograms.sentence.endswith("one: mixture +0.1 ± 0.1, own density -1.5 ± 0.5.")
+    assert histograms.caption.endswith("one: mixture +0.1 ± 0.1, own density -1.5 ± 0.5.")
     grid = np.linspace(-1, 1, 201)
     densities = policy_densities(
         grid, {"right": grid * 0 + 0.5, "half": grid * 0 + 0.25}, grid, [0, 12], [0, -22.6], [0, -13.8]
     )
-    assert "right 1.00, half 0.50" in densities.sentence and "u = 12 is 8.8 nats too high" in densities.sentence
+    assert "right 1.00, half 0.50" in densities.caption and "u = 12 is 8.8 nats too high" in densities.caption
     recipes = {"two": {"own density": [0.3, 0.3]}, "three": {"own density": [0.4, 0.2]}}
     third = third_proposal_study(recipes, [0.0, -1.0], {"mixture, sharp": [1.3, 0.7]})
-    assert "own density on 1 of 2" in third.sentence and "mixture, sharp 0.7 to 1.3" in third.sentence
+    assert "own density on 1 of 2" in third.caption and "mixture, sharp 0.7 to 1.3" in third.caption
     for figure in (cost, histograms, densities, third):
         assert figure.png().startswith(b"\x89PNG")
 
@@ -168,6 +168,6 @@ def test_the_study_of_recipes_finds_the_integral_with_enough_candidates() -> Non
 
 def test_the_slider_shows_own_densities_sink_and_the_mixture_stay() -> None:
     explorer = explore_candidates(repeats=1000)
-    assert len(explorer.sentences) == 7
-    assert "own density 0.0" in explorer.sentences[0] and "own density -0.7" in explorer.sentences[-1]
-    assert all("mixture 0.0" in sentence for sentence in explorer.sentences)
+    assert len(explorer.captions) == 7
+    assert "own density 0.0" in explorer.captions[0] and "own density -0.7" in explorer.captions[-1]
+    assert all("mixture 0.0" in caption for caption in explorer.captions)

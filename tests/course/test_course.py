@@ -11,22 +11,33 @@ import numpy as np
 import pytest
 import torch
 
-from cql_tutorial import course
-from cql_tutorial.course import DESK, check, ensure, hint, outcome, predict, progress, quiz, solution
-from cql_tutorial.course.checker import Exercise, judge
-from cql_tutorial.course.session import PROGRESS_FILE, Desk, Question
+from cql_tutorial.course import (
+    SESSION,
+    check,
+    exercises,
+    guess,
+    hint,
+    or_reference,
+    progress,
+    quiz,
+    registry,
+    reveal,
+    solution,
+)
+from cql_tutorial.course.checker import Example, Exercise, check_answer
+from cql_tutorial.course.session import PROGRESS_FILE, CourseSession, MultipleChoice
 from cql_tutorial.errors import ConfigError
 
 torch.set_num_threads(1)
-EXERCISES = list(DESK.exercises.values())
+EXERCISES = list(SESSION.exercises.values())
 MUTANTS = [(exercise, mutant) for exercise in EXERCISES for mutant in exercise.mutants]
-QUESTIONS = {**DESK.quizzes, **DESK.predictions}
+QUESTIONS = {**SESSION.quizzes, **SESSION.predictions}
 
 
 @pytest.fixture(autouse=True)
-def _a_fresh_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_fresh_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PROGRESS_FILE, raising=False)
-    for memory in (DESK.status, DESK.hints, DESK.guesses):
+    for memory in (SESSION.status, SESSION.hints, SESSION.guesses):
         memory.clear()
 
 
@@ -38,8 +49,8 @@ def stub(exercise: Exercise) -> Any:
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
 def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
-    assert judge(exercise, stub(exercise)).status == "not attempted"
-    assert judge(exercise, exercise.reference).status == "passed"
+    assert check_answer(exercise, stub(exercise)).status == "not attempted"
+    assert check_answer(exercise, exercise.reference).status == "passed"
     assert stub(exercise).__name__ == exercise.reference.__name__
     assert (
         len(exercise.mutants) >= 4 and len(exercise.hints) == 3 and all(exercise.hints) and "____" in exercise.hints[2]
@@ -52,30 +63,30 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
     assert 1 <= len(body) <= 12
 
 
-def test_each_chapter_has_enough_exercises_and_a_published_mistake() -> None:
-    for chapter in course.CHAPTERS:
-        short = chapter.__name__.endswith("ch00")
-        longest = 9 if chapter.__name__.endswith("ch08") else 6  # the update, line by line
-        assert (2 if short else 4) <= len(chapter.EXERCISES) <= longest
-        assert any(mutant.seen for exercise in chapter.EXERCISES for mutant in exercise.mutants)
+@pytest.mark.parametrize("chapter", exercises.__all__)
+def test_each_chapter_has_enough_exercises_and_a_published_mistake(chapter: str) -> None:
+    found = [exercise for exercise in EXERCISES if exercise.id.startswith(f"{chapter[2:]}.")]
+    fewest, most = {"ch00": (2, 6), "ch08": (4, 9)}.get(chapter, (4, 6))  # 08: the update, line by line
+    assert fewest <= len(found) <= most
+    assert any(mutant.seen for exercise in found for mutant in exercise.mutants)
 
 
-def test_the_engine_stays_small() -> None:
-    folder = Path(course.__file__).parent
-    engine = [folder / f"{name}.py" for name in ("__init__", "checker", "compare", "session")]
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in engine) < 800
+def test_exercises_are_text_that_a_person_can_edit() -> None:
+    for path in sorted(Path(exercises.__file__).parent.glob("ch*.py")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert max(map(len, lines)) <= 120 and not any("fmt: skip" in line for line in lines), path.name
 
 
 @pytest.mark.parametrize(("exercise", "mutant"), MUTANTS, ids=lambda x: getattr(x, "id", None) or x.name)
 def test_each_mutant_is_told_its_own_mistake(exercise: Exercise, mutant: Any) -> None:
-    result = judge(exercise, mutant.function)
+    result = check_answer(exercise, mutant.function)
     assert result.status == "wrong" and result.mutant == mutant.name
     assert result.message.startswith(mutant.message) and "yours:" in result.message and "expected:" in result.message
 
 
 def says(id: str, function: Any) -> str:
     """The message of a wrong answer that is no mutant's."""
-    result = judge(DESK.find(id), function)
+    result = check_answer(SESSION.find(id), function)
     assert result.status == "wrong" and result.mutant == "", result
     return result.message
 
@@ -99,9 +110,11 @@ def test_results_that_nobody_foresaw_are_described() -> None:
         "04.3", lambda q, a: penalty_gradient(q, a) + one_row[:, : q.shape[1]]
     )
     assert "right on the first 1 example(s)" in says("04.5", lambda q, a, y, c: critic_loss(q, a, y, max(c, 2.0)))
-    assert judge(DESK.find("04.2"), lambda q, a: float(penalty(q, a))).status == "passed"  # a plain number will do
-    assert judge(DESK.find("04.2"), lambda q, a: np.float32(penalty(q, a))).status == "passed"
-    assert judge(DESK.find("04.4"), lambda q, a: pushed_down_most(q, a).tolist()).status == "passed"
+    assert (
+        check_answer(SESSION.find("04.2"), lambda q, a: float(penalty(q, a))).status == "passed"
+    )  # a plain number will do
+    assert check_answer(SESSION.find("04.2"), lambda q, a: np.float32(penalty(q, a))).status == "passed"
+    assert check_answer(SESSION.find("04.4"), lambda q, a: pushed_down_most(q, a).tolist()).status == "passed"
 
 
 def test_crashes_show_the_line_and_the_arguments() -> None:
@@ -109,7 +122,7 @@ def test_crashes_show_the_line_and_the_arguments() -> None:
         rows = torch.arange(3)
         return q[rows, actions]
 
-    result = judge(DESK.find("04.2"), broken)
+    result = check_answer(SESSION.find("04.2"), broken)
     assert result.status == "crashed"
     assert "in line 3 of your function" in result.message and "q[rows, actions]" in result.message
     assert "called with 2 arguments" in check("04.2", lambda q: q)
@@ -126,22 +139,22 @@ def test_changing_the_inputs_is_noticed() -> None:
     assert "in place" in check("04.1", in_place)
 
 
-def test_ensure_goes_on_with_the_reference_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    exercise = DESK.exercises["04.2"]
+def test_or_reference_goes_on_with_the_reference_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    exercise = SESSION.exercises["04.2"]
     for answer, banner in ((stub(exercise), "not attempted"), (exercise.mutants[0].function, "wrong")):
-        assert ensure("04.2", answer) is exercise.reference
+        assert or_reference("04.2", answer) is exercise.reference
         assert f"04.2 is {banner}" in capsys.readouterr().out
 
     def mine(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         return exercise.reference(q, actions)
 
-    assert ensure("04.2", mine) is mine and "your own answer" in capsys.readouterr().out
+    assert or_reference("04.2", mine) is mine and "your own answer" in capsys.readouterr().out
 
 
-def test_a_card_has_words_and_an_edge() -> None:
-    card = check("04.2", lambda q, a: q.sum() < 0)
-    assert repr(card).startswith("04.2 wrong") and "&lt;" not in repr(card)
-    assert 'style="border-left:5px solid #D55E00' in card._repr_html_() and "04.2 wrong" in card._repr_html_()
+def test_a_message_has_words_and_a_border() -> None:
+    message = check("04.2", lambda q, a: q.sum() < 0)
+    assert repr(message).startswith("04.2 wrong") and "&lt;" not in repr(message)
+    assert 'style="border-left:5px solid #D55E00' in message._repr_html_() and "04.2 wrong" in message._repr_html_()
 
 
 def test_hints_come_one_by_one_and_the_solution_is_the_reference() -> None:
@@ -154,7 +167,7 @@ def test_every_choice_of_every_question_has_a_reason() -> None:
     for id, question in QUESTIONS.items():
         assert len(question.choices) >= 3 and question.answer in question.choices, id
         assert len({reason for _, reason in question.choices.values()}) == len(question.choices), id
-    for id, question in DESK.quizzes.items():
+    for id, question in SESSION.quizzes.items():
         assert question.text in quiz(id)
         for letter, (_, reason) in question.choices.items():
             answer = quiz(id, letter.upper())
@@ -166,21 +179,21 @@ def test_every_choice_of_every_question_has_a_reason() -> None:
 
 
 def test_a_prediction_is_kept_and_held_against_the_measurement() -> None:
-    assert "put your letter in" in predict("04.p1") and "You made no prediction" in outcome("04.p1", "b")
-    noted = predict("04.p1", "A")
-    assert "noted, a)" in noted and DESK.predictions["04.p1"].choices["a"][1] not in noted  # no reason yet
-    after = outcome("04.p1", "b")
-    assert "You predicted a)" in after and DESK.predictions["04.p1"].choices["a"][1] in after
-    predict("04.p1", "b")
-    assert "You predicted it." in outcome("04.p1", "b")
-    assert "NOT what the course expects" in outcome("04.p1", "c")
+    assert "put your letter in" in guess("04.p1") and "You made no prediction" in reveal("04.p1", "b")
+    noted = guess("04.p1", "A")
+    assert "noted, a)" in noted and SESSION.predictions["04.p1"].choices["a"][1] not in noted  # no reason yet
+    after = reveal("04.p1", "b")
+    assert "You predicted a)" in after and SESSION.predictions["04.p1"].choices["a"][1] in after
+    guess("04.p1", "b")
+    assert "You predicted it." in reveal("04.p1", "b")
+    assert "NOT what the course expects" in reveal("04.p1", "c")
     with pytest.raises(ConfigError, match="one letter"):
-        predict("04.p1", "yes")
+        guess("04.p1", "yes")
 
 
 def test_progress_and_unknown_exercises() -> None:
     assert "0 passed" in progress()
-    check("04.1", DESK.exercises["04.1"].reference)
+    check("04.1", SESSION.exercises["04.1"].reference)
     solution("04.1"), solution("04.3")  # looked up after it was solved, and before
     assert "04.1  passed" in progress() and "04.2  not opened" in progress() and "1 passed in this" in progress()
     assert "04.3  looked up" in progress() and "02." not in progress()
@@ -191,18 +204,90 @@ def test_progress_and_unknown_exercises() -> None:
 def test_progress_is_kept_in_one_local_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "progress.json"
     monkeypatch.setenv(PROGRESS_FILE, str(file))
-    desk, later = (Desk(EXERCISES, DESK.quizzes) for _ in range(2))
-    desk.check("04.1", DESK.exercises["04.1"].reference)
+    session, later = (CourseSession(SESSION.exercises, SESSION.quizzes) for _ in range(2))
+    session.check("04.1", SESSION.exercises["04.1"].reference)
     later.check("04.2", lambda q, a: 0)
     assert json.loads(file.read_text()) == {"04.1": "passed", "04.2": "wrong"}
     assert "04.1  passed" in later.progress() and "1 passed." in later.progress()
     assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
     file.write_text("[half a fi")
-    assert "1 passed." in desk.progress()  # what this session knows is not lost with the file
+    assert "1 passed." in session.progress()  # what this session knows is not lost with the file
     monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "no such folder" / "progress.json"))
-    desk.check("04.1", DESK.exercises["04.1"].reference)  # a folder that cannot be written to stops nobody
+    session.check("04.1", SESSION.exercises["04.1"].reference)  # a folder that cannot be written to stops nobody
 
 
 def test_a_question_shows_its_choices() -> None:
-    question = Question("Why?", {"a": ("because", "x"), "b": ("not", "y")}, "a")
+    question = MultipleChoice("Why?", {"a": ("because", "x"), "b": ("not", "y")}, "a")
     assert str(question) == "Why?\n  a) because\n  b) not"
+
+
+# ---------------------------------------------------------------- declaring exercises
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registries of the test's own, so that nothing is left in the course's."""
+    for name in ("EXERCISES", "PREDICTIONS", "QUIZZES"):
+        monkeypatch.setattr(registry, name, {})
+
+
+def declare(id: str) -> Any:
+    @registry.exercise(
+        id,
+        title="twice",
+        kind="build",
+        difficulty=1,
+        importance=1,
+        minutes=1,
+        examples=(Example((3.0,), "three"),),
+        hints=("two", "times", "____"),
+        meaning="Twice.",
+    )
+    def twice(x):
+        """Two times x."""
+        return 2 * x
+
+    return twice
+
+
+def test_an_exercise_is_declared_by_decorators(own: None) -> None:
+    twice = declare("x.1")
+
+    @registry.mutant("x.1", "thrice", seen="nowhere")
+    def _(x):
+        """that is three
+        times x."""
+        return 3 * x
+
+    @registry.mutant("x.1", "thrice again")
+    def _(x):
+        """never reached: the first mutant that fits is reported."""
+        return x + x + x
+
+    (exercise,) = registry.EXERCISES.values()
+    assert twice(2) == 4 and exercise.source == 'def twice(x):\n    """Two times x."""\n    return 2 * x\n'
+    assert exercise.stub.startswith("def twice(x):") and "@" not in exercise.stub
+    assert [(m.name, m.seen) for m in exercise.mutants] == [("thrice", "nowhere"), ("thrice again", "")]
+    result = check_answer(exercise, lambda x: 3 * x)
+    assert result.mutant == "thrice" and result.message.startswith("that is three times x.\n")
+    session = CourseSession(registry.EXERCISES, {})
+    declare("x.2")
+    assert "passed" in session.check("x.2", twice)  # registered after the session was made
+
+
+def test_a_declaration_that_cannot_be_meant_is_refused(own: None) -> None:
+    declare("x.1")
+    with pytest.raises(ConfigError, match="not taken"):
+        declare("x.1")
+    with pytest.raises(ConfigError, match="above its mutants"):
+        registry.mutant("x.2", "early")(print)
+    with pytest.raises(ConfigError, match="docstring"):
+        registry.mutant("x.1", "silent")(lambda x: x)
+    registry.mutant("x.1", "loud")(print)
+    with pytest.raises(ConfigError, match="new to exercise"):
+        registry.mutant("x.1", "loud")(print)
+    with pytest.raises(ConfigError, match="comma missing"):
+        registry.quiz_question("x.a", "Why?", answer="a", a=("becauseof this"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="answer"):
+        registry.prediction("x.p1", "Why?", answer="b", a=("because", "of this"))
+    registry.prediction("x.p1", "Why?", answer="a", a=("because", "of this"))
+    with pytest.raises(ConfigError, match="not taken"):
+        registry.prediction("x.p1", "Why?", answer="a", a=("because", "of this"))

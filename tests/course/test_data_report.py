@@ -1,4 +1,4 @@
-"""The report on a log: printed with its remedies, and drawn with a sentence that follows the data."""
+"""The report on a log: printed with its remedies, and drawn with a caption that follows the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.datasets.test_loaders import DEFECTS, table, write_d4rl
 from tests.datasets.test_offline_dataset import make
 
 
-def test_the_sentence_follows_the_data() -> None:
+def test_the_caption_follows_the_data() -> None:
     dataset = make((5, 4, 7), "TXU")
     figure = data_report(dataset)
     low, middle, high = np.percentile(dataset.episode_returns(), [0, 50, 100])

@@ -1,4 +1,4 @@
-"""Figures speak: the sentence follows the data, and the picture shows them."""
+"""Figures carry a caption: it follows the data, and the picture shows them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def history(predicted: float, over: float, impossible: float) -> History:
     return History(rows)
 
 
-def test_the_sentence_follows_the_data() -> None:
+def test_the_caption_follows_the_data() -> None:
     figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.4, 0.0)] * 3})
-    sentence = (
+    caption = (
         "A: the prediction ends above the truth at nearly every state; many of its values cannot exist. "
         "B: the prediction ends on both sides of the truth; few or none of its values are impossible."
     )
-    assert repr(figure) == str(figure) == sentence
+    assert repr(figure) == str(figure) == caption
     below = prediction_and_truth({"C": [history(-90.0, 0.05, 0.1)]})
     assert "below the truth at nearly every state; few or none" in repr(below)
 
@@ -62,7 +62,7 @@ def test_penalty_errors_are_told_as_means() -> None:
         "A = 6": {"correct": [-0.5, -0.5], "hard_max": [4.0, 5.0]},
     }
     figure = penalty_errors(panels)
-    assert figure.sentence == (
+    assert figure.caption == (
         "Error of one update's estimate, mean ± standard deviation. A = 1: correct -0.2 ± 0.1, hard max +1.5 ± 0.5. "
         "A = 6: correct -0.5 ± 0.0, hard max +4.5 ± 0.5."
     )
@@ -78,7 +78,7 @@ def test_push_down_shares_stack_to_one_beside_the_exact_share() -> None:
         "six": {"exact": [0.04, 0.01, 0.95], "correct": [0.06, 0.0, 0.94], "policy_only": [0.97, 0.0, 0.03]},
     }
     figure = push_down_shares(panels)
-    assert figure.sentence == (
+    assert figure.caption == (
         "Share of the push-down on the policy's actions. one: exact 0.25, correct 0.24, policy only 1.00. "
         "six: exact 0.04, correct 0.06, policy only 0.97."
     )
@@ -96,13 +96,13 @@ def test_logged_curves_tell_the_second_half_and_skip_what_a_run_does_not_log() -
     plain = [{"step": 10.0 * i, "q_value": q} for i, q in enumerate([0.0, 1.0, nan, 2.0, 8.0])]
     histories = {"CQL": History(rows), "SAC": History(plain)}
     figure = logged_curves(histories, {"q_value": "mean Q", "cql_gap": "CQL gap"})
-    assert figure.sentence == "Second half of the runs. mean Q: CQL rises, SAC rises; CQL gap: CQL falls."
+    assert figure.caption == "Second half of the runs. mean Q: CQL rises, SAC rises; CQL gap: CQL falls."
     values, gaps = figure.axes
     assert [len(line.get_xdata()) for line in values.get_lines()] == [4, 4]  # the nan is left out
     assert [line.get_label() for line in gaps.get_lines()] == ["CQL"]
     other = History([{"step": row["step"], "cql_gap": -row["cql_gap"], "q_value": row["q_value"]} for row in rows])
     seeds = logged_curves({"CQL": [histories["CQL"], other]}, {"q_value": "mean Q", "cql_gap": "CQL gap"})
-    assert seeds.sentence == "Second half of the runs. mean Q: CQL rises; CQL gap: CQL no clear trend."
+    assert seeds.caption == "Second half of the runs. mean Q: CQL rises; CQL gap: CQL no clear trend."
     assert [len(axis.get_lines()) for axis in seeds.axes] == [2, 2]
     assert figure.png().startswith(b"\x89PNG")
 
@@ -113,11 +113,11 @@ def test_paired_effects_name_what_is_told_apart_and_worse() -> None:
         "arm": {"batch_max": (-0.5, 0.6, 0.8), "sac-decay": (-300.0, 20.0, 28.0), "hard_max": (0.1, 0.2, 0.3)},
     }
     figure = paired_effects(panels, xlabel="return", worse="left")
-    assert figure.sentence == (
+    assert figure.caption == (
         "Told apart from the correct penalty, and lower. maze: batch max. arm: SAC, weight decay."
     )
     turned = paired_effects(panels, xlabel="estimation error", worse="right")
-    assert turned.sentence.endswith("maze: SAC, weight decay. arm: none.")
+    assert turned.caption.endswith("maze: SAC, weight decay. arm: none.")
     maze, arm = figure.axes
     marks = [line for line in maze.get_lines() if line.get_marker() in ("o", "s", "D")]
     assert [(m.get_marker(), m.get_color()) for m in marks] == [("o", VERMILION), ("s", GREEN), ("D", BLACK)]
@@ -146,11 +146,11 @@ def test_push_and_error_tell_the_push_at_the_policy_and_both_errors() -> None:
     pushed = torch.zeros(9, 41, dtype=torch.float64)
     pushed[:, 30], pushed[:, 0] = 0.25, 0.75
     figure = push_and_error("hard_max", world, q, pushed)
-    assert figure.sentence == (
+    assert figure.caption == (
         "hard max: 25% of the push-down lies near the policy's actions; mean error there +0.4, at logged actions -0.25."
     )
     nothing = push_and_error("correct", world, world.truth, torch.zeros(9, 41, dtype=torch.float64))
-    assert nothing.sentence.startswith("correct: 0% of") and "there +0.0, at logged actions +0.00" in nothing.sentence
+    assert nothing.caption.startswith("correct: 0% of") and "there +0.0, at logged actions +0.00" in nothing.caption
     meshes = [axis.collections[0].get_array() for axis in figure.axes[:2]]
     assert meshes[0].reshape(41, 9)[10, 0] == 1.0 and meshes[0].reshape(41, 9)[0, 0] == -0.75  # up minus down
     assert meshes[1].reshape(41, 9)[30, 0] == 4.0
@@ -173,18 +173,18 @@ def test_the_maze_tells_the_way_the_policy_goes_and_where_the_values_are() -> No
     places = studies_08.maze_places(world)
     found = maze_values(world, places, snapshot(places, True), "after 2,000 updates")
     lost = maze_values(world, places, snapshot(places, False), "after 0 updates")
-    assert found.sentence.startswith(
+    assert found.caption.startswith(
         "after 2,000 updates: in the left arm the policy goes rightwards, at the crossing up"
     )
-    assert "largest at the goal" in found.sentence and "not largest" not in found.sentence
-    assert "falls off with the distance" in found.sentence
-    assert "goes not rightwards, at the crossing down" in lost.sentence and "flat" in lost.sentence
+    assert "largest at the goal" in found.caption and "not largest" not in found.caption
+    assert "falls off with the distance" in found.caption
+    assert "goes not rightwards, at the crossing down" in lost.caption and "flat" in lost.caption
     assert [len(axis.collections[0].get_offsets()) for axis in found.axes[:2]] == [len(places)] * 2
     assert found.png().startswith(b"\x89PNG") and lost.png().startswith(b"\x89PNG")
 
 
 def explorers() -> list[tuple[Explorer, list[str]]]:
-    """Both new sliders on small data, and how their sentences begin."""
+    """Both new sliders on small data, and how their captions begin."""
     world, q = plane()
     fitted = {"correct": (q, torch.full_like(q, 1 / 41)), "hard_max": (q + 1, torch.full_like(q, 1 / 41))}
     maze, starts = Maze(), [0, 1500]
@@ -199,8 +199,8 @@ def explorers() -> list[tuple[Explorer, list[str]]]:
 def test_the_sliders_of_chapters_07_and_08_swap_pictures_and_leave_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CQL_TUTORIAL_STATIC", raising=False)
     for explorer, begins in explorers():
-        assert len(explorer.sentences) == 2 and explorer.slider.options[0][0] in ("correct", "0")
-        assert all(text.startswith(begin) for text, begin in zip(explorer.sentences, begins, strict=True))
+        assert len(explorer.captions) == 2 and explorer.slider.options[0][0] in ("correct", "0")
+        assert all(text.startswith(begin) for text, begin in zip(explorer.captions, begins, strict=True))
         assert begins[0] in explorer.caption.value
         first = bytes(explorer.picture.value)
         explorer.slider.value = 1

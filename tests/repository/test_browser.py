@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from cql_tutorial.course import DESK
+from cql_tutorial.course import SESSION
 from tests import ROOT
 from tests.cells import requirements
 from tests.pace import limit
@@ -216,7 +216,7 @@ class Lab:
 
 
 def check_line(id: str) -> str:
-    return f'check("{id}", {DESK.exercises[id].reference.__name__})'
+    return f'check("{id}", {SESSION.exercises[id].reference.__name__})'
 
 
 def answer(lab: Lab, id: str, text: str) -> str:
@@ -271,7 +271,7 @@ def test_a_chapter_in_jupyterlab(path: Path, server: str, browser: Any) -> None:
     try:
         lab = Lab(page, server, path.name)
         id, mutant, text = WRONG[number]
-        exercise = DESK.exercises[id]
+        exercise = SESSION.exercises[id]
         wanted = [lab.find("explore_"), lab.find(check_line(id))]
         ran = lab.run_all() if number in WHOLE else lab.run_needed(wanted)
         cells = lab.cells()

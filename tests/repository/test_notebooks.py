@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from cql_tutorial.course import DESK
+from cql_tutorial.course import SESSION
 from scripts import author
 from tests import ROOT
 from tests.cells import dependents, requirements
@@ -26,7 +26,7 @@ CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 EVERYWHERE = [*CHAPTERS, *sorted(NOTEBOOKS.glob("a[0-9]_*.ipynb"))]
 SPINE = ["Set-up", "Explore", "Break it", "Recap", "Quiz", "Further reading"]
 IGNORED = "nbval-ignore-output"
-VERBS = ("check(", "ensure(", "progress(")  # what these print depends on the student, and nothing else may
+VERBS = ("check(", "or_reference(", "progress(")  # what these print depends on the student, and nothing else may
 
 
 def read(path: Path) -> Any:
@@ -50,7 +50,7 @@ def compared(cell: Any) -> str:
 
 
 def exercises(path: Path) -> dict[str, Any]:
-    return {id: exercise for id, exercise in DESK.exercises.items() if id.startswith(f"{path.name[:2]}.")}
+    return {id: exercise for id, exercise in SESSION.exercises.items() if id.startswith(f"{path.name[:2]}.")}
 
 
 # ---------------------------------------------------------------- the spine
@@ -85,7 +85,7 @@ def spine_faults(path: Path, notebook: Any) -> list[str]:
     if "(a0_notation.ipynb)" not in top:
         faults.append("a link to the notation in the first cell")
     goals = re.findall(r"^- (.*(?:\n  .*)*)", top.partition("**You will be able to**")[2], re.MULTILINE)
-    known = [*DESK.exercises, *DESK.predictions, *DESK.quizzes]
+    known = [*SESSION.exercises, *SESSION.predictions, *SESSION.quizzes]
     if not 3 <= len(goals) <= 6 or any(not re.search(r"\(([\w.]+)\)", goal) for goal in goals):
         faults.append("three to six goals, each with the exercise or question that checks it")
     faults += [
@@ -106,13 +106,13 @@ def shape_faults(path: Path, notebook: Any) -> list[str]:
     if not (2 if short else 3) <= len(beats) <= 5:
         faults.append(f"three to five beats, found {len(beats)}")
     for i, beat in enumerate(beats, 1):
-        faults += [f"beat {i} lacks {part}" for part in ("predict(", "outcome(", "**Meaning.**") if part not in beat]
-    for call, table in (("predict", DESK.predictions), ("outcome", DESK.predictions), ("quiz", DESK.quizzes)):
+        faults += [f"beat {i} lacks {part}" for part in ("guess(", "reveal(", "**Meaning.**") if part not in beat]
+    for call, table in (("guess", SESSION.predictions), ("reveal", SESSION.predictions), ("quiz", SESSION.quizzes)):
         wanted = sorted(id for id in table if id.startswith(number))
         found = sorted(re.findall(rf'^(?:display\()?{call}\("([\w.]+)"', text, re.MULTILINE))
         if found != wanted:
             faults.append(f"{call} for each of {wanted}, found {found}")
-    if len([id for id in DESK.quizzes if id.startswith(number)]) != 3:
+    if len([id for id in SESSION.quizzes if id.startswith(number)]) != 3:
         faults.append("a quiz of three questions")
     most = 75 + 4 * max(0, len(exercises(path)) - 6)  # each exercise is four cells
     if not short and not 55 <= cells <= most:
@@ -125,18 +125,18 @@ def shape_faults(path: Path, notebook: Any) -> list[str]:
 
 
 def exercise_faults(path: Path, notebook: Any) -> list[str]:
-    """Each exercise is four cells: header, stub, check, ensure."""
+    """Each exercise is four cells: header, stub, check, or_reference."""
     faults, cells = [], notebook.cells
     for id, exercise in exercises(path).items():
         name = exercise.reference.__name__
         at = [i for i, cell in enumerate(cells) if cell.source.startswith(exercise.header)]
-        wanted = [exercise.stub.strip(), f'check("{id}", {name})', f'{name} = ensure("{id}", {name})']
+        wanted = [exercise.stub.strip(), f'check("{id}", {name})', f'{name} = or_reference("{id}", {name})']
         if len(at) != 1:
             faults.append(f"{id}: its header once, found {len(at)} time(s): {exercise.header}")
         elif [cell.source.strip() for cell in cells[at[0] + 1 : at[0] + 4]] != wanted:
-            faults.append(f"{id}: the header is followed by stub, check and ensure, each in its cell")
+            faults.append(f"{id}: the header is followed by stub, check and or_reference, each in its cell")
     unknown = set(re.findall(r'check\("([\d.]+)"', "\n".join(cell.source for cell in code(notebook))))
-    return faults + [f"{id} is checked and unknown" for id in unknown - set(DESK.exercises)]
+    return faults + [f"{id} is checked and unknown" for id in unknown - set(SESSION.exercises)]
 
 
 def test_the_template_has_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def table_numbers() -> set[str]:
 
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.stem)
 def test_every_number_in_prose_was_printed(path: Path) -> None:
-    notebook, headers = read(path), tuple(exercise.header for exercise in DESK.exercises.values())
+    notebook, headers = read(path), tuple(exercise.header for exercise in SESSION.exercises.values())
     known = printed_numbers(notebook) | table_numbers()
     stray = {
         n: text.splitlines()[0] for text in markdown(notebook) for n in prose_numbers(text, headers) if n not in known

@@ -319,7 +319,7 @@ def test_runs_trained_together_are_those_of_runs_alone() -> None:
             data = headline.maze_data(job.draw)
             config = {k: v for k, v in told.items() if k not in ("steps", "batch_size", "trained_with")}
             dims = {"state_dim": 2, "action_dim": 2, "action_low": data.action_low, "action_high": data.action_high}
-            agent = make_agent(job.algorithm, {**dims, **config, "seed": job.seed, "update_path": "readable"})
+            agent = make_agent(job.algorithm, {**dims, **config, "seed": job.seed})
             fit(agent, data, 30, batch_size=64, seed=job.seed, progress=False)
             alone = Evaluator(Maze(), data, n_starts=300)(agent)
             assert row["predicted"] == pytest.approx(alone["predicted"], abs=1e-3)

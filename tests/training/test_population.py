@@ -19,8 +19,7 @@ from cql_tutorial.training.population import Population, fit_population
 
 torch.set_num_threads(1)
 FAST = {"critic_lr": 1e-2, "actor_lr": 1e-2, "temperature_lr": 1e-2, "tau": 0.05}
-SMALL = {"state_dim": 3, "action_dim": 2, "hidden_dim": 16, "device": "cpu", "dtype": "float64",
-         "update_path": "readable", **FAST}  # fmt: skip
+SMALL = {"state_dim": 3, "action_dim": 2, "hidden_dim": 16, "device": "cpu", "dtype": "float64", **FAST}
 MEMBERS: tuple[dict[str, Any], ...] = (
     {"seed": 0},
     {"seed": 1, "discount": 0.9, "tau": 0.2, "critic_lr": 3e-3, "actor_lr": 3e-3, "initial_value": 2.0},
@@ -69,8 +68,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("sac", {"hidden_layers": 0, "n_critics": 1}),
     ("cql", {"hidden_layers": 3}),
     ("cql", {"hidden_layers": 0, "auto_alpha": False}),
-    ("cql", {"pitfall": "batch_max"}),
-    ("cql-lagrange", {"pitfall": "no_uniform_density"}),
+    ("cql-wrong-penalty", {"pitfall": "batch_max"}),
+    ("cql-wrong-penalty", {"pitfall": "no_uniform_density", "cql_lagrange": True}),
     ("cql-lagrange", {"n_critics": 1, "backup_entropy": True, "hidden_layers": 1}),
     *COMBINATIONS,
 ]  # fmt: skip
@@ -146,7 +145,7 @@ def test_gradients_in_single_precision(name: str) -> None:
             for theirs, gradient in zip(network.parameters(), ours.gradients, strict=True):
                 assert float((gradient[i] - theirs.grad).norm() / theirs.grad.norm()) < 1e-4
         for key, gradient in update.number_gradients.items():
-            assert float(gradient[i]) == pytest.approx(float(agent.parameters[key].grad), rel=1e-4, abs=1e-6)
+            assert float(gradient[i]) == pytest.approx(float(getattr(agent, key).grad), rel=1e-4, abs=1e-6)
 
 
 def stack(items: list[Any]) -> list[torch.Tensor | None]:
@@ -320,15 +319,13 @@ def test_members_that_cannot_be_stacked_are_named(change: dict[str, Any]) -> Non
 def test_bad_input_is_named() -> None:
     with pytest.raises(ConfigError, match="configs"):
         run("cql", [])
-    with pytest.raises(ConfigError, match="'sac' or 'cql'"):
-        fit_population("bc", [{"state_dim": 3, "action_dim": 2, "device": "cpu"}], dataset(), 5)
     with pytest.raises(ConfigError, match="seeds"):
         bad({}, seeds=[1, 2])
     with pytest.raises(ConfigError, match="dataset"):
         bad({}, dataset=[dataset()])
     with pytest.raises(ConfigError, match="a dict of numbers"):
         bad({}, evaluate=lambda agent: 3.0)
-    with pytest.raises(ConfigError, match=r"agents\[1\]: found 'a Softer'"):
+    with pytest.raises(ConfigError, match=r"agents\[1\]: found a Softer"):
         Population([SACAgent(configs("sac")[0]), Softer(configs("sac")[1])])
     population = Population([make_agent("sac", config) for config in configs("sac")])
     with pytest.raises(DataError, match="observations"):

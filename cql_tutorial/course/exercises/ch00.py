@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..checker import Example, Exercise, Mutant
-from ..session import Question
+from ..checker import Example
+from ..registry import exercise, mutant, prediction, quiz_question
 
 PREDICTED, TRUE = torch.tensor([3.0, -2.0]), torch.tensor([5.0, -4.0])
 REWARDS = torch.tensor([1.0, 2.0, 4.0])
@@ -16,138 +16,249 @@ def _weights(rewards: torch.Tensor, discount: float) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------- 00.1
+@exercise(
+    "00.1",
+    title="the course's one subtraction",
+    kind="build",
+    difficulty=1,
+    importance=5,
+    minutes=2,
+    examples=(
+        Example((PREDICTED, TRUE), "two states: predicted 3 and -2, true 5 and -4"),
+        Example((torch.linspace(-5, 5, 11), torch.linspace(3, -3, 11)), "eleven states", shown=False),
+    ),
+    hints=(
+        "Which of the two numbers would you rather be positive if a critic promises too much?",
+        "Predicted minus true, entry by entry.",
+        "return predicted - ____",
+    ),
+    meaning="Above 0 the critic promises too much. Every chapter uses this sign.",
+)
 def estimation_error(predicted, true):
     """Q-hat minus the truth, one number a state: [states], [states] -> [states]."""
     return predicted - true
 
 
+@mutant("00.1", "turned")
+def _(predicted, true):
+    """the sign is turned. Prediction minus truth: a positive error means that too much was promised."""
+    return true - predicted
+
+
+@mutant("00.1", "absolute")
+def _(predicted, true):
+    """the sign is lost, and it is the news: over-estimation and under-estimation are different diseases."""
+    return (predicted - true).abs()
+
+
+@mutant("00.1", "squared")
+def _(predicted, true):
+    """that is the squared error. It is always positive, and in squared units; the plain difference says which way."""
+    return (predicted - true) ** 2
+
+
+@mutant("00.1", "relative")
+def _(predicted, true):
+    """you divide by the truth. A true value may be zero, and errors of states could no longer be averaged: leave
+    it in units of the return."""
+    return (predicted - true) / true.abs()
+
+
+@mutant("00.1", "sum")
+def _(predicted, true):
+    """the two are added. The error is what is left of the prediction when the truth is taken away."""
+    return predicted + true
+
+
+@mutant("00.1", "sign alone")
+def _(predicted, true):
+    """that says in which direction the critic errs, but no longer how far."""
+    return torch.sign(predicted - true)
+
+
+@mutant("00.1", "per cent")
+def _(predicted, true):
+    """that is an error in per cent of the truth. True values may be zero or negative: leave the difference in
+    units of the return."""
+    return 100 * (predicted - true) / true
+
+
+@mutant("00.1", "sizes")
+def _(predicted, true):
+    """you compare sizes. Where values are negative that turns the sign: -2 promised and -4 true is over-estimation."""
+    return predicted.abs() - true.abs()
+
+
+@mutant("00.1", "mean")
+def _(predicted, true):
+    """you average over the states. Here the two errors cancel to 0 though neither is: return one number for each
+    state."""
+    return (predicted - true).mean()
+
+
 # ---------------------------------------------------------------- 00.2
+@exercise(
+    "00.2",
+    title="what a value is a sum of",
+    kind="build",
+    difficulty=2,
+    importance=4,
+    minutes=5,
+    examples=(
+        Example((REWARDS, 0.9), "rewards 1, 2, 4 and discount 0.9"),
+        Example((torch.tensor([5.0]), 0.5), "a single reward"),
+        Example((torch.linspace(-1, 2, 40), 0.95), "forty rewards, discount 0.95", shown=False),
+    ),
+    hints=(
+        "By hand: 1 + 0.9 times 2 + 0.81 times 4.",
+        "The weight of step t is discount to the power t, with t counted from 0; sum of weight times reward.",
+        "return (discount ** torch.arange(____) * rewards).sum()",
+    ),
+    meaning="A value is the expectation of this sum. It is what every later truth is made of.",
+)
 def discounted_return(rewards, discount):
     """r_0 + discount r_1 + discount^2 r_2 + ...: [steps], number -> []."""
     weights = discount ** torch.arange(len(rewards))
     return (weights * rewards).sum()
 
 
-EXERCISES = (
-    Exercise(
-        id="00.1",
-        title="the course's one subtraction",
-        kind="build",
-        difficulty=1,
-        importance=5,
-        minutes=2,
-        reference=estimation_error,
-        examples=(
-            Example((PREDICTED, TRUE), "two states: predicted 3 and -2, true 5 and -4"),
-            Example((torch.linspace(-5, 5, 11), torch.linspace(3, -3, 11)), "eleven states", shown=False),
-        ),
-        mutants=(
-            Mutant("turned", lambda p, t: t - p, "the sign is turned. Prediction minus truth: a positive error means that too much was promised."),
-            Mutant("absolute", lambda p, t: (p - t).abs(), "the sign is lost, and it is the news: over-estimation and under-estimation are different diseases."),
-            Mutant("squared", lambda p, t: (p - t) ** 2, "that is the squared error. It is always positive, and in squared units; the plain difference says which way."),
-            Mutant("relative", lambda p, t: (p - t) / t.abs(), "you divide by the truth. A true value may be zero, and errors of states could no longer be averaged: leave it in units of the return."),
-            Mutant("sum", lambda p, t: p + t, "the two are added. The error is what is left of the prediction when the truth is taken away."),
-            Mutant("sign alone", lambda p, t: torch.sign(p - t), "that says in which direction the critic errs, but no longer how far."),
-            Mutant("per cent", lambda p, t: 100 * (p - t) / t, "that is an error in per cent of the truth. True values may be zero or negative: leave the difference in units of the return."),
-            Mutant("sizes", lambda p, t: p.abs() - t.abs(), "you compare sizes. Where values are negative that turns the sign: -2 promised and -4 true is over-estimation."),
-            Mutant("mean", lambda p, t: (p - t).mean(), "you average over the states. Here the two errors cancel to 0 though neither is: return one number for each state."),
-        ),
-        hints=(
-            "Which of the two numbers would you rather be positive if a critic promises too much?",
-            "Predicted minus true, entry by entry.",
-            "return predicted - ____",
-        ),
-        meaning="Above 0 the critic promises too much. Every chapter uses this sign.",
-    ),
-    Exercise(
-        id="00.2",
-        title="what a value is a sum of",
-        kind="build",
-        difficulty=2,
-        importance=4,
-        minutes=5,
-        reference=discounted_return,
-        examples=(
-            Example((REWARDS, 0.9), "rewards 1, 2, 4 and discount 0.9"),
-            Example((torch.tensor([5.0]), 0.5), "a single reward"),
-            Example((torch.linspace(-1, 2, 40), 0.95), "forty rewards, discount 0.95", shown=False),
-        ),
-        mutants=(
-            Mutant("starts at one", lambda r, d: (d * _weights(r, d) * r).sum(), "the first reward is discounted already. It is received now, so its weight is discount to the power 0, which is 1.", "a common off-by-one"),
-            Mutant("no discount", lambda r, d: r.sum(), "the discount is not used: that is the undiscounted return, which has no limit when a task goes on for ever."),
-            Mutant("backwards", lambda r, d: (_weights(r, d).flip(0) * r).sum(), "the *last* reward has weight 1 here and the first the smallest: the powers run the wrong way."),
-            Mutant("once", lambda r, d: torch.cat([r[:1], d * r[1:]]).sum(), "every later reward is discounted once only. The power grows with the step: 1, discount, discount squared."),
-            Mutant("not summed", lambda r, d: _weights(r, d) * r, "those are the right terms, one a step. A value is their sum: one number."),
-            Mutant("times t", lambda r, d: (d * torch.arange(len(r)) * r).sum(), "the discount is multiplied by the step number. It is raised to that power: 1, discount, discount squared."),
-            Mutant("base and exponent", lambda r, d: (torch.arange(len(r)) ** d * r).sum(), "base and exponent have changed places: it is discount to the power of the step, not the step to the power of the discount."),
-            Mutant("mean", lambda r, d: (_weights(r, d) * r).mean(), "that is a mean over the steps. A value is a sum: ten steps of reward 1 are worth more than one."),
-            Mutant("normalised", lambda r, d: (1 - d) * (_weights(r, d) * r).sum(), "you multiply by (1 - discount). Some papers do; in this course a value is the plain discounted sum."),
-        ),
-        hints=(
-            "By hand: 1 + 0.9 times 2 + 0.81 times 4.",
-            "The weight of step t is discount to the power t, with t counted from 0; sum of weight times reward.",
-            "return (discount ** torch.arange(____) * rewards).sum()",
-        ),
-        meaning="A value is the expectation of this sum. It is what every later truth is made of.",
-    ),
-)  # fmt: skip
+@mutant("00.2", "starts at one", seen="a common off-by-one")
+def _(rewards, discount):
+    """the first reward is discounted already. It is received now, so its weight is discount to the power 0, which
+    is 1."""
+    return (discount * _weights(rewards, discount) * rewards).sum()
 
-PREDICTIONS = {
-    "00.p1": Question(
-        "A check is given a function that mixes up the order of a subtraction. What will it say?",
-        {
-            "a": ("passed: the size is right", "The sign is half of the answer."),
-            "b": ("wrong, and which mistake it looks like", "Each exercise knows the usual mistakes and tells them apart by what they return."),
-            "c": ("only that it is wrong", "That would leave you where you were: a check that names the mistake is the point of this course."),
-        },
-        "b",
-    ),
-    "00.p2": Question(
-        "With discount 0.95, how much does a reward a hundred steps from now count, against one received now?",
-        {
-            "a": ("about a half", "That is where it stands after fourteen steps."),
-            "b": ("about a tenth", "That is where it stands after forty-five steps."),
-            "c": ("less than a hundredth", "0.95 to the power 100. Discounts near 1 still forget, only later."),
-        },
-        "c",
-    ),
-    "00.p3": Question(
-        "Two agents learn from one log, one of them with CQL's penalty. Whose predictions end further from what its policy really earns?",
-        {
-            "a": ("those of offline SAC, without the penalty: far too high", "Its actor looks for the most flattering guess of the critic, and nothing in the log can object."),
-            "b": ("those of CQL: the penalty distorts them downwards", "It does lower them; on this log it lowers them to about where they belong."),
-            "c": ("both alike: they saw the same log", "The log is the same, but the actors ask their critics about actions that are not in it."),
-        },
-        "a",
-    ),
-}  # fmt: skip
 
-QUIZZES = {
-    "00.a": Question(
-        "A critic's mean estimation error is +40. What do you know?",
-        {
-            "a": ("its policy is good: the values are high", "The values are *promised*. What the policy earns is the truth that was subtracted."),
-            "b": ("it promises 40 more, on average, than its own policy really earns", "Prediction minus truth, and the truth is that of the very policy the critic speaks of."),
-            "c": ("it is 40 per cent off", "The error is in units of the return, not a ratio."),
-        },
-        "b",
+@mutant("00.2", "no discount")
+def _(rewards, discount):
+    """the discount is not used: that is the undiscounted return, which has no limit when a task goes on for ever."""
+    return rewards.sum()
+
+
+@mutant("00.2", "backwards")
+def _(rewards, discount):
+    """the *last* reward has weight 1 here and the first the smallest: the powers run the wrong way."""
+    return (_weights(rewards, discount).flip(0) * rewards).sum()
+
+
+@mutant("00.2", "once")
+def _(rewards, discount):
+    """every later reward is discounted once only. The power grows with the step: 1, discount, discount squared."""
+    return torch.cat([rewards[:1], discount * rewards[1:]]).sum()
+
+
+@mutant("00.2", "not summed")
+def _(rewards, discount):
+    """those are the right terms, one a step. A value is their sum: one number."""
+    return _weights(rewards, discount) * rewards
+
+
+@mutant("00.2", "times t")
+def _(rewards, discount):
+    """the discount is multiplied by the step number. It is raised to that power: 1, discount, discount squared."""
+    return (discount * torch.arange(len(rewards)) * rewards).sum()
+
+
+@mutant("00.2", "base and exponent")
+def _(rewards, discount):
+    """base and exponent have changed places: it is discount to the power of the step, not the step to the power of
+    the discount."""
+    return (torch.arange(len(rewards)) ** discount * rewards).sum()
+
+
+@mutant("00.2", "mean")
+def _(rewards, discount):
+    """that is a mean over the steps. A value is a sum: ten steps of reward 1 are worth more than one."""
+    return (_weights(rewards, discount) * rewards).mean()
+
+
+@mutant("00.2", "normalised")
+def _(rewards, discount):
+    """you multiply by (1 - discount). Some papers do; in this course a value is the plain discounted sum."""
+    return (1 - discount) * (_weights(rewards, discount) * rewards).sum()
+
+
+# ---------------------------------------------------------------- predictions
+prediction(
+    "00.p1",
+    "A check is given a function that mixes up the order of a subtraction. What will it say?",
+    answer="b",
+    a=("passed: the size is right", "The sign is half of the answer."),
+    b=(
+        "wrong, and which mistake it looks like",
+        "Each exercise knows the usual mistakes and tells them apart by what they return.",
     ),
-    "00.b": Question(
-        "Why is a predicted value above zero impossible on the pendulum?",
-        {
-            "a": ("because the agent has not been trained for long enough", "No amount of training could make it true."),
-            "b": ("because all rewards are at most zero, so every sum of them is", "A truth that needs no computing."),
-            "c": ("because the log contains no such return", "The log only shows what one policy earned; others may earn more. Zero is a bound for all."),
-        },
-        "b",
+    c=(
+        "only that it is wrong",
+        "That would leave you where you were: a check that names the mistake is the point of this course.",
     ),
-    "00.c": Question(
-        "You go on with `ensure` although an exercise is not solved. What happens?",
-        {
-            "a": ("the notebook stops there", "It goes on, so that you can read everything and come back."),
-            "b": ("your function is used, right or wrong", "Then later figures would show nonsense without telling why."),
-            "c": ("the reference answer takes its place, under a banner that says so", "And `progress()` still counts the exercise as open."),
-        },
-        "c",
+)
+
+prediction(
+    "00.p2",
+    "With discount 0.95, how much does a reward a hundred steps from now count, against one received now?",
+    answer="c",
+    a=("about a half", "That is where it stands after fourteen steps."),
+    b=("about a tenth", "That is where it stands after forty-five steps."),
+    c=("less than a hundredth", "0.95 to the power 100. Discounts near 1 still forget, only later."),
+)
+
+prediction(
+    "00.p3",
+    "Two agents learn from one log, one of them with CQL's penalty. Whose predictions end further from what its "
+    "policy really earns?",
+    answer="a",
+    a=(
+        "those of offline SAC, without the penalty: far too high",
+        "Its actor looks for the most flattering guess of the critic, and nothing in the log can object.",
     ),
-}  # fmt: skip
+    b=(
+        "those of CQL: the penalty distorts them downwards",
+        "It does lower them; on this log it lowers them to about where they belong.",
+    ),
+    c=(
+        "both alike: they saw the same log",
+        "The log is the same, but the actors ask their critics about actions that are not in it.",
+    ),
+)
+
+
+# ---------------------------------------------------------------- quiz
+quiz_question(
+    "00.a",
+    "A critic's mean estimation error is +40. What do you know?",
+    answer="b",
+    a=(
+        "its policy is good: the values are high",
+        "The values are *promised*. What the policy earns is the truth that was subtracted.",
+    ),
+    b=(
+        "it promises 40 more, on average, than its own policy really earns",
+        "Prediction minus truth, and the truth is that of the very policy the critic speaks of.",
+    ),
+    c=("it is 40 per cent off", "The error is in units of the return, not a ratio."),
+)
+
+quiz_question(
+    "00.b",
+    "Why is a predicted value above zero impossible on the pendulum?",
+    answer="b",
+    a=("because the agent has not been trained for long enough", "No amount of training could make it true."),
+    b=("because all rewards are at most zero, so every sum of them is", "A truth that needs no computing."),
+    c=(
+        "because the log contains no such return",
+        "The log only shows what one policy earned; others may earn more. Zero is a bound for all.",
+    ),
+)
+
+quiz_question(
+    "00.c",
+    "You go on with `or_reference` although an exercise is not solved. What happens?",
+    answer="c",
+    a=("the notebook stops there", "It goes on, so that you can read everything and come back."),
+    b=("your function is used, right or wrong", "Then later figures would show nonsense without telling why."),
+    c=(
+        "the reference answer takes its place, under a banner that says so",
+        "And `progress()` still counts the exercise as open.",
+    ),
+)

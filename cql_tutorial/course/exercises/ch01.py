@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..checker import Example, Exercise, Mutant
-from ..session import Question
+from ..checker import Example
+from ..registry import exercise, mutant, prediction, quiz_question
 
 D = torch.float64
 REWARDS = torch.tensor([1.0, 2.0, 4.0, 8.0, -4.0], dtype=D)
@@ -27,6 +27,26 @@ def _draw(seed: int, *shape: int) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------- 01.1
+@exercise(
+    "01.1",
+    title="returns-to-go",
+    kind="build",
+    difficulty=3,
+    importance=4,
+    minutes=12,
+    examples=(
+        Example((REWARDS, STARTS, 0.5), "two episodes, of three rows and of two; discount 0.5"),
+        Example((_draw(0, 30), torch.tensor([0, 1, 12, 20]), 0.9), "four episodes, one of a single row", shown=False),
+    ),
+    hints=(
+        "Start at the last row: its return-to-go is its reward. What is that of the row before?",
+        "Backwards: G of a row is its reward plus discount times the G of the row after it, and 0 in the place of "
+        "that G at the end of an episode.",
+        "for row in reversed(range(len(rewards))): after = rewards[row] + discount * ____; result[row] = after; if "
+        "row in starts: after = ____",
+    ),
+    meaning="What the log's author earned from each row on: one sample of his value there, no more.",
+)
 def returns_to_go(rewards, episode_starts, discount):
     """For each row the discounted sum of rewards from it to the end of its episode.
 
@@ -41,25 +61,104 @@ def returns_to_go(rewards, episode_starts, discount):
     return result
 
 
-def _go(rewards: torch.Tensor, starts: torch.Tensor, discount: float) -> torch.Tensor:
-    return returns_to_go(rewards, starts, discount)
+def _episodes(rewards, episode_starts):
+    return torch.tensor_split(rewards, episode_starts[1:].tolist())
 
 
-def _late(rewards: torch.Tensor, starts: torch.Tensor, discount: float) -> torch.Tensor:
-    """Set back to 0 at an episode's first row instead of after it."""
-    result, after = torch.zeros_like(rewards), torch.zeros(())
+@mutant("01.1", "one long episode", seen="next states taken from the next episode are a known defect of public logs")
+def _(rewards, episode_starts, discount):
+    """the rewards of the second episode run into the first. Where an episode starts, the sum above it begins anew."""
+    return returns_to_go(rewards, episode_starts[:1], discount)
+
+
+@mutant("01.1", "no discount")
+def _(rewards, episode_starts, discount):
+    """the later rewards are not discounted: each step away costs one factor."""
+    return returns_to_go(rewards, episode_starts, 1.0)
+
+
+@mutant("01.1", "forwards")
+def _(rewards, episode_starts, discount):
+    """that is the sum of what has been paid *so far*. To go means from this row on: work backwards."""
+    return torch.cat([episode.cumsum(0) for episode in _episodes(rewards, episode_starts)])
+
+
+@mutant("01.1", "without this row")
+def _(rewards, episode_starts, discount):
+    """this row's own reward is missing. It is the first of the sum, undiscounted."""
+    return returns_to_go(rewards, episode_starts, discount) - rewards
+
+
+@mutant("01.1", "whole episode")
+def _(rewards, episode_starts, discount):
+    """every row has its whole episode's sum. What was paid before a row is gone: only from the row on."""
+    sums = [episode.sum().expand(len(episode)) for episode in _episodes(rewards, episode_starts)]
+    return torch.cat(sums)
+
+
+@mutant("01.1", "discounted from the start")
+def _(rewards, episode_starts, discount):
+    """the rewards are discounted to the *start of the episode*. Each row counts from itself: divide by its own
+    factor, or better, go backwards one step at a time."""
+    result = []
+    for episode in _episodes(rewards, episode_starts):
+        discounted = discount ** torch.arange(len(episode), dtype=D) * episode
+        result.append(discounted.flip(0).cumsum(0).flip(0))
+    return torch.cat(result)
+
+
+@mutant("01.1", "begun anew a row late")
+def _(rewards, episode_starts, discount):
+    """the sum is set back to 0 *at* the first row of an episode, so that row has nothing but its own reward. Set
+    it back after that row: it is the row above that starts anew."""
+    result, after = torch.zeros_like(rewards), 0.0
     for row in reversed(range(len(rewards))):
-        after = rewards[row] + discount * (0.0 if row in starts.tolist() else after)
+        after = rewards[row] + discount * (0.0 if row in episode_starts else after)
         result[row] = after
     return result
 
 
-def _forward(rewards: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-    parts = torch.tensor_split(rewards, starts[1:].tolist())
-    return torch.cat([part.cumsum(0) for part in parts])
+@mutant("01.1", "one step")
+def _(rewards, episode_starts, discount):
+    """you look one row ahead. To go means to the end of the episode, and no further."""
+    return rewards + discount * torch.cat([rewards[1:], rewards.new_zeros(1)])
+
+
+@mutant("01.1", "discount on the reward")
+def _(rewards, episode_starts, discount):
+    """this row's own reward is discounted too. It is paid now."""
+    return discount * returns_to_go(rewards, episode_starts, discount)
+
+
+@mutant("01.1", "cut a row early")
+def _(rewards, episode_starts, discount):
+    """the sum is cut one row before the episode ends: its last row belongs to it."""
+    return returns_to_go(rewards, torch.cat([episode_starts, episode_starts[1:] - 1]).unique(), discount)
 
 
 # ---------------------------------------------------------------- 01.2
+@exercise(
+    "01.2",
+    title="ended, or only cut?",
+    kind="build",
+    difficulty=2,
+    importance=5,
+    minutes=8,
+    examples=(
+        Example(
+            (STEP_REWARDS, NEXT_VALUES, ENDED, CUT, 0.5),
+            "an ordinary row, one that ended, one that was cut; discount 0.5",
+        ),
+        Example((_draw(1, 20), _draw(2, 20), _draw(3, 20) > 1, _draw(4, 20) > 1, 0.9), "twenty rows", shown=False),
+    ),
+    hints=(
+        "Three rows, three cases. After which of them does nothing follow in the *world*?",
+        "Reward plus discount times next value, and that second part only where the row did not terminate. A "
+        "truncation changes nothing.",
+        "return rewards + discount * next_values * ~____",
+    ),
+    meaning="A termination is a fact about the world; a truncation is a fact about the recording.",
+)
 def targets(rewards, next_values, terminations, truncations, discount):
     """The value of each row's step and of what follows, if next_values holds what the next states are worth.
 
@@ -68,7 +167,71 @@ def targets(rewards, next_values, terminations, truncations, discount):
     return rewards + discount * next_values * ~terminations
 
 
+@mutant("01.2", "cut at both", seen="thu-ml/tianshou's offline CQL used batch.done, which is true for both")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the row that was only *cut* lost its future. Recording stopped there; the world went on."""
+    return rewards + discount * next_values * ~(terminations | truncations)
+
+
+@mutant("01.2", "cut at truncations")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the flags are swapped: the truncated row lost its future, and the one that ended kept it."""
+    return rewards + discount * next_values * ~truncations
+
+
+@mutant("01.2", "never cut")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the row that ended still has a future. After a termination there is none."""
+    return rewards + discount * next_values
+
+
+@mutant("01.2", "mask turned")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the mask is inverted: only the row that ended was given a future."""
+    return rewards + discount * next_values * terminations
+
+
+@mutant("01.2", "reward lost")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the last reward went with the future. It was paid: mask the next value alone."""
+    return (rewards + discount * next_values) * ~terminations
+
+
+@mutant("01.2", "no discount")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the next value is not discounted."""
+    return rewards + next_values * ~terminations
+
+
+@mutant("01.2", "row kept only if unfinished")
+def _(rewards, next_values, terminations, truncations, discount):
+    """rows with a flag became 0. Their reward was paid, and the cut one has a future too."""
+    return (rewards + discount * next_values) * ~(terminations | truncations)
+
+
 # ---------------------------------------------------------------- 01.3
+@exercise(
+    "01.3",
+    title="how far apart are two policies?",
+    kind="build",
+    difficulty=2,
+    importance=3,
+    minutes=6,
+    examples=(
+        Example((P, B), "two states, three actions"),
+        Example(
+            (torch.softmax(_draw(5, 6, 4), 1), torch.softmax(_draw(6, 6, 4), 1)),
+            "six states, four actions",
+            shown=False,
+        ),
+    ),
+    hints=(
+        "For each action: by how much do the two chances differ?",
+        "Half the sum of the absolute differences, over the actions of each state.",
+        "return ____ * (policy - other).abs().sum(dim=____)",
+    ),
+    meaning="It is the largest difference that the two policies can make in the chance of any event in that state.",
+)
 def total_variation(policy, other):
     """The distance of two policies in each state, from 0 (the same) to 1 (no action in common).
 
@@ -77,13 +240,141 @@ def total_variation(policy, other):
     return 0.5 * (policy - other).abs().sum(dim=1)
 
 
+@mutant("01.3", "no half")
+def _(policy, other):
+    """twice too large: whatever one policy has too much, the other has too little, and you counted both. One half
+    makes 1 the largest."""
+    return (policy - other).abs().sum(1)
+
+
+@mutant("01.3", "signed")
+def _(policy, other):
+    """without the absolute value the differences cancel: both rows sum to one."""
+    return 0.5 * (policy - other).sum(1)
+
+
+@mutant("01.3", "mean")
+def _(policy, other):
+    """a mean over actions depends on how many there are. Sum, and half."""
+    return (policy - other).abs().mean(1)
+
+
+@mutant("01.3", "squares")
+def _(policy, other):
+    """you squared the differences. Total variation takes their absolute values."""
+    return 0.5 * (policy - other).square().sum(1)
+
+
+@mutant("01.3", "largest")
+def _(policy, other):
+    """that is the largest difference of any single action. Sum over the actions, and half."""
+    return (policy - other).abs().amax(1)
+
+
+@mutant("01.3", "whole table")
+def _(policy, other):
+    """one number for the whole table. Asked is one for each state: sum over the actions alone."""
+    return 0.5 * (policy - other).abs().sum()
+
+
+@mutant("01.3", "over states")
+def _(policy, other):
+    """the sum runs over the states. Each state has its own distance: dim=1."""
+    return 0.5 * (policy - other).abs().sum(0)
+
+
 # ---------------------------------------------------------------- 01.4
+@exercise(
+    "01.4",
+    title="the nearest logged row",
+    kind="build",
+    difficulty=3,
+    importance=4,
+    minutes=8,
+    examples=(
+        Example((QUERIES, ROWS), "two queries, three logged rows, two numbers each"),
+        Example((_draw(7, 8, 3), _draw(8, 40, 3)), "eight queries, forty rows", shown=False),
+    ),
+    hints=(
+        "torch.cdist gives every distance at once: [queries, rows].",
+        "Distances from each query to all rows, then the smallest over the rows.",
+        "return torch.cdist(queries, logged).____(dim=____)",
+    ),
+    meaning=(
+        "Small where the log has been, large where it has not: but only if you ask about places that are not its own "
+        "rows."
+    ),
+)
 def nearest(queries, logged):
     """The distance from each query to the nearest logged row: [n, D], [N, D] -> [n]."""
     return torch.cdist(queries, logged).amin(dim=1)
 
 
+@mutant("01.4", "farthest")
+def _(queries, logged):
+    """that is the *farthest* row. One close row is enough to be covered: the minimum."""
+    return torch.cdist(queries, logged).amax(1)
+
+
+@mutant("01.4", "mean")
+def _(queries, logged):
+    """the mean distance to all rows says how far the query lies from the middle of the log. One close row is enough."""
+    return torch.cdist(queries, logged).mean(1)
+
+
+@mutant("01.4", "for each row")
+def _(queries, logged):
+    """that is, for each logged row, the nearest query. Asked is one number for each query."""
+    return torch.cdist(queries, logged).amin(0)
+
+
+@mutant("01.4", "squared")
+def _(queries, logged):
+    """the root is missing: those are squared distances."""
+    return torch.cdist(queries, logged).square().amin(1)
+
+
+@mutant("01.4", "city blocks")
+def _(queries, logged):
+    """you summed absolute differences. The straight line: root of the sum of squares."""
+    return torch.cdist(queries, logged, p=1).amin(1)
+
+
+@mutant("01.4", "index")
+def _(queries, logged):
+    """that is *which* row is nearest. Asked is how far it is."""
+    return torch.cdist(queries, logged).argmin(1)
+
+
+@mutant("01.4", "one number")
+def _(queries, logged):
+    """that is the smallest distance of all. One number for each query."""
+    return torch.cdist(queries, logged).amin()
+
+
 # ---------------------------------------------------------------- 01.5
+@exercise(
+    "01.5",
+    title="how much of a policy is covered?",
+    kind="build",
+    difficulty=3,
+    importance=4,
+    minutes=10,
+    examples=(
+        Example((VISITS, ACTS, COUNTS), "three states, two actions"),
+        Example(
+            (_draw(9, 12).abs(), torch.softmax(_draw(10, 12, 3), 1), (_draw(11, 12, 3) * 3).clamp(min=0).floor()),
+            "twelve states, three actions",
+            shown=False,
+        ),
+    ),
+    hints=(
+        "How often does the policy take each action in each state?",
+        "visits times policy for each pair; sum it where counts > 0; divide by its sum.",
+        "taken = visits[:, None] * ____; return taken[counts > 0].sum() / ____",
+    ),
+    meaning="Coverage is not a property of a log: it is a relation of a log and the policy one wants to judge.",
+)
 def covered_share(visits, policy, counts):
     """Of all the decisions that a policy takes, the share that the log has seen at least once.
 
@@ -93,226 +384,166 @@ def covered_share(visits, policy, counts):
     return taken[counts > 0].sum() / taken.sum()
 
 
-EXERCISES = (
-    Exercise(
-        id="01.1",
-        title="returns-to-go",
-        kind="build",
-        difficulty=3,
-        importance=4,
-        minutes=12,
-        reference=returns_to_go,
-        examples=(
-            Example((REWARDS, STARTS, 0.5), "two episodes, of three rows and of two; discount 0.5"),
-            Example((_draw(0, 30), torch.tensor([0, 1, 12, 20]), 0.9), "four episodes, one of a single row", shown=False),
-        ),
-        mutants=(
-            Mutant("one long episode", lambda r, s, g: _go(r, s[:1], g), "the rewards of the second episode run into the first. Where an episode starts, the sum above it begins anew.", "next states taken from the next episode are a known defect of public logs"),
-            Mutant("no discount", lambda r, s, g: _go(r, s, 1.0), "the later rewards are not discounted: each step away costs one factor."),
-            Mutant("forwards", lambda r, s, g: _forward(r, s), "that is the sum of what has been paid *so far*. To go means from this row on: work backwards."),
-            Mutant("without this row", lambda r, s, g: _go(r, s, g) - r, "this row's own reward is missing. It is the first of the sum, undiscounted."),
-            Mutant("whole episode", lambda r, s, g: torch.cat([part.sum().expand(len(part)) for part in torch.tensor_split(r, s[1:].tolist())]), "every row has its whole episode's sum. What was paid before a row is gone: only from the row on."),
-            Mutant("discounted from the start", lambda r, s, g: torch.cat([(g ** torch.arange(len(p), dtype=p.dtype) * p).flip(0).cumsum(0).flip(0) for p in torch.tensor_split(r, s[1:].tolist())]), "the rewards are discounted to the *start of the episode*. Each row counts from itself: divide by its own factor, or better, go backwards one step at a time."),
-            Mutant("begun anew a row late", _late, "the sum is set back to 0 *at* the first row of an episode, so that row has nothing but its own reward. Set it back after that row: it is the row above that starts anew."),
-            Mutant("one step", lambda r, s, g: r + g * torch.cat([r[1:], r.new_zeros(1)]), "you look one row ahead. To go means to the end of the episode, and no further."),
-            Mutant("discount on the reward", lambda r, s, g: g * _go(r, s, g), "this row's own reward is discounted too. It is paid now."),
-            Mutant("cut a row early", lambda r, s, g: _go(r, torch.cat([s, s[1:] - 1]).unique(), g), "the sum is cut one row before the episode ends: its last row belongs to it."),
-        ),
-        hints=(
-            "Start at the last row: its return-to-go is its reward. What is that of the row before?",
-            "Backwards: G of a row is its reward plus discount times the G of the row after it, and 0 in the place of that G at the end of an episode.",
-            "for row in reversed(range(len(rewards))): after = rewards[row] + discount * ____; result[row] = after; if row in starts: after = ____",
-        ),
-        meaning="What the log's author earned from each row on: one sample of his value there, no more.",
-    ),
-    Exercise(
-        id="01.2",
-        title="ended, or only cut?",
-        kind="build",
-        difficulty=2,
-        importance=5,
-        minutes=8,
-        reference=targets,
-        examples=(
-            Example((STEP_REWARDS, NEXT_VALUES, ENDED, CUT, 0.5), "an ordinary row, one that ended, one that was cut; discount 0.5"),
-            Example((_draw(1, 20), _draw(2, 20), _draw(3, 20) > 1, _draw(4, 20) > 1, 0.9), "twenty rows", shown=False),
-        ),
-        mutants=(
-            Mutant("cut at both", lambda r, v, e, c, g: r + g * v * ~(e | c), "the row that was only *cut* lost its future. Recording stopped there; the world went on.", "thu-ml/tianshou's offline CQL used batch.done, which is true for both"),
-            Mutant("cut at truncations", lambda r, v, e, c, g: r + g * v * ~c, "the flags are swapped: the truncated row lost its future, and the one that ended kept it."),
-            Mutant("never cut", lambda r, v, e, c, g: r + g * v, "the row that ended still has a future. After a termination there is none."),
-            Mutant("mask turned", lambda r, v, e, c, g: r + g * v * e, "the mask is inverted: only the row that ended was given a future."),
-            Mutant("reward lost", lambda r, v, e, c, g: (r + g * v) * ~e, "the last reward went with the future. It was paid: mask the next value alone."),
-            Mutant("no discount", lambda r, v, e, c, g: r + v * ~e, "the next value is not discounted."),
-            Mutant("row kept only if unfinished", lambda r, v, e, c, g: (r + g * v) * ~(e | c), "rows with a flag became 0. Their reward was paid, and the cut one has a future too."),
-        ),
-        hints=(
-            "Three rows, three cases. After which of them does nothing follow in the *world*?",
-            "Reward plus discount times next value, and that second part only where the row did not terminate. A truncation changes nothing.",
-            "return rewards + discount * next_values * ~____",
-        ),
-        meaning="A termination is a fact about the world; a truncation is a fact about the recording.",
-    ),
-    Exercise(
-        id="01.3",
-        title="how far apart are two policies?",
-        kind="build",
-        difficulty=2,
-        importance=3,
-        minutes=6,
-        reference=total_variation,
-        examples=(
-            Example((P, B), "two states, three actions"),
-            Example((torch.softmax(_draw(5, 6, 4), 1), torch.softmax(_draw(6, 6, 4), 1)), "six states, four actions", shown=False),
-        ),
-        mutants=(
-            Mutant("no half", lambda p, q: (p - q).abs().sum(1), "twice too large: whatever one policy has too much, the other has too little, and you counted both. One half makes 1 the largest."),
-            Mutant("signed", lambda p, q: 0.5 * (p - q).sum(1), "without the absolute value the differences cancel: both rows sum to one."),
-            Mutant("mean", lambda p, q: (p - q).abs().mean(1), "a mean over actions depends on how many there are. Sum, and half."),
-            Mutant("squares", lambda p, q: 0.5 * (p - q).square().sum(1), "you squared the differences. Total variation takes their absolute values."),
-            Mutant("largest", lambda p, q: (p - q).abs().amax(1), "that is the largest difference of any single action. Sum over the actions, and half."),
-            Mutant("whole table", lambda p, q: 0.5 * (p - q).abs().sum(), "one number for the whole table. Asked is one for each state: sum over the actions alone."),
-            Mutant("over states", lambda p, q: 0.5 * (p - q).abs().sum(0), "the sum runs over the states. Each state has its own distance: dim=1."),
-        ),
-        hints=(
-            "For each action: by how much do the two chances differ?",
-            "Half the sum of the absolute differences, over the actions of each state.",
-            "return ____ * (policy - other).abs().sum(dim=____)",
-        ),
-        meaning="It is the largest difference that the two policies can make in the chance of any event in that state.",
-    ),
-    Exercise(
-        id="01.4",
-        title="the nearest logged row",
-        kind="build",
-        difficulty=3,
-        importance=4,
-        minutes=8,
-        reference=nearest,
-        examples=(
-            Example((QUERIES, ROWS), "two queries, three logged rows, two numbers each"),
-            Example((_draw(7, 8, 3), _draw(8, 40, 3)), "eight queries, forty rows", shown=False),
-        ),
-        mutants=(
-            Mutant("farthest", lambda x, y: torch.cdist(x, y).amax(1), "that is the *farthest* row. One close row is enough to be covered: the minimum."),
-            Mutant("mean", lambda x, y: torch.cdist(x, y).mean(1), "the mean distance to all rows says how far the query lies from the middle of the log. One close row is enough."),
-            Mutant("for each row", lambda x, y: torch.cdist(x, y).amin(0), "that is, for each logged row, the nearest query. Asked is one number for each query."),
-            Mutant("squared", lambda x, y: torch.cdist(x, y).square().amin(1), "the root is missing: those are squared distances."),
-            Mutant("city blocks", lambda x, y: torch.cdist(x, y, p=1).amin(1), "you summed absolute differences. The straight line: root of the sum of squares."),
-            Mutant("index", lambda x, y: torch.cdist(x, y).argmin(1), "that is *which* row is nearest. Asked is how far it is."),
-            Mutant("one number", lambda x, y: torch.cdist(x, y).amin(), "that is the smallest distance of all. One number for each query."),
-        ),
-        hints=(
-            "torch.cdist gives every distance at once: [queries, rows].",
-            "Distances from each query to all rows, then the smallest over the rows.",
-            "return torch.cdist(queries, logged).____(dim=____)",
-        ),
-        meaning="Small where the log has been, large where it has not: but only if you ask about places that are not its own rows.",
-    ),
-    Exercise(
-        id="01.5",
-        title="how much of a policy is covered?",
-        kind="build",
-        difficulty=3,
-        importance=4,
-        minutes=10,
-        reference=covered_share,
-        examples=(
-            Example((VISITS, ACTS, COUNTS), "three states, two actions"),
-            Example((_draw(9, 12).abs(), torch.softmax(_draw(10, 12, 3), 1), (_draw(11, 12, 3) * 3).clamp(min=0).floor()), "twelve states, three actions", shown=False),
-        ),
-        mutants=(
-            Mutant("share of pairs", lambda v, p, n: (n > 0).double().mean(), "that is the share of *pairs* in the log. A pair that the policy never comes to does not matter: weigh by visits times policy."),
-            Mutant("every state alike", lambda v, p, n: (p * (n > 0)).sum() / p.sum(), "every state counts alike here. The policy is in some far more often: weigh by its visits."),
-            Mutant("actions alike", lambda v, p, n: (v[:, None] * (n > 0)).sum() / (v.sum() * n.shape[1]), "every action counts alike here. The policy prefers some: weigh by the policy too."),
-            Mutant("states only", lambda v, p, n: v[n.sum(1) > 0].sum() / v.sum(), "a state counts as covered as soon as *any* action was logged there. What matters is the action the policy takes."),
-            Mutant("not divided", lambda v, p, n: (v[:, None] * p * (n > 0)).sum(), "that is a number of decisions. Divide by all decisions to get a share."),
-            Mutant("uncovered", lambda v, p, n: (v[:, None] * p)[n == 0].sum() / v.sum(), "that is the share that was *not* seen."),
-            Mutant("weighted by counts", lambda v, p, n: (v[:, None] * p * n).sum() / (v[:, None] * p).sum(), "you weigh by how often a pair was seen: the mean count. Asked is whether it was seen at all: counts > 0."),
-        ),
-        hints=(
-            "How often does the policy take each action in each state?",
-            "visits times policy for each pair; sum it where counts > 0; divide by its sum.",
-            "taken = visits[:, None] * ____; return taken[counts > 0].sum() / ____",
-        ),
-        meaning="Coverage is not a property of a log: it is a relation of a log and the policy one wants to judge.",
-    ),
-)  # fmt: skip
+@mutant("01.5", "share of pairs")
+def _(visits, policy, counts):
+    """that is the share of *pairs* in the log. A pair that the policy never comes to does not matter: weigh by
+    visits times policy."""
+    return (counts > 0).double().mean()
 
-PREDICTIONS = {
-    "01.p1": Question(
-        "Three logs: a maze, a swinging pendulum, patients in intensive care. In which of them does the *world* end an episode?",
-        {
-            "a": ("in all three: every episode ends", "Every recording ends. In the maze and on the pendulum somebody stopped the clock."),
-            "b": ("only in intensive care", "A patient survives or dies: nothing follows. A pendulum goes on swinging when nobody watches."),
-            "c": ("in none", "Death and survival end the decision problem there."),
-        },
-        "b",
-    ),
-    "01.p2": Question(
-        "Episodes of the cliff world are stored in pieces of five rows. Someone stores the end of every piece as a termination. What happens to the value of the start that is learned from them?",
-        {
-            "a": ("nothing: the same rows are there", "The rows are; what follows one in five of them is not."),
-            "b": ("it moves down: the goal is more than five steps away", "Where a row seems to end the world, nothing follows: the goal beyond it is never heard of."),
-            "c": ("it moves up: the cliff is forgotten", "It would if the future held nothing but the cliff. This author mostly reaches the goal."),
-        },
-        "b",
-    ),
-    "01.p3": Question(
-        "The clinician's policy is estimated from a log by counting, state by state. In which states is the estimate worst?",
-        {
-            "a": ("in the states visited least", "Shares of few rows scatter; the error falls with the root of the visits."),
-            "b": ("in the states where patients are worst off", "How ill a patient is does not enter a count."),
-            "c": ("it is about the same in all", "It would be if all were visited alike. Some states hold thousands of rows, some a handful."),
-        },
-        "a",
-    ),
-    "01.p4": Question(
-        "Somebody measures how well a log covers the world by asking, for each *logged* row, how far the nearest logged row is. What will be reported for a log of a single, narrow policy?",
-        {
-            "a": ("bad coverage: large distances", "Its own rows are in the log: each finds itself."),
-            "b": ("perfect coverage: distance 0", "Every log covers itself. Ask at states and actions that it has not been asked to hold."),
-            "c": ("it depends on the policy", "Not if each row may find itself."),
-        },
-        "b",
-    ),
-    "01.p5": Question(
-        "5,000 episodes of the clinician hold 31 % of all pairs of state and dose. Of the decisions that the *optimal* policy would take, how many are in the log, at least once?",
-        {
-            "a": ("about as many: a third", "The log is not a random third: it holds the states that one comes to, and the doses that are common there."),
-            "b": ("about two thirds", "It is more. The optimum of this world lies among the doses that are given often."),
-            "c": ("more than eight in ten", "It lies among the doses that were given often enough to be estimated: the world was made from such logs."),
-        },
-        "c",
-    ),
-}  # fmt: skip
 
-QUIZZES = {
-    "01.a": Question(
-        "A data set has one column `done`, true on the last row of every episode. All episodes but a few have 1,000 rows. What do you do?",
-        {
-            "a": ("use done as the termination", "Episodes that all end at a round number were cut: their last rows have a future."),
-            "b": ("treat the last rows of 1,000-row episodes as cut, the others as ended", "A time limit is a fact about the recording. It needs a check with whoever made the data."),
-            "c": ("drop the last row of every episode", "The true terminations would go with them, and with them all that the world does at its end."),
-        },
-        "b",
+@mutant("01.5", "every state alike")
+def _(visits, policy, counts):
+    """every state counts alike here. The policy is in some far more often: weigh by its visits."""
+    return (policy * (counts > 0)).sum() / policy.sum()
+
+
+@mutant("01.5", "actions alike")
+def _(visits, policy, counts):
+    """every action counts alike here. The policy prefers some: weigh by the policy too."""
+    return (visits[:, None] * (counts > 0)).sum() / (visits.sum() * counts.shape[1])
+
+
+@mutant("01.5", "states only")
+def _(visits, policy, counts):
+    """a state counts as covered as soon as *any* action was logged there. What matters is the action the policy
+    takes."""
+    return visits[counts.sum(1) > 0].sum() / visits.sum()
+
+
+@mutant("01.5", "not divided")
+def _(visits, policy, counts):
+    """that is a number of decisions. Divide by all decisions to get a share."""
+    return (visits[:, None] * policy * (counts > 0)).sum()
+
+
+@mutant("01.5", "uncovered")
+def _(visits, policy, counts):
+    """that is the share that was *not* seen."""
+    return (visits[:, None] * policy)[counts == 0].sum() / visits.sum()
+
+
+@mutant("01.5", "weighted by counts")
+def _(visits, policy, counts):
+    """you weigh by how often a pair was seen: the mean count. Asked is whether it was seen at all: counts > 0."""
+    return (visits[:, None] * policy * counts).sum() / (visits[:, None] * policy).sum()
+
+
+# ---------------------------------------------------------------- predictions
+prediction(
+    "01.p1",
+    "Three logs: a maze, a swinging pendulum, patients in intensive care. In which of them does the *world* end an "
+    "episode?",
+    answer="b",
+    a=(
+        "in all three: every episode ends",
+        "Every recording ends. In the maze and on the pendulum somebody stopped the clock.",
     ),
-    "01.b": Question(
-        "A report says: 'our log covers 98 % of the states.' Why is that not enough to trust a policy learned from it?",
-        {
-            "a": ("2 % of the states are missing", "They may never be visited by anybody."),
-            "b": ("a state is covered by any action; the policy may take another one there", "Coverage is about pairs, weighed by how often the policy comes to them."),
-            "c": ("it is enough", "Chapter three shows values invented at pairs in well-visited states."),
-        },
-        "b",
+    b=(
+        "only in intensive care",
+        "A patient survives or dies: nothing follows. A pendulum goes on swinging when nobody watches.",
     ),
-    "01.c": Question(
-        "The mean return of a log is 0.78. Whose value is that, and how well is it known?",
-        {
-            "a": ("the world's, exactly", "A world has no value: a policy in it has."),
-            "b": ("its author's, up to the luck of the episodes", "Returns are samples of the behaviour policy's value; their spread says how well it is known."),
-            "c": ("the learned policy's", "That one was not even there when the log was made."),
-        },
-        "b",
+    c=("in none", "Death and survival end the decision problem there."),
+)
+
+prediction(
+    "01.p2",
+    "Episodes of the cliff world are stored in pieces of five rows. Someone stores the end of every piece as a "
+    "termination. What happens to the value of the start that is learned from them?",
+    answer="b",
+    a=("nothing: the same rows are there", "The rows are; what follows one in five of them is not."),
+    b=(
+        "it moves down: the goal is more than five steps away",
+        "Where a row seems to end the world, nothing follows: the goal beyond it is never heard of.",
     ),
-}  # fmt: skip
+    c=(
+        "it moves up: the cliff is forgotten",
+        "It would if the future held nothing but the cliff. This author mostly reaches the goal.",
+    ),
+)
+
+prediction(
+    "01.p3",
+    "The clinician's policy is estimated from a log by counting, state by state. In which states is the estimate "
+    "worst?",
+    answer="a",
+    a=("in the states visited least", "Shares of few rows scatter; the error falls with the root of the visits."),
+    b=("in the states where patients are worst off", "How ill a patient is does not enter a count."),
+    c=(
+        "it is about the same in all",
+        "It would be if all were visited alike. Some states hold thousands of rows, some a handful.",
+    ),
+)
+
+prediction(
+    "01.p4",
+    "Somebody measures how well a log covers the world by asking, for each *logged* row, how far the nearest logged "
+    "row is. What will be reported for a log of a single, narrow policy?",
+    answer="b",
+    a=("bad coverage: large distances", "Its own rows are in the log: each finds itself."),
+    b=(
+        "perfect coverage: distance 0",
+        "Every log covers itself. Ask at states and actions that it has not been asked to hold.",
+    ),
+    c=("it depends on the policy", "Not if each row may find itself."),
+)
+
+prediction(
+    "01.p5",
+    "5,000 episodes of the clinician hold 31 % of all pairs of state and dose. Of the decisions that the *optimal* "
+    "policy would take, how many are in the log, at least once?",
+    answer="c",
+    a=(
+        "about as many: a third",
+        "The log is not a random third: it holds the states that one comes to, and the doses that are common there.",
+    ),
+    b=("about two thirds", "It is more. The optimum of this world lies among the doses that are given often."),
+    c=(
+        "more than eight in ten",
+        "It lies among the doses that were given often enough to be estimated: the world was made from such logs.",
+    ),
+)
+
+
+# ---------------------------------------------------------------- quiz
+quiz_question(
+    "01.a",
+    "A data set has one column `done`, true on the last row of every episode. All episodes but a few have 1,000 rows. "
+    "What do you do?",
+    answer="b",
+    a=(
+        "use done as the termination",
+        "Episodes that all end at a round number were cut: their last rows have a future.",
+    ),
+    b=(
+        "treat the last rows of 1,000-row episodes as cut, the others as ended",
+        "A time limit is a fact about the recording. It needs a check with whoever made the data.",
+    ),
+    c=(
+        "drop the last row of every episode",
+        "The true terminations would go with them, and with them all that the world does at its end.",
+    ),
+)
+
+quiz_question(
+    "01.b",
+    "A report says: 'our log covers 98 % of the states.' Why is that not enough to trust a policy learned from it?",
+    answer="b",
+    a=("2 % of the states are missing", "They may never be visited by anybody."),
+    b=(
+        "a state is covered by any action; the policy may take another one there",
+        "Coverage is about pairs, weighed by how often the policy comes to them.",
+    ),
+    c=("it is enough", "Chapter three shows values invented at pairs in well-visited states."),
+)
+
+quiz_question(
+    "01.c",
+    "The mean return of a log is 0.78. Whose value is that, and how well is it known?",
+    answer="b",
+    a=("the world's, exactly", "A world has no value: a policy in it has."),
+    b=(
+        "its author's, up to the luck of the episodes",
+        "Returns are samples of the behaviour policy's value; their spread says how well it is known.",
+    ),
+    c=("the learned policy's", "That one was not even there when the log was made."),
+)

@@ -1,4 +1,4 @@
-"""Exercises of chapter 02, the ruler: Q^pi by backup and by one solve, Q^beta from a log, Monte-Carlo and its interval."""
+"""Exercises of chapter 02, the ruler: Q^pi by backup and by one solve, Q^beta from a log, Monte-Carlo intervals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..checker import Example, Exercise, Mutant
-from ..session import Question
+from ..checker import Example
+from ..registry import exercise, mutant, prediction, quiz_question
 
 # The hut: 0 hut (go home +2.5, climb -0.5), 1 ridge (turn back 0, summit +7), 2 the end, which keeps to itself at 0.
 HUT_MOVES = torch.tensor([[2, 1], [0, 2], [2, 2]])
@@ -36,6 +36,34 @@ LARGE_Q, LARGE_REWARDS, LARGE, LARGE_END, LARGE_POLICY = _larger()
 
 
 # ---------------------------------------------------------------- 02.1
+@exercise(
+    "02.1",
+    title="one backup under a policy",
+    kind="build",
+    difficulty=2,
+    importance=5,
+    minutes=10,
+    examples=(
+        Example(
+            (HUT_Q, HUT_REWARDS, HUT, HUT_END, BRAVE, 0.5),
+            "the hut: Q, rewards, where each action leads, the end, a policy that climbs three times in four, "
+            "discount 0.5",
+        ),
+        Example(
+            (LARGE_Q, LARGE_REWARDS, LARGE, LARGE_END, LARGE_POLICY, 0.9),
+            "five states, three actions, chance in every move, discount 0.9",
+            shown=False,
+        ),
+    ),
+    hints=(
+        "Three things in this order: the value of each state, zero where it is terminal, then back to the pairs that "
+        "lead there.",
+        "V(s') is the sum over actions of policy times q; multiply it by ~terminal; `transitions @ values` has shape "
+        "[S, A]; discount it and add the reward.",
+        "values = (policy * q).sum(1) * ~terminal; return rewards + ____ * transitions @ values",
+    ),
+    meaning="One backup looks one step further; the policy enters only through the average over its next action.",
+)
 def policy_backup(q, rewards, transitions, terminal, policy, discount):
     """One step r + discount * P V with V(s) = sum_a pi(a|s) Q(s, a), 0 where terminal: -> new Q [S, A].
 
@@ -45,7 +73,147 @@ def policy_backup(q, rewards, transitions, terminal, policy, discount):
     return rewards + discount * transitions @ values
 
 
+@mutant("02.1", "maximum")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """you took the best next action. That is the backup of Q*, the value of a policy that nobody has yet; for Q^pi
+    average over the next action with pi's own probabilities."""
+    return rewards + discount * transitions @ (q.amax(1) * ~terminal)
+
+
+@mutant("02.1", "uniform average")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the next actions are averaged as if all were equally likely. Weigh them by `policy`: this policy climbs
+    three times in four."""
+    return rewards + discount * transitions @ (q.mean(1) * ~terminal)
+
+
+@mutant("02.1", "no discount")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the next value is not discounted: what comes one step later counts `discount` times."""
+    return rewards + transitions @ ((policy * q).sum(1) * ~terminal)
+
+
+@mutant("02.1", "through the end")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the bootstrap goes on beyond the end. At a terminal state nothing follows, whatever Q says there: set V to 0
+    where `terminal` is True."""
+    return rewards + discount * transitions @ (policy * q).sum(1)
+
+
+@mutant("02.1", "cut at the wrong end")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """you cut the rows that start in a terminal state. It is the *next* state that must be tested: zero V before
+    the transition matrix carries it back."""
+    return (rewards + discount * transitions @ (policy * q).sum(1)) * ~terminal[:, None]
+
+
+@mutant("02.1", "reward cut too")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the reward of the last step is gone as well. Termination cuts what comes *after* the step; the step itself
+    is paid."""
+    return rewards * (transitions @ (~terminal).double()) + discount * transitions @ ((policy * q).sum(1) * ~terminal)
+
+
+@mutant("02.1", "discount on everything")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the reward is discounted too. It is paid now, so it counts in full; only V(s') is one step away."""
+    return discount * (rewards + transitions @ ((policy * q).sum(1) * ~terminal))
+
+
+@mutant(
+    "02.1",
+    "minus",
+    seen="d2l-ai/d2l-en, chapter_reinforcement-learning/qlearning.md: a minus sign in the printed update, a plus in "
+    "its code",
+)
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the future is subtracted. Reward *plus* the discounted value of where it leads."""
+    return rewards - discount * transitions @ ((policy * q).sum(1) * ~terminal)
+
+
+@mutant("02.1", "no reward")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """that is the future alone: add the reward of the step itself."""
+    return discount * transitions @ ((policy * q).sum(1) * ~terminal)
+
+
+@mutant("02.1", "stays here")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """you add the value of the state one *leaves*. `transitions @ values` carries each V(s') back to the pair (s,
+    a) that leads there."""
+    return rewards + discount * ((policy * q).sum(1) * ~terminal)[:, None]
+
+
+@mutant("02.1", "mask turned")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the mask is turned round: you keep V at the end and throw away all other states. `~terminal` is 1 where the
+    episode goes on."""
+    return rewards + discount * transitions @ ((policy * q).sum(1) * terminal)
+
+
+@mutant("02.1", "end kept")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the old table's row is kept where the episode has ended. Nothing is paid there and nothing follows: its row
+    comes out as 0."""
+    return torch.where(terminal[:, None], q, rewards + discount * transitions @ ((policy * q).sum(1) * ~terminal))
+
+
+@mutant("02.1", "weighed twice")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """right, and then weighed by `policy` once more. The first action is *given* in Q(s, a); pi chooses from the
+    next one on."""
+    return policy * (rewards + discount * transitions @ ((policy * q).sum(1) * ~terminal))
+
+
+@mutant("02.1", "V")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """that is V of the new table, averaged over the first action. Leave the first action open: Q has one number
+    for each (s, a)."""
+    return (policy * (rewards + discount * transitions @ ((policy * q).sum(1) * ~terminal))).sum(1)
+
+
+@mutant("02.1", "mean of weighted")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """`policy * q` holds the weights already, so it is *summed* over the actions; a mean divides by their number
+    once more."""
+    return rewards + discount * transitions @ ((policy * q).mean(1) * ~terminal)
+
+
+@mutant("02.1", "ended everywhere", seen="thu-ml/tianshou, its CQL: time limits treated as terminal")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """no bootstrap at all: every step is treated as the last one. Only terminations cut it, and a recording that
+    merely stops is none."""
+    return rewards.clone()
+
+
 # ---------------------------------------------------------------- 02.2
+@exercise(
+    "02.2",
+    title="all backups at once",
+    kind="build",
+    difficulty=4,
+    importance=5,
+    minutes=14,
+    examples=(
+        Example(
+            (HUT_REWARDS, HUT, COIN, 0.5),
+            "the hut: rewards, where each action leads, a coin decides, discount 0.5",
+        ),
+        Example((HUT_REWARDS, HUT, BRAVE, 0.5), "the same, but climbs three times in four"),
+        Example((LARGE_REWARDS, LARGE, LARGE_POLICY, 0.9), "five states, three actions, discount 0.9", shown=False),
+    ),
+    hints=(
+        "Two objects first: where pi goes in one step ([S, S]) and what it is paid for it ([S]).",
+        "chain[s, t] = sum_a pi(a|s) P(t|s, a) and gain[s] = sum_a pi(a|s) r(s, a). Solve (I - discount * chain) V = "
+        "gain (torch.linalg.solve; the identity in float64), then Q = rewards + discount * transitions @ V.",
+        "chain = torch.einsum('sa,sat->st', policy, transitions); gain = (policy * rewards).sum(1); values = "
+        "torch.linalg.solve(torch.eye(len(gain), dtype=gain.dtype) - ____, gain); return rewards + discount * "
+        "transitions @ values",
+    ),
+    meaning=(
+        "The value of a policy is the answer to a linear system: as many equations as states, exact up to rounding."
+    ),
+)
 def solve_policy(rewards, transitions, policy, discount):
     """Exact Q^pi of a policy by one linear solve.
 
@@ -56,6 +224,15 @@ def solve_policy(rewards, transitions, policy, discount):
     identity = torch.eye(len(gain), dtype=gain.dtype)
     values = torch.linalg.solve(identity - discount * chain, gain)
     return rewards + discount * transitions @ values
+
+
+def _chain(transitions, policy):
+    return torch.einsum("sa,sat->st", policy, transitions)
+
+
+def _matrix(transitions, policy, discount):
+    """I - discount * chain: the matrix of the equations for V."""
+    return torch.eye(len(transitions), dtype=transitions.dtype) - discount * _chain(transitions, policy)
 
 
 def _solved(rewards, transitions, discount, chain, gain, last=None, sign=-1.0):
@@ -71,11 +248,124 @@ def _iterated(rewards, transitions, discount, sweeps=300):
     return q
 
 
-def _chain(transitions, policy):
-    return torch.einsum("sa,sat->st", policy, transitions)
+@mutant("02.2", "plus")
+def _(rewards, transitions, policy, discount):
+    """the matrix has a plus. From V = gain + discount * chain V follows (I - discount * chain) V = gain."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy), (policy * rewards).sum(1), sign=1.0)
+
+
+@mutant("02.2", "transposed")
+def _(rewards, transitions, policy, discount):
+    """the chain is transposed: it sends value to where one came from. Rows are the state one leaves, columns the
+    state one reaches."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy).T, (policy * rewards).sum(1))
+
+
+@mutant("02.2", "V for Q")
+def _(rewards, transitions, policy, discount):
+    """that is V, one number a state, and it is right. One step more: Q(s, a) = r(s, a) + discount * sum P V."""
+    return torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1))
+
+
+@mutant("02.2", "V twice over")
+def _(rewards, transitions, policy, discount):
+    """both actions of a state have the same number: that is V. Q takes action a *first* and follows pi only
+    afterwards."""
+    values = torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1))
+    return values[:, None].expand_as(rewards)
+
+
+@mutant("02.2", "no discount at the end")
+def _(rewards, transitions, policy, discount):
+    """V is right, but the last line forgets that it is reached one step later: discount * transitions @ V."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy), (policy * rewards).sum(1), last=1.0)
+
+
+@mutant("02.2", "two steps only")
+def _(rewards, transitions, policy, discount):
+    """that looks two steps ahead and stops. The solve sums up *all* of them."""
+    return rewards + discount * transitions @ (policy * rewards).sum(1)
+
+
+@mutant("02.2", "best action")
+def _(rewards, transitions, policy, discount):
+    """you took the best next action: that is Q*. The question is what *this* policy is worth, good or bad."""
+    return _iterated(rewards, transitions, discount)
+
+
+@mutant("02.2", "multiplied")
+def _(rewards, transitions, policy, discount):
+    """the matrix is multiplied with the gain. It stands on the other side, (I - discount * chain) V = gain, so it
+    must be solved for V (torch.linalg.solve)."""
+    values = _matrix(transitions, policy, discount) @ (policy * rewards).sum(1)
+    return rewards + discount * transitions @ values
+
+
+@mutant("02.2", "no identity")
+def _(rewards, transitions, policy, discount):
+    """the identity is missing. Bring both V to one side: V - discount * chain V = gain."""
+    values = torch.linalg.solve(discount * _chain(transitions, policy), (policy * rewards).sum(1))
+    return rewards + discount * transitions @ values
+
+
+@mutant("02.2", "weighed")
+def _(rewards, transitions, policy, discount):
+    """right, and then weighed by `policy`. The first action is *given* in Q(s, a); pi chooses from the next one on."""
+    return policy * _solved(rewards, transitions, discount, _chain(transitions, policy), (policy * rewards).sum(1))
+
+
+@mutant("02.2", "standing still")
+def _(rewards, transitions, policy, discount):
+    """dividing by 1 - discount is right where the state never changes. Here pi moves: the *matrix* I - discount *
+    chain takes the place of 1 - discount."""
+    return rewards + discount * transitions @ ((policy * rewards).sum(1) / (1 - discount))
+
+
+@mutant("02.2", "uniform reward")
+def _(rewards, transitions, policy, discount):
+    """the chain follows pi, but the reward is that of the uniform policy: weigh the rewards by `policy` too."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy), rewards.mean(1))
+
+
+@mutant("02.2", "uniform chain")
+def _(rewards, transitions, policy, discount):
+    """the reward follows pi, but the moves are those of the uniform policy: weigh `transitions` by `policy` too."""
+    return _solved(rewards, transitions, discount, transitions.mean(1), (policy * rewards).sum(1))
+
+
+@mutant("02.2", "uniform policy")
+def _(rewards, transitions, policy, discount):
+    """that is the value of the *uniform* policy: `policy` is not used. Right ruler, wrong policy: the mistake this
+    chapter is about."""
+    return _solved(rewards, transitions, discount, transitions.mean(1), rewards.mean(1))
 
 
 # ---------------------------------------------------------------- 02.3
+@exercise(
+    "02.3",
+    title="the policy in the log",
+    kind="build",
+    difficulty=2,
+    importance=4,
+    minutes=8,
+    examples=(
+        Example((torch.tensor([[6, 2], [0, 3], [0, 0]]),), "counts in three states; the last was never visited"),
+        Example(
+            (torch.tensor([[1, 0, 4], [0, 0, 0], [2, 2, 2], [7, 1, 0]]),),
+            "four states, three actions",
+            shown=False,
+        ),
+    ),
+    hints=(
+        "What must each row sum to? And which row cannot be divided by its sum?",
+        "Divide each row by its own sum (keepdim=True keeps the axis for the division); where that sum is 0 take 1 / "
+        "(number of actions): torch.where does both.",
+        "visits = counts.sum(1, keepdim=True); return torch.where(visits > 0, counts / ____, 1 / counts.shape[1])",
+    ),
+    meaning=(
+        "Frequencies estimate the behaviour policy where there are data; elsewhere any choice is ours, not the log's."
+    ),
+)
 def logged_policy(counts):
     """How often each action was logged in each state, as a policy, uniform where nothing was.
 
@@ -86,7 +376,101 @@ def logged_policy(counts):
     return torch.where(visits > 0, counts / visits, uniform)
 
 
+@mutant("02.3", "whole table")
+def _(counts):
+    """you divide by all rows of the log, so that the whole table sums to 1. Each *state* has its own distribution:
+    divide each row by its own sum."""
+    return counts / counts.sum()
+
+
+@mutant("02.3", "over states")
+def _(counts):
+    """the columns sum to 1: that is where an action was taken, not which action a state takes. Sum over the
+    actions, axis 1."""
+    return counts / counts.sum(0, keepdim=True)
+
+
+@mutant("02.3", "0 / 0")
+def _(counts):
+    """right where there are data, but 0 / 0 is nan in the state that nobody visited, and one nan spoils the whole
+    solve. Put the uniform policy there."""
+    return counts / counts.sum(1, keepdim=True)
+
+
+@mutant("02.3", "nobody acts")
+def _(counts):
+    """the unvisited state's row is all 0: no action has any probability, and its value would be 0, which is a
+    claim. Put the uniform policy there."""
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+@mutant("02.3", "add one")
+def _(counts):
+    """you added one to every count. Smoothing is a choice one may make, but it invents actions that were never
+    logged; here: plain frequencies, and uniform only where there is nothing."""
+    return (counts + 1) / (counts + 1).sum(1, keepdim=True)
+
+
+@mutant("02.3", "one too many")
+def _(counts):
+    """one was added to the sum to avoid 0 / 0, so no row sums to 1. Treat the unvisited states apart (torch.where)."""
+    return counts / (counts.sum(1, keepdim=True) + 1)
+
+
+@mutant("02.3", "most frequent")
+def _(counts):
+    """that is the most frequent action alone. The log's policy is how *often* each was taken: its random moves are
+    part of it."""
+    return F.one_hot(counts.argmax(1), counts.shape[1]).double()
+
+
+@mutant("02.3", "softmax")
+def _(counts):
+    """softmax makes e^count of each count: six against two becomes 98 % against 2 %. Counts are in proportion to
+    probabilities already: divide by their sum."""
+    return torch.softmax(counts.double(), 1)
+
+
+@mutant("02.3", "counts")
+def _(counts):
+    """those are the counts still: divide each row by its sum."""
+    return counts.double()
+
+
 # ---------------------------------------------------------------- 02.4
+CRITIC = torch.tensor([[4.0, 1.0], [0.0, 3.0], [2.0, 5.0]], dtype=torch.float64)
+TRUTH = torch.tensor([[1.0, 3.0], [-1.0, 4.0], [2.5, 1.0]], dtype=torch.float64)
+WIDE_CRITIC = torch.tensor(
+    [[0.5, -1.0, 2.0], [1.0, 0.0, -1.0], [0.0, 0.25, 0.1], [-2.0, -1.0, -3.0]], dtype=torch.float64
+)
+WIDE_TRUTH = torch.tensor(
+    [[1.0, -0.5, 0.5], [1.5, 2.0, -1.0], [0.4, 0.0, 0.1], [-1.0, -1.5, -4.0]], dtype=torch.float64
+)
+
+
+@exercise(
+    "02.4",
+    title="the estimation error",
+    kind="build",
+    difficulty=2,
+    importance=5,
+    minutes=10,
+    examples=(
+        Example((CRITIC, TRUTH), "three states, two actions: Q-hat, then the reference"),
+        Example((WIDE_CRITIC, WIDE_TRUTH), "four states, three actions", shown=False),
+    ),
+    hints=(
+        "Which action would the learned policy take in row 0? Only its two numbers matter there.",
+        "actions = argmax of Q-hat in each row; pick that entry of both tables; subtract; the mean, and the mean of "
+        "(error > 0) as a number.",
+        "a = q_hat.argmax(1, keepdim=True); error = q_hat.gather(1, a) - reference.gather(1, ____); return "
+        "error.mean(), (error > 0).double().mean()",
+    ),
+    meaning=(
+        "Above 0 the critic promises more than the reference: whether that is a fault depends on whose value the "
+        "reference is."
+    ),
+)
 def estimation_error(q_hat, reference):
     """Mean of Q-hat minus reference at Q-hat's best actions, and share of states over.
 
@@ -107,7 +491,124 @@ def _over(error):
     return (error > 0).double().mean()
 
 
+@mutant("02.4", "sign")
+def _(q_hat, reference):
+    """the sign is turned: the course writes Q-hat *minus* the truth, so that above 0 means over-estimated."""
+    error = _error(q_hat, reference)
+    return -error.mean(), _over(-error)
+
+
+@mutant("02.4", "best with best")
+def _(q_hat, reference):
+    """you hold the best of Q-hat against the best of the reference: two different actions. The promise was made
+    for the action Q-hat chooses; read the truth of *that* action."""
+    error = q_hat.amax(1) - reference.amax(1)
+    return error.mean(), _over(error)
+
+
+@mutant("02.4", "the truth's action")
+def _(q_hat, reference):
+    """you look where the *reference* is largest. The learned policy never takes that action; look where Q-hat is
+    largest."""
+    error = _error(q_hat, reference, reference.argmax(1))
+    return error.mean(), _over(error)
+
+
+@mutant("02.4", "all actions")
+def _(q_hat, reference):
+    """you average over all actions. That is a question of its own (the report of chapter 00 has it); here: the
+    action that will be taken, one a state."""
+    return (q_hat - reference).mean(), _over(q_hat - reference)
+
+
+@mutant("02.4", "absolute")
+def _(q_hat, reference):
+    """the absolute error cannot tell over from under, and the share cannot make up for it. Keep the sign."""
+    error = _error(q_hat, reference)
+    return error.abs().mean(), _over(error)
+
+
+@mutant("02.4", "share of at least")
+def _(q_hat, reference):
+    """the mean is right, but the share counts the states *under* the truth: error > 0."""
+    error = _error(q_hat, reference)
+    return error.mean(), (error < 0).double().mean()
+
+
+@mutant("02.4", "per cent")
+def _(q_hat, reference):
+    """the share is in per cent; a fraction between 0 and 1 is wanted."""
+    error = _error(q_hat, reference)
+    return error.mean(), 100 * _over(error)
+
+
+@mutant("02.4", "sum")
+def _(q_hat, reference):
+    """the errors are summed: that grows with the number of states. Take the mean."""
+    error = _error(q_hat, reference)
+    return error.sum(), _over(error)
+
+
+@mutant("02.4", "count")
+def _(q_hat, reference):
+    """the second number is a count of states; divide it by the number of states."""
+    error = _error(q_hat, reference)
+    return error.mean(), (error > 0).sum()
+
+
+@mutant("02.4", "every state's action")
+def _(q_hat, reference):
+    """q[:, a] takes *all* rows for each entry of a, so each state is also judged at the other states' actions. One
+    action a row: q[torch.arange(len(q)), a], or gather."""
+    actions = q_hat.argmax(1)
+    error = q_hat[:, actions] - reference[:, actions]
+    return error.mean(), _over(error)
+
+
+@mutant("02.4", "relative")
+def _(q_hat, reference):
+    """you divide by the reference. A value may be near zero or negative, so a relative error has no fixed sense,
+    not even a sign: keep the difference."""
+    error = _error(q_hat, reference)
+    return (error / reference.gather(1, q_hat.argmax(1, keepdim=True))[:, 0]).mean(), _over(error)
+
+
+@mutant("02.4", "size of the overs")
+def _(q_hat, reference):
+    """the second number is how *large* the positive errors are; asked is how *many* states have one, as a share."""
+    error = _error(q_hat, reference)
+    return error.mean(), error[error > 0].mean()
+
+
 # ---------------------------------------------------------------- 02.5
+ROLLOUTS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 4.0], [4.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
+MORE_ROLLOUTS = torch.tensor(
+    [[1.0, -1.0, 0.5], [0.0, 2.0, -0.5], [-2.0, 0.0, 3.0], [1.5, 1.0, 0.0], [0.5, -3.0, 1.0]], dtype=torch.float64
+)
+
+
+@exercise(
+    "02.5",
+    title="a value from rollouts, with its interval",
+    kind="build",
+    difficulty=3,
+    importance=5,
+    minutes=12,
+    examples=(
+        Example((ROLLOUTS, 0.5, 4.303), "three rollouts of four steps, discount 0.5, t-quantile 4.303"),
+        Example((MORE_ROLLOUTS, 0.9, 2.776), "five rollouts of three steps, discount 0.9", shown=False),
+    ),
+    hints=(
+        "Two stages: one number a rollout (its discounted return), then statistics over the rollouts.",
+        "returns = rewards @ (discount to the power 0, 1, 2, ...). The mean is the value; quantile times the standard "
+        "deviation over the square root of n is the half width.",
+        "returns = rewards @ discount ** torch.arange(rewards.shape[1], dtype=rewards.dtype); return returns.mean(), "
+        "quantile * returns.std() / ____",
+    ),
+    meaning=(
+        "A simulated value comes with a half width, and that shrinks with the square root of the number of rollouts."
+    ),
+)
 def mc_value(rewards, discount, quantile):
     """Mean discounted return of n rollouts and the half width of its interval.
 
@@ -126,258 +627,218 @@ def _interval(returns, factor):
     return returns.mean(), factor * returns.std() / math.sqrt(len(returns))
 
 
-ROLLOUTS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 4.0], [4.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
-MORE_ROLLOUTS = torch.tensor(
-    [[1.0, -1.0, 0.5], [0.0, 2.0, -0.5], [-2.0, 0.0, 3.0], [1.5, 1.0, 0.0], [0.5, -3.0, 1.0]], dtype=torch.float64
-)
-CRITIC = torch.tensor([[4.0, 1.0], [0.0, 3.0], [2.0, 5.0]], dtype=torch.float64)
-TRUTH = torch.tensor([[1.0, 3.0], [-1.0, 4.0], [2.5, 1.0]], dtype=torch.float64)
-WIDE_CRITIC = torch.tensor(
-    [[0.5, -1.0, 2.0], [1.0, 0.0, -1.0], [0.0, 0.25, 0.1], [-2.0, -1.0, -3.0]], dtype=torch.float64
-)
-WIDE_TRUTH = torch.tensor(
-    [[1.0, -0.5, 0.5], [1.5, 2.0, -1.0], [0.4, 0.0, 0.1], [-1.0, -1.5, -4.0]], dtype=torch.float64
+@mutant("02.5", "no root")
+def _(rewards, discount, quantile):
+    """that is the spread of *single* returns. Their mean is surer: divide the standard deviation by the square
+    root of the number of rollouts."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.std()
+
+
+@mutant("02.5", "divided by n")
+def _(rewards, discount, quantile):
+    """you divide by n. The mean's spread shrinks with its square *root*: four times the rollouts for half the width."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.std() / len(rewards)
+
+
+@mutant("02.5", "ddof 0", seen="numpy's default, ddof=0")
+def _(rewards, discount, quantile):
+    """the variance is divided by n, not n - 1: too small, most of all for few rollouts. torch's std() has n - 1 by
+    default, numpy's has not."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.std(correction=0) / math.sqrt(len(rewards))
+
+
+@mutant("02.5", "no discount", seen="scores are undiscounted returns, critics are discounted: a common pair in plots")
+def _(rewards, discount, quantile):
+    """the rewards are summed without discount: that is the episode's return, and no value with this discount can
+    be held against it."""
+    return _interval(rewards.sum(1), quantile)
+
+
+@mutant("02.5", "from one")
+def _(rewards, discount, quantile):
+    """the first reward is discounted too: the exponents run from 1. They start at 0, the first step counts in full."""
+    return _interval(_returns(rewards, discount, 1), quantile)
+
+
+@mutant("02.5", "full width")
+def _(rewards, discount, quantile):
+    """that is the whole width of the interval. The half width is what stands after the ±."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), 2 * quantile * returns.std() / math.sqrt(len(rewards))
+
+
+@mutant("02.5", "1.96")
+def _(rewards, discount, quantile):
+    """1.96 is the quantile for very many rollouts. For three it is 4.3: use the argument."""
+    return _interval(_returns(rewards, discount), 1.96)
+
+
+@mutant("02.5", "variance")
+def _(rewards, discount, quantile):
+    """the variance has the unit of a squared reward: take the standard deviation."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.var() / math.sqrt(len(rewards))
+
+
+@mutant("02.5", "root of steps")
+def _(rewards, discount, quantile):
+    """you divide by the root of the number of *steps*. The rollouts are what repeats: rewards.shape[0]."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.std() / math.sqrt(rewards.shape[1])
+
+
+@mutant("02.5", "mean over steps")
+def _(rewards, discount, quantile):
+    """the discounted rewards are averaged over the steps. A return is their *sum*; only the rollouts are averaged."""
+    return _interval(_returns(rewards, discount) / rewards.shape[1], quantile)
+
+
+@mutant("02.5", "both ends")
+def _(rewards, discount, quantile):
+    """those are the two ends of the interval, and they are right. Wanted are its middle and its half width, as one
+    writes 3 ± 7."""
+    returns = _returns(rewards, discount)
+    value, half = _interval(returns, quantile)
+    return value - half, value + half
+
+
+@mutant("02.5", "n - 1 twice")
+def _(rewards, discount, quantile):
+    """std() has n - 1 inside already; the mean of n rollouts is divided by the root of n."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.std() / math.sqrt(len(rewards) - 1)
+
+
+@mutant("02.5", "no quantile")
+def _(rewards, discount, quantile):
+    """that is the standard error, which holds the truth about two times in three at best. Multiply by `quantile`
+    for 95 %."""
+    return _interval(_returns(rewards, discount), 1.0)
+
+
+@mutant("02.5", "same discount")
+def _(rewards, discount, quantile):
+    """every reward is discounted alike. The reward of step t counts discount to the power t: 1, discount, discount
+    squared."""
+    return _interval((rewards * discount).sum(1), quantile)
+
+
+# ---------------------------------------------------------------- predictions
+prediction(
+    "02.p1",
+    "At the hut, go home (+2.5 and the end) or climb (-0.5, then the ridge). Which first action has the higher value?",
+    answer="c",
+    a=(
+        "go home",
+        "True if a coin decides on the ridge, where half of the time you turn back; untrue if the best action is "
+        "taken there.",
+    ),
+    b=("climb", "True if the best action is taken on the ridge; untrue if a coin decides there."),
+    c=(
+        "no answer before the policy on the ridge is named",
+        "The value of an action includes everything that the policy does afterwards.",
+    ),
 )
 
-EXERCISES = (
-    Exercise(
-        id="02.1",
-        title="one backup under a policy",
-        kind="build",
-        difficulty=2,
-        importance=5,
-        minutes=10,
-        reference=policy_backup,
-        examples=(
-            Example((HUT_Q, HUT_REWARDS, HUT, HUT_END, BRAVE, 0.5), "the hut: Q, rewards, where each action leads, the end, a policy that climbs three times in four, discount 0.5"),
-            Example((LARGE_Q, LARGE_REWARDS, LARGE, LARGE_END, LARGE_POLICY, 0.9), "five states, three actions, chance in every move, discount 0.9", shown=False),
-        ),
-        mutants=(
-            Mutant("maximum", lambda q, r, p, end, pi, g: r + g * p @ (q.amax(1) * ~end), "you took the best next action. That is the backup of Q*, the value of a policy that nobody has yet; for Q^pi average over the next action with pi's own probabilities."),
-            Mutant("uniform average", lambda q, r, p, end, pi, g: r + g * p @ (q.mean(1) * ~end), "the next actions are averaged as if all were equally likely. Weigh them by `policy`: this policy climbs three times in four."),
-            Mutant("no discount", lambda q, r, p, end, pi, g: r + p @ ((pi * q).sum(1) * ~end), "the next value is not discounted: what comes one step later counts `discount` times."),
-            Mutant("through the end", lambda q, r, p, end, pi, g: r + g * p @ (pi * q).sum(1), "the bootstrap goes on beyond the end. At a terminal state nothing follows, whatever Q says there: set V to 0 where `terminal` is True."),
-            Mutant("cut at the wrong end", lambda q, r, p, end, pi, g: (r + g * p @ (pi * q).sum(1)) * ~end[:, None], "you cut the rows that start in a terminal state. It is the *next* state that must be tested: zero V before the transition matrix carries it back."),
-            Mutant("reward cut too", lambda q, r, p, end, pi, g: r * (p @ (~end).double()) + g * p @ ((pi * q).sum(1) * ~end), "the reward of the last step is gone as well. Termination cuts what comes *after* the step; the step itself is paid."),
-            Mutant("discount on everything", lambda q, r, p, end, pi, g: g * (r + p @ ((pi * q).sum(1) * ~end)), "the reward is discounted too. It is paid now, so it counts in full; only V(s') is one step away."),
-            Mutant("minus", lambda q, r, p, end, pi, g: r - g * p @ ((pi * q).sum(1) * ~end), "the future is subtracted. Reward *plus* the discounted value of where it leads.", "d2l-ai/d2l-en, chapter_reinforcement-learning/qlearning.md: a minus sign in the printed update, a plus in its code"),
-            Mutant("no reward", lambda q, r, p, end, pi, g: g * p @ ((pi * q).sum(1) * ~end), "that is the future alone: add the reward of the step itself."),
-            Mutant("stays here", lambda q, r, p, end, pi, g: r + g * ((pi * q).sum(1) * ~end)[:, None], "you add the value of the state one *leaves*. `transitions @ values` carries each V(s') back to the pair (s, a) that leads there."),
-            Mutant("mask turned", lambda q, r, p, end, pi, g: r + g * p @ ((pi * q).sum(1) * end), "the mask is turned round: you keep V at the end and throw away all other states. `~terminal` is 1 where the episode goes on."),
-            Mutant("end kept", lambda q, r, p, end, pi, g: torch.where(end[:, None], q, r + g * p @ ((pi * q).sum(1) * ~end)), "the old table's row is kept where the episode has ended. Nothing is paid there and nothing follows: its row comes out as 0."),
-            Mutant("weighed twice", lambda q, r, p, end, pi, g: pi * (r + g * p @ ((pi * q).sum(1) * ~end)), "right, and then weighed by `policy` once more. The first action is *given* in Q(s, a); pi chooses from the next one on."),
-            Mutant("V", lambda q, r, p, end, pi, g: (pi * (r + g * p @ ((pi * q).sum(1) * ~end))).sum(1), "that is V of the new table, averaged over the first action. Leave the first action open: Q has one number for each (s, a)."),
-            Mutant("mean of weighted", lambda q, r, p, end, pi, g: r + g * p @ ((pi * q).mean(1) * ~end), "`policy * q` holds the weights already, so it is *summed* over the actions; a mean divides by their number once more."),
-            Mutant("ended everywhere", lambda q, r, p, end, pi, g: r.clone(), "no bootstrap at all: every step is treated as the last one. Only terminations cut it, and a recording that merely stops is none.", "thu-ml/tianshou, its CQL: time limits treated as terminal"),
-        ),
-        hints=(
-            "Three things in this order: the value of each state, zero where it is terminal, then back to the pairs that lead there.",
-            "V(s') is the sum over actions of policy times q; multiply it by ~terminal; `transitions @ values` has shape [S, A]; discount it and add the reward.",
-            "values = (policy * q).sum(1) * ~terminal; return rewards + ____ * transitions @ values",
-        ),
-        meaning="One backup looks one step further; the policy enters only through the average over its next action.",
+prediction(
+    "02.p2",
+    "Start from the random walk on the cliff (57 states that go on). Solve for its Q, act greedily on it, solve "
+    "again, and so on. After how many improvements does nothing change any more?",
+    answer="a",
+    a=(
+        "fewer than ten",
+        "Each round is greedy on *exact* values, so good news crosses the whole grid within one solve; a handful of "
+        "rounds is typical.",
     ),
-    Exercise(
-        id="02.2",
-        title="all backups at once",
-        kind="build",
-        difficulty=4,
-        importance=5,
-        minutes=14,
-        reference=solve_policy,
-        examples=(
-            Example((HUT_REWARDS, HUT, COIN, 0.5), "the hut: rewards, where each action leads, a coin decides, discount 0.5"),
-            Example((HUT_REWARDS, HUT, BRAVE, 0.5), "the same, but climbs three times in four"),
-            Example((LARGE_REWARDS, LARGE, LARGE_POLICY, 0.9), "five states, three actions, discount 0.9", shown=False),
-        ),
-        mutants=(
-            Mutant("plus", lambda r, p, pi, g: _solved(r, p, g, _chain(p, pi), (pi * r).sum(1), sign=1.0), "the matrix has a plus. From V = gain + discount * chain V follows (I - discount * chain) V = gain."),
-            Mutant("transposed", lambda r, p, pi, g: _solved(r, p, g, _chain(p, pi).T, (pi * r).sum(1)), "the chain is transposed: it sends value to where one came from. Rows are the state one leaves, columns the state one reaches."),
-            Mutant("V for Q", lambda r, p, pi, g: torch.linalg.solve(torch.eye(len(r), dtype=r.dtype) - g * _chain(p, pi), (pi * r).sum(1)), "that is V, one number a state, and it is right. One step more: Q(s, a) = r(s, a) + discount * sum P V."),
-            Mutant("V twice over", lambda r, p, pi, g: torch.linalg.solve(torch.eye(len(r), dtype=r.dtype) - g * _chain(p, pi), (pi * r).sum(1))[:, None].expand_as(r), "both actions of a state have the same number: that is V. Q takes action a *first* and follows pi only afterwards."),
-            Mutant("no discount at the end", lambda r, p, pi, g: _solved(r, p, g, _chain(p, pi), (pi * r).sum(1), last=1.0), "V is right, but the last line forgets that it is reached one step later: discount * transitions @ V."),
-            Mutant("two steps only", lambda r, p, pi, g: r + g * p @ (pi * r).sum(1), "that looks two steps ahead and stops. The solve sums up *all* of them."),
-            Mutant("best action", lambda r, p, pi, g: _iterated(r, p, g), "you took the best next action: that is Q*. The question is what *this* policy is worth, good or bad."),
-            Mutant("multiplied", lambda r, p, pi, g: r + g * p @ ((torch.eye(len(r), dtype=r.dtype) - g * _chain(p, pi)) @ (pi * r).sum(1)), "the matrix is multiplied with the gain. It stands on the other side, (I - discount * chain) V = gain, so it must be solved for V (torch.linalg.solve)."),
-            Mutant("no identity", lambda r, p, pi, g: r + g * p @ torch.linalg.solve(g * _chain(p, pi), (pi * r).sum(1)), "the identity is missing. Bring both V to one side: V - discount * chain V = gain."),
-            Mutant("weighed", lambda r, p, pi, g: pi * _solved(r, p, g, _chain(p, pi), (pi * r).sum(1)), "right, and then weighed by `policy`. The first action is *given* in Q(s, a); pi chooses from the next one on."),
-            Mutant("standing still", lambda r, p, pi, g: r + g * p @ ((pi * r).sum(1) / (1 - g)), "dividing by 1 - discount is right where the state never changes. Here pi moves: the *matrix* I - discount * chain takes the place of 1 - discount."),
-            Mutant("uniform reward", lambda r, p, pi, g: _solved(r, p, g, _chain(p, pi), r.mean(1)), "the chain follows pi, but the reward is that of the uniform policy: weigh the rewards by `policy` too."),
-            Mutant("uniform chain", lambda r, p, pi, g: _solved(r, p, g, p.mean(1), (pi * r).sum(1)), "the reward follows pi, but the moves are those of the uniform policy: weigh `transitions` by `policy` too."),
-            Mutant("uniform policy", lambda r, p, pi, g: _solved(r, p, g, p.mean(1), r.mean(1)), "that is the value of the *uniform* policy: `policy` is not used. Right ruler, wrong policy: the mistake this chapter is about."),
-        ),
-        hints=(
-            "Two objects first: where pi goes in one step ([S, S]) and what it is paid for it ([S]).",
-            "chain[s, t] = sum_a pi(a|s) P(t|s, a) and gain[s] = sum_a pi(a|s) r(s, a). Solve (I - discount * chain) V = gain (torch.linalg.solve; the identity in float64), then Q = rewards + discount * transitions @ V.",
-            "chain = torch.einsum('sa,sat->st', policy, transitions); gain = (policy * rewards).sum(1); values = torch.linalg.solve(torch.eye(len(gain), dtype=gain.dtype) - ____, gain); return rewards + discount * transitions @ values",
-        ),
-        meaning="The value of a policy is the answer to a linear system: as many equations as states, exact up to rounding.",
+    b=(
+        "about as many as there are states",
+        "Value iteration carries news one step a sweep; an exact solve carries it across the grid at once.",
     ),
-    Exercise(
-        id="02.3",
-        title="the policy in the log",
-        kind="build",
-        difficulty=2,
-        importance=4,
-        minutes=8,
-        reference=logged_policy,
-        examples=(
-            Example((torch.tensor([[6, 2], [0, 3], [0, 0]]),), "counts in three states; the last was never visited"),
-            Example((torch.tensor([[1, 0, 4], [0, 0, 0], [2, 2, 2], [7, 1, 0]]),), "four states, three actions", shown=False),
-        ),
-        mutants=(
-            Mutant("whole table", lambda c: c / c.sum(), "you divide by all rows of the log, so that the whole table sums to 1. Each *state* has its own distribution: divide each row by its own sum."),
-            Mutant("over states", lambda c: c / c.sum(0, keepdim=True), "the columns sum to 1: that is where an action was taken, not which action a state takes. Sum over the actions, axis 1."),
-            Mutant("0 / 0", lambda c: c / c.sum(1, keepdim=True), "right where there are data, but 0 / 0 is nan in the state that nobody visited, and one nan spoils the whole solve. Put the uniform policy there."),
-            Mutant("nobody acts", lambda c: c / c.sum(1, keepdim=True).clamp(min=1), "the unvisited state's row is all 0: no action has any probability, and its value would be 0, which is a claim. Put the uniform policy there."),
-            Mutant("add one", lambda c: (c + 1) / (c + 1).sum(1, keepdim=True), "you added one to every count. Smoothing is a choice one may make, but it invents actions that were never logged; here: plain frequencies, and uniform only where there is nothing."),
-            Mutant("one too many", lambda c: c / (c.sum(1, keepdim=True) + 1), "one was added to the sum to avoid 0 / 0, so no row sums to 1. Treat the unvisited states apart (torch.where)."),
-            Mutant("most frequent", lambda c: F.one_hot(c.argmax(1), c.shape[1]).double(), "that is the most frequent action alone. The log's policy is how *often* each was taken: its random moves are part of it."),
-            Mutant("softmax", lambda c: torch.softmax(c.double(), 1), "softmax makes e^count of each count: six against two becomes 98 % against 2 %. Counts are in proportion to probabilities already: divide by their sum."),
-            Mutant("counts", lambda c: c.double(), "those are the counts still: divide each row by its sum."),
-        ),
-        hints=(
-            "What must each row sum to? And which row cannot be divided by its sum?",
-            "Divide each row by its own sum (keepdim=True keeps the axis for the division); where that sum is 0 take 1 / (number of actions): torch.where does both.",
-            "visits = counts.sum(1, keepdim=True); return torch.where(visits > 0, counts / ____, 1 / counts.shape[1])",
-        ),
-        meaning="Frequencies estimate the behaviour policy where there are data; elsewhere any choice is ours, not the log's.",
-    ),
-    Exercise(
-        id="02.4",
-        title="the estimation error",
-        kind="build",
-        difficulty=2,
-        importance=5,
-        minutes=10,
-        reference=estimation_error,
-        examples=(
-            Example((CRITIC, TRUTH), "three states, two actions: Q-hat, then the reference"),
-            Example((WIDE_CRITIC, WIDE_TRUTH), "four states, three actions", shown=False),
-        ),
-        mutants=(
-            Mutant("sign", lambda q, t: (-_error(q, t).mean(), _over(-_error(q, t))), "the sign is turned: the course writes Q-hat *minus* the truth, so that above 0 means over-estimated."),
-            Mutant("best with best", lambda q, t: ((q.amax(1) - t.amax(1)).mean(), _over(q.amax(1) - t.amax(1))), "you hold the best of Q-hat against the best of the reference: two different actions. The promise was made for the action Q-hat chooses; read the truth of *that* action."),
-            Mutant("the truth's action", lambda q, t: (_error(q, t, t.argmax(1)).mean(), _over(_error(q, t, t.argmax(1)))), "you look where the *reference* is largest. The learned policy never takes that action; look where Q-hat is largest."),
-            Mutant("all actions", lambda q, t: ((q - t).mean(), _over(q - t)), "you average over all actions. That is a question of its own (the report of chapter 00 has it); here: the action that will be taken, one a state."),
-            Mutant("absolute", lambda q, t: (_error(q, t).abs().mean(), _over(_error(q, t))), "the absolute error cannot tell over from under, and the share cannot make up for it. Keep the sign."),
-            Mutant("share of at least", lambda q, t: (_error(q, t).mean(), (_error(q, t) < 0).double().mean()), "the mean is right, but the share counts the states *under* the truth: error > 0."),
-            Mutant("per cent", lambda q, t: (_error(q, t).mean(), 100 * _over(_error(q, t))), "the share is in per cent; a fraction between 0 and 1 is wanted."),
-            Mutant("sum", lambda q, t: (_error(q, t).sum(), _over(_error(q, t))), "the errors are summed: that grows with the number of states. Take the mean."),
-            Mutant("count", lambda q, t: (_error(q, t).mean(), (_error(q, t) > 0).sum()), "the second number is a count of states; divide it by the number of states."),
-            Mutant("every state's action", lambda q, t: ((q[:, q.argmax(1)] - t[:, q.argmax(1)]).mean(), _over(q[:, q.argmax(1)] - t[:, q.argmax(1)])), "q[:, a] takes *all* rows for each entry of a, so each state is also judged at the other states' actions. One action a row: q[torch.arange(len(q)), a], or gather."),
-            Mutant("relative", lambda q, t: ((_error(q, t) / t.gather(1, q.argmax(1, keepdim=True))[:, 0]).mean(), _over(_error(q, t))), "you divide by the reference. A value may be near zero or negative, so a relative error has no fixed sense, not even a sign: keep the difference."),
-            Mutant("size of the overs", lambda q, t: (_error(q, t).mean(), _error(q, t)[_error(q, t) > 0].mean()), "the second number is how *large* the positive errors are; asked is how *many* states have one, as a share."),
-        ),
-        hints=(
-            "Which action would the learned policy take in row 0? Only its two numbers matter there.",
-            "actions = argmax of Q-hat in each row; pick that entry of both tables; subtract; the mean, and the mean of (error > 0) as a number.",
-            "a = q_hat.argmax(1, keepdim=True); error = q_hat.gather(1, a) - reference.gather(1, ____); return error.mean(), (error > 0).double().mean()",
-        ),
-        meaning="Above 0 the critic promises more than the reference: whether that is a fault depends on whose value the reference is.",
-    ),
-    Exercise(
-        id="02.5",
-        title="a value from rollouts, with its interval",
-        kind="build",
-        difficulty=3,
-        importance=5,
-        minutes=12,
-        reference=mc_value,
-        examples=(
-            Example((ROLLOUTS, 0.5, 4.303), "three rollouts of four steps, discount 0.5, t-quantile 4.303"),
-            Example((MORE_ROLLOUTS, 0.9, 2.776), "five rollouts of three steps, discount 0.9", shown=False),
-        ),
-        mutants=(
-            Mutant("no root", lambda r, g, k: (_returns(r, g).mean(), k * _returns(r, g).std()), "that is the spread of *single* returns. Their mean is surer: divide the standard deviation by the square root of the number of rollouts."),
-            Mutant("divided by n", lambda r, g, k: (_returns(r, g).mean(), k * _returns(r, g).std() / len(r)), "you divide by n. The mean's spread shrinks with its square *root*: four times the rollouts for half the width."),
-            Mutant("ddof 0", lambda r, g, k: (_returns(r, g).mean(), k * _returns(r, g).std(correction=0) / math.sqrt(len(r))), "the variance is divided by n, not n - 1: too small, most of all for few rollouts. torch's std() has n - 1 by default, numpy's has not.", "numpy's default, ddof=0"),
-            Mutant("no discount", lambda r, g, k: _interval(r.sum(1), k), "the rewards are summed without discount: that is the episode's return, and no value with this discount can be held against it.", "scores are undiscounted returns, critics are discounted: a common pair in plots"),
-            Mutant("from one", lambda r, g, k: _interval(_returns(r, g, 1), k), "the first reward is discounted too: the exponents run from 1. They start at 0, the first step counts in full."),
-            Mutant("full width", lambda r, g, k: (_returns(r, g).mean(), 2 * k * _returns(r, g).std() / math.sqrt(len(r))), "that is the whole width of the interval. The half width is what stands after the ±."),
-            Mutant("1.96", lambda r, g, k: _interval(_returns(r, g), 1.96), "1.96 is the quantile for very many rollouts. For three it is 4.3: use the argument."),
-            Mutant("variance", lambda r, g, k: (_returns(r, g).mean(), k * _returns(r, g).var() / math.sqrt(len(r))), "the variance has the unit of a squared reward: take the standard deviation."),
-            Mutant("root of steps", lambda r, g, k: (_returns(r, g).mean(), k * _returns(r, g).std() / math.sqrt(r.shape[1])), "you divide by the root of the number of *steps*. The rollouts are what repeats: rewards.shape[0]."),
-            Mutant("mean over steps", lambda r, g, k: _interval(_returns(r, g) / r.shape[1], k), "the discounted rewards are averaged over the steps. A return is their *sum*; only the rollouts are averaged."),
-            Mutant("both ends", lambda r, g, k: (_interval(_returns(r, g), k)[0] - _interval(_returns(r, g), k)[1], sum(_interval(_returns(r, g), k))), "those are the two ends of the interval, and they are right. Wanted are its middle and its half width, as one writes 3 ± 7."),
-            Mutant("n - 1 twice", lambda r, g, k: (_returns(r, g).mean(), k * _returns(r, g).std() / math.sqrt(len(r) - 1)), "std() has n - 1 inside already; the mean of n rollouts is divided by the root of n."),
-            Mutant("no quantile", lambda r, g, k: _interval(_returns(r, g), 1.0), "that is the standard error, which holds the truth about two times in three at best. Multiply by `quantile` for 95 %."),
-            Mutant("same discount", lambda r, g, k: _interval((r * g).sum(1), k), "every reward is discounted alike. The reward of step t counts discount to the power t: 1, discount, discount squared."),
-        ),
-        hints=(
-            "Two stages: one number a rollout (its discounted return), then statistics over the rollouts.",
-            "returns = rewards @ (discount to the power 0, 1, 2, ...). The mean is the value; quantile times the standard deviation over the square root of n is the half width.",
-            "returns = rewards @ discount ** torch.arange(rewards.shape[1], dtype=rewards.dtype); return returns.mean(), quantile * returns.std() / ____",
-        ),
-        meaning="A simulated value comes with a half width, and that shrinks with the square root of the number of rollouts.",
-    ),
-)  # fmt: skip
+    c=("hundreds", "That many one-step *backups* are needed for many digits; a solve is all of them at once."),
+)
 
-PREDICTIONS = {
-    "02.p1": Question(
-        "At the hut, go home (+2.5 and the end) or climb (-0.5, then the ridge). Which first action has the higher value?",
-        {
-            "a": ("go home", "True if a coin decides on the ridge, where half of the time you turn back; untrue if the best action is taken there."),
-            "b": ("climb", "True if the best action is taken on the ridge; untrue if a coin decides there."),
-            "c": ("no answer before the policy on the ridge is named", "The value of an action includes everything that the policy does afterwards."),
-        },
-        "c",
+prediction(
+    "02.p3",
+    "A critic has learned the optimal Q* without any error. A colleague holds it against the discounted returns in "
+    "the log. What will she report?",
+    answer="b",
+    a=(
+        "no estimation error",
+        "The returns are those of the policy that made the log, not of the policy that the critic describes.",
     ),
-    "02.p2": Question(
-        "Start from the random walk on the cliff (57 states that go on). Solve for its Q, act greedily on it, solve again, and so on. After how many improvements does nothing change any more?",
-        {
-            "a": ("fewer than ten", "Each round is greedy on *exact* values, so good news crosses the whole grid within one solve; a handful of rounds is typical."),
-            "b": ("about as many as there are states", "Value iteration carries news one step a sweep; an exact solve carries it across the grid at once."),
-            "c": ("hundreds", "That many one-step *backups* are needed for many digits; a solve is all of them at once."),
-        },
-        "a",
+    b=(
+        "massive over-estimation",
+        "Q* lies above Q^beta at every pair: that distance is what could be *gained*, not an error.",
     ),
-    "02.p3": Question(
-        "A critic has learned the optimal Q* without any error. A colleague holds it against the discounted returns in the log. What will she report?",
-        {
-            "a": ("no estimation error", "The returns are those of the policy that made the log, not of the policy that the critic describes."),
-            "b": ("massive over-estimation", "Q* lies above Q^beta at every pair: that distance is what could be *gained*, not an error."),
-            "c": ("errors of both signs that cancel on average", "Q* lies above the value of every policy, at every pair: all signs are the same."),
-        },
-        "b",
+    c=(
+        "errors of both signs that cancel on average",
+        "Q* lies above the value of every policy, at every pair: all signs are the same.",
     ),
-    "02.p4": Question(
-        "Three rollouts, and a 95 % interval from the bootstrap: resample them many times, take the middle 95 % of the means. How often does it hold the true value?",
-        {
-            "a": ("about 95 times in 100", "It would with many rollouts. With three, the interval can never reach beyond the smallest and the largest of them."),
-            "b": ("about 85 to 90 times in 100", "Still too hopeful: three rollouts all lie on one side of the truth too often."),
-            "c": ("at most about 75 times in 100", "It lies within the smallest and the largest of the three; for symmetric returns all three fall on one side one time in four."),
-        },
-        "c",
-    ),
-}  # fmt: skip
+)
 
-QUIZZES = {
-    "02.a": Question(
-        "A paper plots the critic's mean Q for its own actions beside the mean discounted return of the data set, and calls the distance over-estimation. What would make it so?",
-        {
-            "a": ("a larger data set", "More data measure Q^beta better. It remains the value of another policy."),
-            "b": ("the return of the learned policy, from the same states, in the place of the log's", "Q-hat of the learned policy is held against Q^pi of that policy: then a distance is an error."),
-            "c": ("the maximum over actions on both sides", "The log's maximum is still of Q^beta: the log's policy goes on afterwards."),
-        },
-        "b",
+prediction(
+    "02.p4",
+    "Three rollouts, and a 95 % interval from the bootstrap: resample them many times, take the middle 95 % of the "
+    "means. How often does it hold the true value?",
+    answer="c",
+    a=(
+        "about 95 times in 100",
+        "It would with many rollouts. With three, the interval can never reach beyond the smallest and the largest of "
+        "them.",
     ),
-    "02.b": Question(
-        "Twenty rollouts give a half width of 0.8. You want 0.2. How many rollouts is that in all, about?",
-        {
-            "a": ("40", "Twice the rollouts narrow the interval by the root of two, to 0.57."),
-            "b": ("80", "Four times the rollouts halve it, to 0.4."),
-            "c": ("320", "A quarter of the width costs sixteen times the rollouts."),
-        },
-        "c",
+    b=("about 85 to 90 times in 100", "Still too hopeful: three rollouts all lie on one side of the truth too often."),
+    c=(
+        "at most about 75 times in 100",
+        "It lies within the smallest and the largest of the three; for symmetric returns all three fall on one side "
+        "one time in four.",
     ),
-    "02.c": Question(
-        "A policy falls off the cliff in about one episode in thirty. Twenty rollouts all reach the goal, and the 95 % t-interval is very narrow. What do you make of it?",
-        {
-            "a": ("a precise value: the interval is narrow", "Its width comes from what was seen. What was not seen is in neither the mean nor the width."),
-            "b": ("probably too high, and too sure", "The rare fall is missing from the mean, which is too high, and from the spread, which is too small."),
-            "c": ("probably too low, as intervals err on the safe side", "Nothing in the formula knows a safe side: it knows only the twenty returns."),
-        },
-        "b",
+)
+
+
+# ---------------------------------------------------------------- quiz
+quiz_question(
+    "02.a",
+    "A paper plots the critic's mean Q for its own actions beside the mean discounted return of the data set, and "
+    "calls the distance over-estimation. What would make it so?",
+    answer="b",
+    a=("a larger data set", "More data measure Q^beta better. It remains the value of another policy."),
+    b=(
+        "the return of the learned policy, from the same states, in the place of the log's",
+        "Q-hat of the learned policy is held against Q^pi of that policy: then a distance is an error.",
     ),
-}  # fmt: skip
+    c=(
+        "the maximum over actions on both sides",
+        "The log's maximum is still of Q^beta: the log's policy goes on afterwards.",
+    ),
+)
+
+quiz_question(
+    "02.b",
+    "Twenty rollouts give a half width of 0.8. You want 0.2. How many rollouts is that in all, about?",
+    answer="c",
+    a=("40", "Twice the rollouts narrow the interval by the root of two, to 0.57."),
+    b=("80", "Four times the rollouts halve it, to 0.4."),
+    c=("320", "A quarter of the width costs sixteen times the rollouts."),
+)
+
+quiz_question(
+    "02.c",
+    "A policy falls off the cliff in about one episode in thirty. Twenty rollouts all reach the goal, and the 95 % "
+    "t-interval is very narrow. What do you make of it?",
+    answer="b",
+    a=(
+        "a precise value: the interval is narrow",
+        "Its width comes from what was seen. What was not seen is in neither the mean nor the width.",
+    ),
+    b=(
+        "probably too high, and too sure",
+        "The rare fall is missing from the mean, which is too high, and from the spread, which is too small.",
+    ),
+    c=(
+        "probably too low, as intervals err on the safe side",
+        "Nothing in the formula knows a safe side: it knows only the twenty returns.",
+    ),
+)

@@ -1,8 +1,8 @@
-"""Every plot of the course. Each returns a figure that speaks: its text form is a sentence made from its data."""
+"""Every plot of the course. Each function returns a `CaptionedFigure`, whose caption is made from its data."""
 
 from __future__ import annotations
 
-from .base import SpeakingFigure
+from .base import CaptionedFigure
 from .ch00 import discount_weights
 from .ch01 import author_error, covered_decisions, nearest_rows, three_logs
 from .ch02 import cut_rollouts, interval_coverage, settling
@@ -22,7 +22,7 @@ __all__ = [
     "penalty_errors",
     "paired_effects",
     "logged_curves",
-    "SpeakingFigure",
+    "CaptionedFigure",
     "arms",
     "author_error",
     "backup_errors",

@@ -1,4 +1,4 @@
-"""Figures that speak, and the colours and marks they share."""
+"""Figures with a caption made from their data, and the colours and marks that they share."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LEARNED: dict[str, Any] = {"color": VERMILION, "linestyle": "-", "marker": "o"} 
 ERROR_MAP = "PuOr_r"  # diverges around 0 and is safe for colour-blind readers: orange over, purple under
 
 
-class SpeakingFigure(Figure):
-    """A matplotlib figure whose text form is `sentence`: for readers without eyes, and for the build to compare."""
+class CaptionedFigure(Figure):
+    """A matplotlib figure whose text form is its `caption`: a screen reader reads it, and the tests compare it."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(layout="constrained", **settings)
         FigureCanvasAgg(self)
-        self.sentence = ""
+        self.caption = ""
 
     def __repr__(self) -> str:
-        return self.sentence
+        return self.caption
 
     __str__ = __repr__
 
@@ -49,7 +49,7 @@ class SpeakingFigure(Figure):
 
         from IPython.display import display
 
-        data = {"image/png": b64encode(self.png()).decode(), "text/plain": self.sentence}
-        display(data, raw=True, metadata={"image/png": {"alt": self.sentence}})
-        caption = f'<p style="max-width:60em;margin:0"><em>{escape(self.sentence)}</em></p>'
-        display({"text/html": caption, "text/plain": self.sentence}, raw=True)
+        data = {"image/png": b64encode(self.png()).decode(), "text/plain": self.caption}
+        display(data, raw=True, metadata={"image/png": {"alt": self.caption}})
+        paragraph = f'<p style="max-width:60em;margin:0"><em>{escape(self.caption)}</em></p>'
+        display({"text/html": paragraph, "text/plain": self.caption}, raw=True)

@@ -1,4 +1,4 @@
-"""What chapter 00 draws: how a discount weighs the steps to come."""
+"""Figure of chapter 00: how a discount weighs the steps to come."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .base import BLACK, BLUE, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, VERMILION, CaptionedFigure
 
 
-def discount_weights(discounts: Sequence[float], steps: int = 120) -> SpeakingFigure:
-    """The weight discount^t of each of the next steps, a panel a discount, and the step from which it is below 5 %."""
-    figure = SpeakingFigure(figsize=(9.0, 3.2))
+def discount_weights(discounts: Sequence[float], steps: int = 120) -> CaptionedFigure:
+    """Draw the weight discount^t of the next steps, a panel a discount, and the step from which it is below 5 %."""
+    figure = CaptionedFigure(figsize=(9.0, 3.2))
     axes, t, said = figure.subplots(1, len(discounts), sharey=True, squeeze=False)[0], np.arange(steps), []
     for axis, discount in zip(axes, discounts, strict=True):
         weights = discount**t
@@ -28,5 +28,5 @@ def discount_weights(discounts: Sequence[float], steps: int = 120) -> SpeakingFi
         axis.set(title=f"discount {discount:g}", xlabel="steps from now", xlim=(0, steps), ylim=(0, 1.02))
         said.append(f"{discount:g}: below 5 % from step {reach}, all weights sum to {1 / (1 - discount):.4g}")
     axes[0].set_ylabel("weight of a reward")
-    figure.sentence = "Weight of a reward for each discount. " + "; ".join(said) + "."
+    figure.caption = "Weight of a reward for each discount. " + "; ".join(said) + "."
     return figure

@@ -1,4 +1,4 @@
-"""What is in a log: where it has been, how well its author is known, what it covers."""
+"""Figures of chapter 01: which states a log visits, how well it shows its author's policy, what it covers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, CaptionedFigure
 
 
-def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> SpeakingFigure:
-    """Where three logs have been: positions, angle and speed (``[N, 2]`` each), visits of numbered states ``[S]``."""
-    figure = SpeakingFigure(figsize=(9.0, 3.4))
+def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> CaptionedFigure:
+    """Draw where three logs have been: positions, angle and speed (each ``[N, 2]``), visits of states ``[S]``."""
+    figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, middle, right = figure.subplots(1, 3)
     left.plot(*maze.T, ".", color=GREEN, markersize=1, alpha=0.4)
     left.set(title="maze", xlabel="x", ylabel="y", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal")
@@ -33,7 +33,7 @@ def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> SpeakingFigure
     ]
     top = float(ranked[: len(ranked) // 10].sum() / ranked.sum())
     none = int((visits == 0).sum())
-    figure.sentence = (
+    figure.caption = (
         f"Of 400 equal boxes the maze log has been in {boxes[0]}, the Pendulum log in {boxes[1]}; the tenth of the "
         f"sepsis states visited most holds {top:.0%} of its rows, and {none} of {len(visits)} have none."
     )
@@ -41,15 +41,15 @@ def three_logs(maze: Tensor, pendulum: Tensor, visits: Tensor) -> SpeakingFigure
 
 
 def _boxes(points: Tensor, low: Any, high: Any) -> int:
-    """How many of 20 x 20 equal boxes hold a point."""
+    """Count those of 20 x 20 equal boxes that hold a point."""
     low, high = torch.as_tensor(low).double(), torch.as_tensor(high).double()
     cells = ((points.double() - low) / (high - low) * 20).floor().clamp(0, 19).long()
     return len(torch.unique(cells[:, 0] * 20 + cells[:, 1]))
 
 
-def author_error(visits: Tensor, errors: Tensor) -> SpeakingFigure:
-    """Total variation between the counted and the true author, a dot a state, against its visits; both ``[S]``."""
-    figure = SpeakingFigure(figsize=(9.0, 3.5))
+def author_error(visits: Tensor, errors: Tensor) -> CaptionedFigure:
+    """Draw the total variation between counted and true author against visits, a dot a state; both ``[S]``."""
+    figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis = figure.subplots()
     axis.plot(visits, errors.clamp(min=1e-3), ".", color=VERMILION, markersize=4, label="a state")
     edges = [1, 4, 16, 64, 256, 1024, float("inf")]
@@ -67,13 +67,13 @@ def author_error(visits: Tensor, errors: Tensor) -> SpeakingFigure:
     axis.set_ylim(5e-3, 1.2)
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
-    figure.sentence = f"Mean distance between the counted and the true author: {', '.join(said)}."
+    figure.caption = f"Mean distance between the counted and the true author: {', '.join(said)}."
     return figure
 
 
-def nearest_rows(distances: Mapping[str, Mapping[str, float]]) -> SpeakingFigure:
-    """Median distance to the nearest logged row: groups of bars a log, a bar a kind of query."""
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+def nearest_rows(distances: Mapping[str, Mapping[str, float]]) -> CaptionedFigure:
+    """Draw the median distance to the nearest logged row: groups of bars a log, a bar a kind of query."""
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
     kinds = list(next(iter(distances.values())))
     width = 0.8 / len(kinds)
@@ -91,15 +91,15 @@ def nearest_rows(distances: Mapping[str, Mapping[str, float]]) -> SpeakingFigure
         f"{name}: " + ", ".join(f"{kind} {value:.2f}" for kind, value in group.items())
         for name, group in distances.items()
     ]
-    figure.sentence = "; ".join(said) + "."
+    figure.caption = "; ".join(said) + "."
     return figure
 
 
 def covered_decisions(
     episodes: Sequence[int], shares: Mapping[str, Sequence[float]], here: int | None = None
-) -> SpeakingFigure:
-    """The share of each policy's decisions that a log has seen, against its episodes; ``here`` marks one size."""
-    figure = SpeakingFigure(figsize=(9.0, 3.5))
+) -> CaptionedFigure:
+    """Draw the share of each policy's decisions that a log has seen, against its size; ``here`` marks one size."""
+    figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
     for (name, values), colour, mark in zip(shares.items(), (GREEN, BLUE, PURPLE), "so^", strict=False):
         axis.plot(episodes, values, marker=mark, color=colour, label=name)
@@ -115,5 +115,5 @@ def covered_decisions(
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
     size = episodes[-1 if here is None else here]
-    figure.sentence = f"Decisions that a log of {size:,} episodes has seen: " + ", ".join(said) + "."
+    figure.caption = f"Decisions that a log of {size:,} episodes has seen: " + ", ".join(said) + "."
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of a ruler at work: how backups settle, how often an interval holds the truth, what a cut rollout hides."""
+"""Figures of chapter 02: how backups converge, how often an interval covers the truth, what a cut rollout omits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, TRUTH, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, TRUTH, VERMILION, CaptionedFigure
 from .grids import plain
 
 STYLES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (PURPLE, ":", "^"), (GREEN, "-.", "D"))
@@ -14,13 +14,13 @@ STYLES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (PURPLE, ":", "^"), (GREEN, "-.
 
 def settling(
     errors: Mapping[str, Sequence[float]], discount: float, *, truth: str = "$Q^\\pi$ (linear solve)"
-) -> SpeakingFigure:
-    """The largest error of a table after k backups, for several first guesses, under the bound ``discount^k``.
+) -> CaptionedFigure:
+    """Draw the largest error of a table after k backups, for several first guesses, under the bound ``discount^k``.
 
-    ``errors`` maps the name of a first guess to max |Q_k - truth| for k = 0, 1, ... The sentence tells the sweeps to
-    come within a hundredth, and whether the bound held.
+    ``errors`` maps the name of a first guess to max |Q_k - truth| for k = 0, 1, ... The caption tells how many
+    sweeps come within a hundredth, and whether the bound held.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    figure = CaptionedFigure(figsize=(9.0, 3.4))
     axis = figure.subplots()
     parts, held = [], True
     for (name, one), (colour, style, _) in zip(errors.items(), STYLES, strict=False):
@@ -38,7 +38,7 @@ def settling(
     axis.set(xlabel="backups k", ylabel=f"largest distance from\n{truth}")
     axis.grid(alpha=0.25)
     axis.legend(fontsize=9, frameon=False)
-    figure.sentence = "; ".join(parts) + f"; the bound {'holds' if held else 'is broken'} at every backup."
+    figure.caption = "; ".join(parts) + f"; the bound {'holds' if held else 'is broken'} at every backup."
     return figure
 
 
@@ -48,12 +48,12 @@ def interval_coverage(
     *,
     repetitions: int,
     nominal: float = 0.95,
-) -> SpeakingFigure:
-    """How often intervals hold the exact value, against the number of rollouts; a panel a case, a line a method.
+) -> CaptionedFigure:
+    """Draw how often intervals cover the exact value, against the number of rollouts: a panel a case, a line a method.
 
     ``panels[case][method]`` lists the shares covered at each of ``counts``.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     at, parts = np.arange(len(counts)), []
     for axis, (case, methods) in zip(axes, panels.items(), strict=True):
@@ -69,16 +69,16 @@ def interval_coverage(
         parts.append(f"{plain(case)}: coverage at n = {', '.join(map(str, counts))}: {'; '.join(said)}")
     axes[0].set_ylabel("share of intervals that hold\nthe exact $V^\\pi$ (linear solve)")
     axes[0].legend(fontsize=8, frameon=False, loc="lower right")
-    figure.sentence = ". ".join(parts) + f" ({repetitions} repetitions)."
+    figure.caption = ". ".join(parts) + f" ({repetitions} repetitions)."
     return figure
 
 
-def cut_rollouts(rows: Sequence[Mapping[str, float]], truth: float) -> SpeakingFigure:
-    """Estimates from rollouts cut after T steps beside the exact value, with and without the tail, and their coverage.
+def cut_rollouts(rows: Sequence[Mapping[str, float]], truth: float) -> CaptionedFigure:
+    """Draw estimates from rollouts cut after T steps, with and without the tail, and how often they cover the truth.
 
     Each row holds ``steps, mean, half, tail, covered, covered_with_tail``.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     left, right = figure.subplots(1, 2)
     column = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     at = np.arange(len(rows))
@@ -100,7 +100,7 @@ def cut_rollouts(rows: Sequence[Mapping[str, float]], truth: float) -> SpeakingF
         axis.legend(fontsize=8, frameon=False, loc=place)
     lost = [f"{row['steps']:.0f}" for row in rows if row["covered"] < 0.5]
     safe = all(row["covered_with_tail"] >= 0.9 for row in rows)
-    figure.sentence = (
+    figure.caption = (
         f"Truth {truth:.2f}. Cut after {', '.join(lost) or 'no'} steps, fewer than half of the intervals hold it; "
         f"with the cut tail added {'every' if safe else 'not every'} setting covers at least nine times in ten."
     )

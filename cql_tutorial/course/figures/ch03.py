@@ -1,4 +1,4 @@
-"""Where over-estimation comes from: the bias of a maximum, greedy actions by how often they were tried, inventions."""
+"""Figures of chapter 03: the bias of a maximum, how often greedy actions were tried, values of unlogged actions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...envs.gridworld import Gridworld
 from ...evaluation.intervals import t_interval
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, CaptionedFigure
 from .grids import _draw, _going
 
 KINDS = ("unseen", "rarely tried", "well tried")
@@ -21,12 +21,12 @@ KIND_COLOURS = (VERMILION, ORANGE, SKY)
 
 def maximum_bias(
     tries: Sequence[int], measured: Mapping[int, Sequence[float]], exact: Mapping[int, Sequence[float]]
-) -> SpeakingFigure:
-    """Mean of the largest of several sample means whose true means are all 0, against the tries of each.
+) -> CaptionedFigure:
+    """Draw the mean of the largest of several sample means whose true means are all 0, against the tries of each.
 
     ``measured`` and ``exact`` map a number of arms to one value for each of ``tries``: by simulation, by quadrature.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.5))
+    figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis = figure.subplots()
     for (arms, values), colour, mark in zip(measured.items(), (SKY, ORANGE, VERMILION), "s^o", strict=False):
         axis.plot(tries, values, mark, color=colour, label=f"{arms} arms, simulated")
@@ -42,36 +42,36 @@ def maximum_bias(
         f"{arms} arms: {values[0]:+.1f} at {tries[0]} try, {values[-1]:+.1f} at {tries[-1]} tries"
         for arms, values in measured.items()
     ]
-    figure.sentence = "True worth of every arm 0; the best looks like: " + "; ".join(said) + "."
+    figure.caption = "True worth of every arm 0; the best looks like: " + "; ".join(said) + "."
     return figure
 
 
 def kinds_of_greedy(q: Tensor, counts: Tensor, rare: int = 3) -> np.ndarray:
-    """0, 1, 2 for a greedy action unseen, tried 1 to ``rare`` times, tried more often; nan in unvisited states."""
+    """Return 0, 1, 2 for a greedy action unseen, tried 1 to ``rare`` times, tried more often; nan if unvisited."""
     tried = counts.gather(1, q.argmax(1, keepdim=True)).squeeze(1).numpy()
     kinds = np.where(tried == 0, 0.0, np.where(tried <= rare, 1.0, 2.0))
     kinds[counts.sum(1).numpy() == 0] = np.nan
     return kinds
 
 
-def greedy_kinds(tables: Mapping[str, Tensor], counts: Tensor, world: Gridworld, rare: int = 3) -> SpeakingFigure:
-    """A map for each table of Q: is the greedy action of a state unseen in the log, rarely tried, or well tried?"""
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+def greedy_kinds(tables: Mapping[str, Tensor], counts: Tensor, world: Gridworld, rare: int = 3) -> CaptionedFigure:
+    """Map for each table of Q whether a state's greedy action is unseen in the log, rarely tried, or well tried."""
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = np.atleast_1d(figure.subplots(1, len(tables), squeeze=False)[0])
     said = []
     for axis, (name, q) in zip(axes, tables.items(), strict=True):
         said.append(_kind_map(axis, q, counts, world, rare, name))
     _kind_legend(figure)
-    figure.sentence = "Greedy action of each visited state. " + "; ".join(said) + "."
+    figure.caption = "Greedy action of each visited state. " + "; ".join(said) + "."
     return figure
 
 
 def kinds_and_curve(
     q: Tensor, counts: Tensor, world: Gridworld, scales: Sequence[float], predicted: Sequence[float],
     true: Sequence[float], here: int, rare: int = 3,
-) -> SpeakingFigure:  # fmt: skip
-    """The map of `greedy_kinds` beside the start's predicted and true value for every scale of the initial Q."""
-    figure = SpeakingFigure(figsize=(9.0, 4.0))
+) -> CaptionedFigure:  # fmt: skip
+    """Draw the map of `greedy_kinds` beside the start's predicted and true value for every scale of the initial Q."""
+    figure = CaptionedFigure(figsize=(9.0, 4.0))
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.3))
     said = _kind_map(left, q, counts, world, rare, f"initial Q = {scales[here]:g} x N(0, 1)")
     x = np.arange(len(scales))
@@ -83,7 +83,7 @@ def kinds_and_curve(
     right.grid(alpha=0.25)
     right.legend(fontsize=8, frameon=False, loc="upper left")
     _kind_legend(figure)
-    figure.sentence = f"{said}; predicted {predicted[here]:.2f}, true {true[here]:.2f} at the start."
+    figure.caption = f"{said}; predicted {predicted[here]:.2f}, true {true[here]:.2f} at the start."
     return figure
 
 
@@ -101,7 +101,7 @@ def _kind_map(axis: Any, q: Tensor, counts: Tensor, world: Gridworld, rare: int,
     return f"{name}: {shares[0]:.0%} unseen, {shares[1]:.0%} rarely tried"
 
 
-def _kind_legend(figure: SpeakingFigure) -> None:
+def _kind_legend(figure: CaptionedFigure) -> None:
     from matplotlib.patches import Patch
 
     labels = (f"{mark} {kind}" for mark, kind in zip("?!·", KINDS, strict=True))
@@ -109,9 +109,9 @@ def _kind_legend(figure: SpeakingFigure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
-def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str, digits: int = 2) -> SpeakingFigure:
-    """Every run as a dot and the 95 % t-interval of each group, around the zero line, which is the named truth."""
-    figure = SpeakingFigure(figsize=(9.0, 3.5))
+def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str, digits: int = 2) -> CaptionedFigure:
+    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named truth."""
+    figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
     for i, (name, values) in enumerate(groups.items()):
         mean, half = t_interval(list(values))
@@ -125,13 +125,13 @@ def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str
     axis.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.3))
     axis.grid(axis="y", alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
-    figure.sentence = "; ".join(said) + f" (each of {len(next(iter(groups.values())))} runs is a dot)."
+    figure.caption = "; ".join(said) + f" (each of {len(next(iter(groups.values())))} runs is a dot)."
     return figure
 
 
-def invented(x: Tensor, predictions: Tensor, truth: Tensor, logged: tuple[float, float]) -> SpeakingFigure:
-    """What networks fitted on part of the actions say about all of them: ``predictions [seeds, n]``, a line each."""
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+def invented(x: Tensor, predictions: Tensor, truth: Tensor, logged: tuple[float, float]) -> CaptionedFigure:
+    """Draw what networks fitted on part of the actions predict for all of them: ``predictions [seeds, n]``."""
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
     axis.axvspan(*logged, color=GREEN, alpha=0.12, linewidth=0, label="actions in the log")
     for i, line in enumerate(predictions):
@@ -148,7 +148,7 @@ def invented(x: Tensor, predictions: Tensor, truth: Tensor, logged: tuple[float,
     best = predictions.argmax(1)
     outside = int((~inside[best]).sum())
     over = int((predictions.amax(1) > truth.amax() + 0.1).sum())
-    figure.sentence = (
+    figure.caption = (
         f"The maximum lies outside the log in {outside} of {len(predictions)} networks, and promises more than "
         f"any action is worth in {over}."
     )

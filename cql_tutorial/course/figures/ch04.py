@@ -1,4 +1,4 @@
-"""Small tables of Q-values: bars, what pushes them, and the truth beside them."""
+"""Figures of chapter 04: small tables of Q-values, how the penalty moves them, and the truth beside them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, CaptionedFigure
 
 
-def soft_maximum(spread: float = 4.0) -> SpeakingFigure:
-    """The soft maximum of two values, x and 0, beside the hard one, over x in ±spread."""
+def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
+    """Draw the soft maximum of two values, x and 0, beside the hard one, over x in ±spread."""
     x = torch.linspace(-spread, spread, 201, dtype=torch.float64)
     soft, hard = torch.logaddexp(x, torch.zeros_like(x)), x.clamp(min=0)
-    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, right = figure.subplots(1, 2)
     left.plot(x, hard, "--", color=BLUE, label="max(x, 0)")
     left.plot(x, soft, color=VERMILION, label="soft: log(exp x + exp 0)")
@@ -27,7 +27,7 @@ def soft_maximum(spread: float = 4.0) -> SpeakingFigure:
         axis.legend(fontsize=9, frameon=False)
         axis.grid(alpha=0.25)
     excess = soft - hard
-    figure.sentence = (
+    figure.caption = (
         f"The soft maximum lies above the hard one by {float(excess.max()):.2f} (log 2) where both actions are rated "
         f"alike, and by {float(excess[-1]):.2f} where one leads by {spread:g}."
     )
@@ -36,12 +36,12 @@ def soft_maximum(spread: float = 4.0) -> SpeakingFigure:
 
 def penalties(
     tables: Mapping[str, Tensor], action: int, values: Sequence[float], parts: Sequence[tuple[float, float]]
-) -> SpeakingFigure:
-    """Bars of several critics' ratings of one state, a panel each, with soft maximum, logged value and the penalty.
+) -> CaptionedFigure:
+    """Draw several critics' ratings of one state, a panel each, with soft maximum, logged value and the penalty.
 
     ``parts`` holds (soft maximum, logged value) of each; ``values`` the penalties, which are their differences.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axis, (name, q), value, (soft, logged) in zip(axes, tables.items(), values, parts, strict=True):
         _bars(axis, q, action)
@@ -56,7 +56,7 @@ def penalties(
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     most = list(tables)[int(np.argmax(values))]
     said = ", ".join(f"{name} {value:.2f}" for name, value in zip(tables, values, strict=True))
-    figure.sentence = f"Penalty of each critic: {said}. The largest is paid by the one that is {most}."
+    figure.caption = f"Penalty of each critic: {said}. The largest is paid by the one that is {most}."
     return figure
 
 
@@ -70,13 +70,13 @@ def _bars(axis: object, q: Tensor, action: int | None) -> None:
     axis.set_xticks(range(len(q)), names)  # type: ignore[attr-defined]
 
 
-def push(q: Tensor, gradient: Tensor, actions: Tensor, step: float) -> SpeakingFigure:
-    """What one step of descent does to each entry: arrows from Q to Q - step * gradient, a panel a state.
+def push(q: Tensor, gradient: Tensor, actions: Tensor, step: float) -> CaptionedFigure:
+    """Draw what one step of descent does to each entry: arrows from Q to Q - step * gradient, a panel a state.
 
     ``q, gradient [S, A]``, ``actions [S]``; the number on an arrow is the change.
     """
     after = q - step * gradient
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(q), sharey=True, squeeze=False)[0]
     for s, axis in enumerate(axes):
         _bars(axis, q[s], int(actions[s]))
@@ -101,17 +101,17 @@ def push(q: Tensor, gradient: Tensor, actions: Tensor, step: float) -> SpeakingF
             f"state {s}: action {int(change.argmin())} falls most ({float(change.min()):+.2f}), "
             f"action {int(change.argmax())} rises ({float(change.max()):+.2f})"
         )
-    figure.sentence = f"One step of {step:g} on the penalty. " + "; ".join(said) + "."
+    figure.caption = f"One step of {step:g} on the penalty. " + "; ".join(said) + "."
     return figure
 
 
-def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> SpeakingFigure:
-    """Learned values of the arms of a bandit beside their true ones, a panel for each alpha, on common limits.
+def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> CaptionedFigure:
+    """Draw a bandit's learned values beside the true ones, a panel for each alpha, on common limits.
 
     ``learned`` maps alpha to Q-hat ``[A]``; ``truth [A]`` holds each arm's exact mean reward, ``shares [A]`` its share
     of the log.
     """
-    figure = SpeakingFigure(figsize=(2.3 * max(len(learned), 3) + 0.4, 3.7))
+    figure = CaptionedFigure(figsize=(2.3 * max(len(learned), 3) + 0.4, 3.7))
     axes = figure.subplots(1, len(learned), sharey=True, squeeze=False)[0]
     x, said = np.arange(len(truth)), []
     for axis, (alpha, q) in zip(axes, learned.items(), strict=True):
@@ -151,13 +151,13 @@ def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Spea
     axes[0].set_ylim(min(lowest, 0) - 0.15, highest + 0.3)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    figure.sentence = ("Q-hat minus the exact mean rewards. " + "; ".join(said) + ".").replace("-0.00", "+0.00")
+    figure.caption = ("Q-hat minus the exact mean rewards. " + "; ".join(said) + ".").replace("-0.00", "+0.00")
     return figure
 
 
-def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> SpeakingFigure:
-    """The value of an action that was never logged, along training: one line a setting, steps on a logarithmic axis."""
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> CaptionedFigure:
+    """Draw the value of an action that was never logged along training: a line a setting, steps on a log axis."""
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
     styles = zip(curves.items(), ["-", "-.", ":", (0, (5, 1))], [VERMILION, GREEN, GREY, BLACK], strict=False)
     for (name, values), style, colour in styles:
@@ -178,7 +178,7 @@ def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> Speaki
         earlier = float(values[int((steps <= steps[-1] // 3).sum()) - 1])
         word = "still falling" if float(values[-1]) < earlier - 0.1 else "at rest"
         said.append(f"{name}: {float(values[-1]):.1f} and {word}")
-    figure.sentence = (
+    figure.caption = (
         f"After {int(steps[-1])} steps the unlogged arm (true mean reward {truth:g}) is at: " + "; ".join(said) + "."
     )
     return figure

@@ -1,4 +1,4 @@
-"""Lower bounds held against exact values: arms, thresholds, backups of several temperatures, survival."""
+"""Figures of chapter 05: lower bounds against exact values, for arms, thresholds, backup temperatures, survival."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from ...evaluation.intervals import t_interval
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, CaptionedFigure
 
 
-def bounds_on_arms(learned: Mapping[str, Tensor], truth: Tensor, policy: Tensor) -> SpeakingFigure:
-    """Each arm's value under two equations beside its true one, and the policy's average of both as a line.
+def bounds_on_arms(learned: Mapping[str, Tensor], truth: Tensor, policy: Tensor) -> CaptionedFigure:
+    """Draw each arm's value under two equations beside the true one, and the policy's average of both as a line.
 
     ``learned`` maps an equation's name to values ``[A]``; ``truth [A]`` is exact; ``policy [A]`` sums to one.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.8))
+    figure = CaptionedFigure(figsize=(9.0, 3.8))
     axes = figure.subplots(1, len(learned), sharey=True, squeeze=False)[0]
     x, said = np.arange(len(truth)), []
     average = float(policy @ truth)
@@ -42,13 +42,13 @@ def bounds_on_arms(learned: Mapping[str, Tensor], truth: Tensor, policy: Tensor)
     axes[0].set(ylabel="value", ylim=(low, high + 0.1 * (high - low)))  # room for the words above the highest bar
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    figure.sentence = "; ".join(said) + "."
+    figure.caption = "; ".join(said) + "."
     return figure
 
 
-def thresholds(rows: Sequence[int], needed: Sequence[Sequence[float]]) -> SpeakingFigure:
-    """The alpha that a bound needs, a dot a world and their mean, against the rows of the log."""
-    figure = SpeakingFigure(figsize=(9.0, 3.5))
+def thresholds(rows: Sequence[int], needed: Sequence[Sequence[float]]) -> CaptionedFigure:
+    """Draw the alpha that a bound needs, a dot a world and their mean, against the rows of the log."""
+    figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis = figure.subplots()
     means: list[float] = []
     for n, values in zip(rows, needed, strict=True):
@@ -68,16 +68,16 @@ def thresholds(rows: Sequence[int], needed: Sequence[Sequence[float]]) -> Speaki
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
     said = [f"{mean:.4f} at {n:,} rows" for n, mean in zip(rows, means, strict=True)]
-    figure.sentence = f"Mean threshold over {len(needed[0])} worlds: " + ", ".join(said) + "."
+    figure.caption = f"Mean threshold over {len(needed[0])} worlds: " + ", ".join(said) + "."
     return figure
 
 
-def backup_errors(errors: Mapping[float, Tensor], here: float | None = None) -> SpeakingFigure:
-    """Value minus truth at every state, a column a backup temperature; ``here`` marks one of them.
+def backup_errors(errors: Mapping[float, Tensor], here: float | None = None) -> CaptionedFigure:
+    """Draw value minus truth at every state, a column a backup temperature; ``here`` marks one of them.
 
     ``errors`` maps a temperature to ``V-hat - V^pi`` ``[states]``, pi being the policy of that temperature (exact).
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.7))
+    figure = CaptionedFigure(figsize=(9.0, 3.7))
     axis, said = figure.subplots(), []
     names = [f"{temperature:g}" for temperature in errors]
     for i, (temperature, error) in enumerate(errors.items()):
@@ -96,14 +96,14 @@ def backup_errors(errors: Mapping[float, Tensor], here: float | None = None) -> 
     axis.text(0.005, 0.03, "under", transform=axis.transAxes, color=BLUE, fontsize=9)
     axis.grid(axis="y", alpha=0.25)
     axis.legend(fontsize=8, frameon=False, loc="lower right")
-    figure.sentence = "; ".join(said) + "."
+    figure.caption = "; ".join(said) + "."
     return figure
 
 
-def survival(rows: Sequence[Mapping[str, Any]], references: Mapping[str, float]) -> SpeakingFigure:
-    """Predicted and true survival against alpha, for both backups, a panel a size of the log (rows of `sepsis.csv`)."""
+def survival(rows: Sequence[Mapping[str, Any]], references: Mapping[str, float]) -> CaptionedFigure:
+    """Draw predicted and true survival against alpha for both backups, a panel a log size (rows of `sepsis.csv`)."""
     sizes = sorted({int(row["episodes"]) for row in rows})
-    figure = SpeakingFigure(figsize=(9.0, 4.2))
+    figure = CaptionedFigure(figsize=(9.0, 4.2))
     axes = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
     kinds = (("cql-max", VERMILION, "o", "greedy backup"), ("cql-softmax", GREEN, "s", "softmax backup"))
     said = []
@@ -144,5 +144,5 @@ def survival(rows: Sequence[Mapping[str, Any]], references: Mapping[str, float])
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     known = ", ".join(f"{name} {value:.3f}" for name, value in references.items())
-    figure.sentence = ". ".join(said) + f". Exact survival: {known}."
+    figure.caption = ". ".join(said) + f". Exact survival: {known}."
     return figure

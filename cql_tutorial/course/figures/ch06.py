@@ -1,4 +1,4 @@
-"""Estimates of log of the integral of exp Q, beside the integral itself (quadrature): error, cost, and proposals."""
+"""Figures of chapter 06: estimates of the log of the integral of exp Q against quadrature; error, cost, proposals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, CaptionedFigure
 
 ERROR = "estimate minus log-integral\n(truth: quadrature), nats"
 RMSE = "root-mean-square error, nats\n(truth: quadrature)"
@@ -23,18 +23,18 @@ SPARE = {"color": SKY, "linestyle": "-", "marker": "x"}
 
 
 def error_against_count(
-    panels: Mapping[str, Mapping[str, Any]], counts: Sequence[int], *, columns: int = 3, speak_at: int | None = None
-) -> SpeakingFigure:
-    """Mean error and the band of 90 % of the repetitions against the number of candidates a proposal.
+    panels: Mapping[str, Mapping[str, Any]], counts: Sequence[int], *, columns: int = 3, caption_at: int | None = None
+) -> CaptionedFigure:
+    """Draw the mean error and the band of 90 % of the repetitions against the number of candidates a proposal.
 
-    ``panels`` maps a title to estimators, each with its errors ``[repetitions, counts]``. The sentence tells mean and
-    standard deviation at ``speak_at`` candidates (the largest count by default).
+    ``panels`` maps a title to estimators, each with its errors ``[repetitions, counts]``. The caption tells mean and
+    standard deviation at ``caption_at`` candidates (the largest count by default).
     """
     rows = -(-len(panels) // columns)
-    figure = SpeakingFigure(figsize=(9.0, 3.4 if rows == 1 else 5.4))
+    figure = CaptionedFigure(figsize=(9.0, 3.4 if rows == 1 else 5.4))
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
-    told = len(counts) - 1 if speak_at is None else list(counts).index(speak_at)
-    sentences = []
+    told = len(counts) - 1 if caption_at is None else list(counts).index(caption_at)
+    captions = []
     for axis, (title, estimators) in zip(axes, panels.items(), strict=False):
         said = []
         for name, errors in estimators.items():
@@ -47,25 +47,25 @@ def error_against_count(
         axis.axhline(0.0, color=BLUE, linestyle="--", linewidth=1.2, label="truth")
         axis.set(title=title, xscale="log")
         axis.grid(alpha=0.25)
-        sentences.append(f"{title}: {', '.join(said)}")
+        captions.append(f"{title}: {', '.join(said)}")
     figure.supxlabel("candidates from each proposal", fontsize=10)
     figure.supylabel(ERROR, fontsize=10)
     _legend(figure, axes[0])
-    figure.sentence = (
-        f"Error with {counts[told]} candidates a proposal, mean ± standard deviation. {'. '.join(sentences)}."
+    figure.caption = (
+        f"Error with {counts[told]} candidates a proposal, mean ± standard deviation. {'. '.join(captions)}."
     )
     return figure
 
 
 def policy_densities(
     actions: Any, densities: Mapping[str, Any], samples: Any, u: Any, exact: Any, clipped: Any
-) -> SpeakingFigure:
-    """A squashed Gaussian's density on a grid beside a histogram of its samples; and log-slopes of tanh against u.
+) -> CaptionedFigure:
+    """Draw a squashed Gaussian's density beside a histogram of its samples; and log-slopes of tanh against u.
 
     ``densities`` maps a name to values on the grid ``actions``; the first is the right one. ``exact`` and ``clipped``
     are log(1 - tanh(u)^2) at ``u``, in the stable form and with 1e-6 inside the logarithm.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, right = figure.subplots(1, 2)
     grid, areas = np.asarray(actions, float), []
     left.hist(np.asarray(samples, float).ravel(), bins=60, range=(-1, 1), density=True, color=GREY, alpha=0.35,
@@ -89,21 +89,21 @@ def policy_densities(
         axis.grid(alpha=0.25)
         axis.legend(fontsize=8, frameon=False)
     worst = float(np.asarray(clipped, float)[-1] - np.asarray(exact, float)[-1])
-    figure.sentence = (
+    figure.caption = (
         f"Area under the density: {', '.join(areas)}. With 1e-6 inside the logarithm, "
         f"the log-slope at u = {float(np.asarray(u)[-1]):.0f} is {worst:.1f} nats too high."
     )
     return figure
 
 
-def error_against_cost(panels: Mapping[str, Mapping[str, Any]], evaluations: Sequence[int]) -> SpeakingFigure:
-    """Root-mean-square error against critic evaluations a state: a panel a problem, a line an estimator ``[budgets]``.
+def error_against_cost(panels: Mapping[str, Mapping[str, Any]], evaluations: Sequence[int]) -> CaptionedFigure:
+    """Draw root-mean-square errors ``[budgets]`` against critic evaluations a state: a panel a problem.
 
-    The sentence names the best estimator of each panel at the smallest budget and says whether it stays the best.
+    The caption names the best estimator of each panel at the smallest budget and says whether it stays the best.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.4))
+    figure = CaptionedFigure(figsize=(9.0, 3.4))
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    sentences = []
+    captions = []
     for axis, (title, estimators) in zip(axes, panels.items(), strict=True):
         table = {name: np.asarray(values, float) for name, values in estimators.items()}
         for name, values in table.items():
@@ -114,25 +114,25 @@ def error_against_cost(panels: Mapping[str, Mapping[str, Any]], evaluations: Seq
         always = all(min(table, key=lambda name: table[name][k]) == first for k in range(len(evaluations)))
         ends = min(table, key=lambda name: table[name][-1])
         rest = "at every budget" if always else f"at the smallest budget, {ends} at the largest"
-        sentences.append(f"{title}: {first} has the smallest error {rest}")
+        captions.append(f"{title}: {first} has the smallest error {rest}")
     axes[0].set_ylabel(RMSE)
     figure.supxlabel("critic evaluations for each state", fontsize=10)
     _legend(figure, axes[0])
-    figure.sentence = ". ".join(sentences) + "."
+    figure.caption = ". ".join(captions) + "."
     return figure
 
 
 def third_proposal_study(
     recipes: Mapping[str, Mapping[str, Any]], offsets: Sequence[float], ratios: Mapping[str, Any]
-) -> SpeakingFigure:
-    """Left: error of each recipe on trained critics, a mark a critic. Right: what a third proposal does on the bandit.
+) -> CaptionedFigure:
+    """Draw each recipe's error on trained critics (left), and what a third proposal changes on the bandit (right).
 
     ``recipes`` maps a recipe to weightings, each with one root-mean-square error a critic; the first recipe is the one
     with two proposals, the second the one with three. ``ratios`` maps "weighting, policy" to the error with three
     proposals over that with two, one for each of the ``offsets`` of the third policy. Trained critics differ a little
-    between machines, so the sentence counts them.
+    between machines, so the caption counts them.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.8))
+    figure = CaptionedFigure(figsize=(9.0, 3.8))
     left, right = figure.subplots(1, 2, width_ratios=(5, 4))
     for row, weightings in enumerate(recipes.values()):
         for shift, (name, values) in zip((-0.13, 0.13), weightings.items(), strict=False):
@@ -159,7 +159,7 @@ def third_proposal_study(
         f"{name} on {int((np.asarray(three[name]) > np.asarray(two[name])).sum())} of {len(three[name])}"
         for name in two
     ]
-    figure.sentence = (
+    figure.caption = (
         f"Trained critics with a larger error when a third proposal shares the budget: {', '.join(counts)}. "
         f"On the bandit, error with three proposals over error with two: {', '.join(lines)}."
     )
@@ -168,13 +168,13 @@ def third_proposal_study(
 
 def estimate_histograms(
     panels: Mapping[str, Mapping[str, Any]], limits: tuple[float, float] | None = None, truth: str = "truth: quadrature"
-) -> SpeakingFigure:
-    """How the estimates scatter about the truth: a panel a setting, a histogram an estimator (its errors, nats)."""
-    figure = SpeakingFigure(figsize=(9.0, 3.3))
+) -> CaptionedFigure:
+    """Draw how estimates scatter about the truth: a panel a setting, a histogram an estimator (its errors, nats)."""
+    figure = CaptionedFigure(figsize=(9.0, 3.3))
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     everything = np.concatenate([np.asarray(e, float).ravel() for panel in panels.values() for e in panel.values()])
     low, high = limits or (float(np.quantile(everything, 0.001)) - 0.3, float(np.quantile(everything, 0.999)) + 0.3)
-    bins, sentences = np.linspace(low, high, 61), []
+    bins, captions = np.linspace(low, high, 61), []
     for axis, (title, estimators) in zip(axes, panels.items(), strict=True):
         said = []
         for name, errors in estimators.items():
@@ -188,15 +188,15 @@ def estimate_histograms(
         axis.set_title(title, fontsize=10)
         axis.set_yticks([])
         axis.grid(alpha=0.25)
-        sentences.append(f"{title}: {', '.join(said)}")
+        captions.append(f"{title}: {', '.join(said)}")
     axes[0].set_ylabel("how often")
     figure.supxlabel("estimate minus log-integral (truth: quadrature), nats; edge bins hold all beyond", fontsize=10)
     _legend(figure, axes[0])
-    figure.sentence = f"Error, mean ± standard deviation. {'. '.join(sentences)}."
+    figure.caption = f"Error, mean ± standard deviation. {'. '.join(captions)}."
     return figure
 
 
-def _legend(figure: SpeakingFigure, axis: Any) -> None:
+def _legend(figure: CaptionedFigure, axis: Any) -> None:
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
 

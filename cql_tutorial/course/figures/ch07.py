@@ -1,4 +1,4 @@
-"""Chapter 07: what a wrong penalty does to the estimate, the push-down, the values, the logs and the return."""
+"""Figures of chapter 07: what a wrong penalty does to estimate, push-down, values, logged metrics and return."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from .base import BLACK, BLUE, ERROR_MAP, GREEN, GREY, ORANGE, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, ERROR_MAP, GREEN, GREY, ORANGE, SKY, VERMILION, CaptionedFigure
 from .ch06 import _short
 
-CLEAR = 0.3  # of a line's range: live runs differ between machines, and the build compares the sentence
+CLEAR = 0.3  # of a line's range: live runs differ between machines, and the build compares the caption
 REGIONS = (("on the policy", VERMILION, "//"), ("on the logged actions", GREEN, ".."), ("elsewhere", SKY, ""))
 
 
-def spoken(name: str) -> str:
-    """A variant's name as words."""
+def variant_name(name: str) -> str:
+    """Write a variant's name as words."""
     return name.replace("_", " ").replace("sac-decay", "SAC, weight decay").replace("sac", "SAC").replace("bc", "BC")
 
 
-def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> SpeakingFigure:
-    """Mean and standard deviation of each penalty's estimate of the log-integral, beside the integral (quadrature).
+def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
+    """Draw mean and standard deviation of each penalty's estimate of the log-integral, beside quadrature's value.
 
     ``panels`` maps a title to penalties, each with its errors ``[repetitions]``, in nats.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.6))
+    figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    sentences = []
+    captions = []
     for axis, (title, errors) in zip(axes, panels.items(), strict=True):
         names = list(errors)
         for i, values in enumerate(np.asarray(e, float) for e in errors.values()):
@@ -37,25 +37,26 @@ def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> SpeakingFigure:
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", alpha=0.25)
         said = ", ".join(
-            f"{spoken(n)} {_short(np.mean(np.asarray(e)))} ± {np.std(np.asarray(e)):.1f}" for n, e in errors.items()
+            f"{variant_name(n)} {_short(np.mean(np.asarray(e)))} ± {np.std(np.asarray(e)):.1f}"
+            for n, e in errors.items()
         )
-        sentences.append(f"{title}: {said}")
-    axes[0].set_yticks(range(len(names)), [spoken(name) for name in names])
+        captions.append(f"{title}: {said}")
+    axes[0].set_yticks(range(len(names)), [variant_name(name) for name in names])
     axes[0].invert_yaxis()
     figure.supxlabel("estimate minus log-integral, nats; bar: one standard deviation over mini-batches", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, frameon=False)
-    figure.sentence = f"Error of one update's estimate, mean ± standard deviation. {'. '.join(sentences)}."
+    figure.caption = f"Error of one update's estimate, mean ± standard deviation. {'. '.join(captions)}."
     return figure
 
 
-def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> SpeakingFigure:
-    """Where the push-down lands, a bar a penalty: shares on the policy, on logged actions, elsewhere; "exact" on top.
+def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> CaptionedFigure:
+    """Draw where each penalty's push-down lands: shares on the policy, on logged actions, elsewhere; "exact" on top.
 
     ``panels`` maps a title to penalties, each with its three shares; the one named "exact" is softmax(Q) by quadrature.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.9))
+    figure = CaptionedFigure(figsize=(9.0, 3.9))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    sentences = []
+    captions = []
     for axis, (title, shares) in zip(axes, panels.items(), strict=True):
         names, table, left = list(shares), np.asarray(list(shares.values()), float), 0.0
         for (label, colour, hatch), part in zip(REGIONS, table.T, strict=True):
@@ -64,25 +65,25 @@ def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Spe
         truth = float(shares["exact"][0])
         axis.axvline(truth, color=BLUE, linestyle="--", linewidth=1.6, label="truth: policy's share of softmax(Q)")
         axis.set(title=title, xlim=(0, 1))
-        said = ", ".join(f"{spoken(name)} {row[0]:.2f}" for name, row in shares.items())
-        sentences.append(f"{title}: {said}")
-    axes[0].set_yticks(range(len(names)), ["exact softmax(Q)" if n == "exact" else spoken(n) for n in names])
+        said = ", ".join(f"{variant_name(name)} {row[0]:.2f}" for name, row in shares.items())
+        captions.append(f"{title}: {said}")
+    axes[0].set_yticks(range(len(names)), ["exact softmax(Q)" if n == "exact" else variant_name(n) for n in names])
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.supxlabel("share of the push-down", fontsize=9)
-    figure.sentence = f"Share of the push-down on the policy's actions. {'. '.join(sentences)}."
+    figure.caption = f"Share of the push-down on the policy's actions. {'. '.join(captions)}."
     return figure
 
 
-def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> SpeakingFigure:
-    """What a practitioner sees: logged metrics against updates, a panel a metric, a line a run; no truth in sight.
+def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> CaptionedFigure:
+    """Draw what a practitioner sees: logged metrics against updates, a panel a metric, a line a run, and no truth.
 
     ``histories`` maps a name to a history or to one a seed, ``columns`` a column of theirs to the panel's title. A run
-    without the column has no line in it. The sentence tells a trend that is clear: by more than three tenths of what a
+    without the column has no line in it. The caption tells a trend that is clear: by more than three tenths of what a
     run's line spans, in the mean over its seeds.
     """
-    figure = SpeakingFigure(figsize=(9.0, 2.9))
+    figure = CaptionedFigure(figsize=(9.0, 2.9))
     axes = figure.subplots(1, len(columns), squeeze=False)[0]
     styles = ((GREY, ":"), (VERMILION, "-"), (GREEN, "-."), (ORANGE, "--"), (SKY, "-"))
     said = []
@@ -110,21 +111,21 @@ def logged_curves(histories: Mapping[str, Any], columns: Mapping[str, str]) -> S
         said.append(f"{title}: {', '.join(ends)}")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    figure.sentence = f"Second half of the runs. {'; '.join(said)}."
+    figure.caption = f"Second half of the runs. {'; '.join(said)}."
     return figure
 
 
 def paired_effects(
     panels: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str, worse: str
-) -> SpeakingFigure:
-    """Difference to the correct penalty, paired by data draw, with its interval and what could have been missed.
+) -> CaptionedFigure:
+    """Draw each variant's paired difference to the correct penalty, its interval, and what it could have missed.
 
     ``panels`` maps a task to variants, each with mean, half-width and the smallest effect that would have been seen;
     the grey band is that effect to both sides. ``worse`` ("left" or "right") says which side is the bad one.
     """
-    figure = SpeakingFigure(figsize=(9.0, 0.9 + 0.27 * len(next(iter(panels.values())))))
+    figure = CaptionedFigure(figsize=(9.0, 0.9 + 0.27 * len(next(iter(panels.values())))))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    sentences = []
+    captions = []
     for axis, (task, effects) in zip(axes, panels.items(), strict=True):
         bad, reach = [], [max(abs(mean) + half, smallest) for mean, half, smallest in effects.values()]
         edge = 1.05 * min(max(reach), 4 * float(np.median(reach)))  # a few large effects must not hide the others
@@ -141,33 +142,33 @@ def paired_effects(
                 axis.plot(0.94 * far * edge, i, "<" if far < 0 else ">", color=colour, markersize=6)
                 axis.text(0.84 * far * edge, i, f"{mean:+.3g}", fontsize=7, color=colour, va="center",
                           ha="left" if far < 0 else "right")  # fmt: skip
-            bad += [spoken(name)] if harmful else []
+            bad += [variant_name(name)] if harmful else []
         axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.2)
         axis.set_xlim(-edge, edge)
         axis.set_title(task, fontsize=10)
         axis.grid(axis="x", alpha=0.25)
         axis.tick_params(axis="x", labelsize=8)
-        sentences.append(f"{task}: {', '.join(bad) or 'none'}")
-    names = [spoken(name) for name in next(iter(panels.values()))]
+        captions.append(f"{task}: {', '.join(bad) or 'none'}")
+    names = [variant_name(name) for name in next(iter(panels.values()))]
     axes[0].set_yticks(range(len(names)), names, fontsize=8)
     axes[0].invert_yaxis()
     bad_word, good_word = ("lower", "higher") if worse == "left" else ("higher", "lower")
     first = f"{xlabel}; red circle: {bad_word}, green square: {good_word}, black: not told apart;"
     second = "grey: smaller effects could have been missed; an arrow with a number lies beyond the panel"
     figure.supxlabel(f"{first}\n{second}", fontsize=8)
-    figure.sentence = f"Told apart from the correct penalty, and {bad_word}. {'. '.join(sentences)}."
+    figure.caption = f"Told apart from the correct penalty, and {bad_word}. {'. '.join(captions)}."
     return figure
 
 
 def push_and_error(
     name: str, plane: Any, q: Any, pushed: Any, limits: tuple[float, float] = (0.1, 3.0)
-) -> SpeakingFigure:
-    """One loss on the plane of states and actions: net push (arrows), and the error of the table it leads to.
+) -> CaptionedFigure:
+    """Draw one loss on the plane of states and actions: net push (arrows), and the error of the table it leads to.
 
     ``plane`` has ``states``, ``actions``, ``truth``, ``behaviour`` and ``peak`` (where the policy sits); ``q`` and
-    ``pushed`` are tables ``[states, actions]`` as `studies_07.Plane.fitted` returns them.
+    ``pushed`` are tables ``[states, actions]`` as `studies.ch07.Plane.fitted` returns them.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.7))
+    figure = CaptionedFigure(figsize=(9.0, 3.7))
     left, right = figure.subplots(1, 2, sharey=True)
     s, a = plane.states.numpy(), plane.actions.numpy()
     net, error = (plane.behaviour - pushed).numpy(), (q - plane.truth).numpy()
@@ -188,15 +189,15 @@ def push_and_error(
     x, y = np.meshgrid(s[rows], a[columns], indexing="ij")
     left.quiver(x[strong], y[strong], 0 * size[strong], size[strong], angles="xy", scale_units="xy", scale=1.0,
                 width=0.006, color=BLACK)  # fmt: skip
-    left.set(ylabel="action", title=f"{spoken(name)}: net push", ylim=(-1, 1))
+    left.set(ylabel="action", title=f"{variant_name(name)}: net push", ylim=(-1, 1))
     right.set_title("error of the table", fontsize=12)
     left.legend(fontsize=8, frameon=False, loc="lower right")
     near = np.abs(a[None] - plane.peak.numpy()[:, None]) <= 0.24
     share = float((pushed.numpy() * near).sum() / pushed.numpy().sum()) if pushed.any() else 0.0
     at_policy = float(error[near].mean())
     logged = float((plane.behaviour.numpy() * error).sum(1).mean())
-    figure.sentence = (
-        f"{spoken(name)}: {share:.0%} of the push-down lies near the policy's actions; mean error there "
+    figure.caption = (
+        f"{variant_name(name)}: {share:.0%} of the push-down lies near the policy's actions; mean error there "
         f"{at_policy:+.1f}, at logged actions {logged:+.2f}."
     )
     return figure

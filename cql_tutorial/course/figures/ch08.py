@@ -1,4 +1,4 @@
-"""The maze from above: what an agent expects there, where it goes, and how far it is off."""
+"""Figure of chapter 08: the maze from above, with an agent's values, its actions, and its errors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from ...envs.maze import Maze
-from .base import BLACK, BLUE, ERROR_MAP, SpeakingFigure
+from .base import BLACK, BLUE, ERROR_MAP, CaptionedFigure
 
 
 def maze_values(
     world: Maze, places: Any, snapshot: Mapping[str, Any], title: str, limits: tuple[float, float] = (20.0, 8.0)
-) -> SpeakingFigure:
-    """Value with the policy's mean actions as arrows, and value minus truth, at places ``[n, 2]``.
+) -> CaptionedFigure:
+    """Draw the value with the policy's mean actions as arrows, and value minus truth, at places ``[n, 2]``.
 
-    ``snapshot`` holds ``action [n, 2]``, ``value [n]`` and ``error [n]`` (`studies_08.maze_snapshot`).
+    ``snapshot`` holds ``action [n, 2]``, ``value [n]`` and ``error [n]`` (`studies.ch08.maze_snapshot`).
     """
-    figure = SpeakingFigure(figsize=(9.0, 4.0))
+    figure = CaptionedFigure(figsize=(9.0, 4.0))
     left, right = figure.subplots(1, 2, sharey=True)
     x, y = np.asarray(places, float).T
     value, error, action = (np.asarray(snapshot[name], float) for name in ("value", "error", "action"))
@@ -48,7 +48,7 @@ def maze_values(
     turn = "up" if np.mean(action[centre, 1]) > 0.1 else "down" if np.mean(action[centre, 1]) < -0.1 else "neither way"
     spread = "falls off with the distance from it" if value[top].mean() > value[in_left].mean() + 1 else "is flat"
     best = "largest at the goal" if value[top].mean() >= value.mean() else "not largest at the goal"
-    figure.sentence = (
+    figure.caption = (
         f"{title}: in the left arm the policy goes {way}, at the crossing {turn}; the value is {best} and {spread}."
     )
     return figure

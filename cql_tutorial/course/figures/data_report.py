@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import BLACK, BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, CaptionedFigure
 
 _LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"))  # of at most four action dimensions
 _ENDS = (("termination", VERMILION, "o"), ("truncation", BLUE, "s"), ("unfinished", BLACK, "x"))
 
 
-def data_report(dataset: Any) -> SpeakingFigure:
-    """Returns in the order of recording, episode lengths by how they end, actions within their bounds, rewards."""
-    figure = SpeakingFigure(figsize=(9.0, 6.4))
+def data_report(dataset: Any) -> CaptionedFigure:
+    """Draw returns in the order of recording, episode lengths by how they end, actions in their bounds, rewards."""
+    figure = CaptionedFigure(figsize=(9.0, 6.4))
     (first, second), (third, fourth) = figure.subplots(2, 2)
     last = (dataset.episode_starts + dataset.episode_lengths() - 1).cpu()
     term, trunc = dataset.terminations.cpu()[last], dataset.truncations.cpu()[last]
@@ -37,7 +37,7 @@ def data_report(dataset: Any) -> SpeakingFigure:
     unfinished = f", {int(ends['unfinished'].sum())} are unfinished" if ends["unfinished"].any() else ""
     found = [one.name for one in dataset.defects(duplicates=False)]
     low, middle, high = np.percentile(returns, [0, 50, 100])
-    figure.sentence = (
+    figure.caption = (
         f"{len(last):,} episodes of {lengths.min()} to {lengths.max()} steps: {said}{unfinished}. "
         f"Returns from {low:.4g} to {high:.4g}, half of them below {middle:.4g}; "
         f"rewards from {rewards.min():.4g} to {rewards.max():.4g}. "
@@ -83,7 +83,7 @@ def _choices(axis: Any, dataset: Any) -> str:
 
 
 def _actions(axis: Any, dataset: Any) -> str:
-    """Each dimension's histogram between its bounds (0 and 1): lines for up to four, a map for more."""
+    """Draw each dimension's histogram between its bounds (0 and 1): lines for up to four, a map for more."""
     actions, width = dataset.actions.cpu().double(), dataset.action_dim
     low, high = (torch.as_tensor(bound).double() for bound in (dataset.action_low, dataset.action_high))
     actions = ((actions - low) / (high - low)).numpy()

@@ -1,4 +1,4 @@
-"""Maps of a grid world: values on one colour scale, errors around zero; each cell is a state."""
+"""Maps of a grid world, a cell a state: values on one colour scale, errors around zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...envs.gridworld import Gridworld
-from .base import BLACK, BLUE, ERROR_MAP, GREY, SpeakingFigure
+from .base import BLACK, BLUE, ERROR_MAP, GREY, CaptionedFigure
 
 VALUE_MAP = "cividis"
 OVER, UNDER = "#B35806", "#542788"  # the two ends of the error map
@@ -18,20 +18,20 @@ MOVES = ((0.0, -0.62), (0.62, 0.0), (0.0, 0.62), (-0.62, 0.0))  # up, right, dow
 
 
 def plain(name: str) -> str:
-    """A title without its mathematical marks, for the sentence: ``$\\hat Q=Q^\\pi$`` becomes Q-hat=Q^pi."""
+    """Strip a title of its mathematical marks, for the caption: ``$\\hat Q=Q^\\pi$`` becomes Q-hat=Q^pi."""
     return " ".join(re.sub(r"[$\\{}]", "", name.replace("\\hat Q", "Q-hat")).split())
 
 
 def value_maps(
     values: Mapping[str, Any], world: Gridworld, *, policies: Mapping[str, Any] | None = None, label: str = "value V(s)"
-) -> SpeakingFigure:
-    """One map a table of values ``[S]``, side by side on one colour scale; the start's value stands under each.
+) -> CaptionedFigure:
+    """Draw a map a table of values ``[S]``, side by side on one colour scale, the start's value under each.
 
     ``values`` maps the name of a truth to its table; nan is drawn empty ("no data"). ``policies`` maps some of those
-    names to tables ``[S, A]``, drawn as an arrow to the likeliest action of each state. The sentence tells each map's
+    names to tables ``[S, A]``, which become an arrow to each state's likeliest action. The caption tells each map's
     value at the start and at how many states each lies above (or below) the one before it.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.6 if len(values) < 4 else 2.9))
+    figure = CaptionedFigure(figsize=(9.0, 3.6 if len(values) < 4 else 2.9))
     axes = np.atleast_1d(figure.subplots(1, len(values), squeeze=False)[0])
     tables = {name: _going(table, world) for name, table in values.items()}
     stacked = np.concatenate(list(tables.values()))
@@ -50,19 +50,19 @@ def value_maps(
         above = int((arrays[i][seen] > arrays[i - 1][seen]).sum())
         side, count = ("above", above) if above else ("below", int((arrays[i][seen] < arrays[i - 1][seen]).sum()))
         parts.append(f"{names[i]}: {side} {names[i - 1]} at {count} of {int(seen.sum())} states")
-    figure.sentence = "; ".join(parts) + "."
+    figure.caption = "; ".join(parts) + "."
     return figure
 
 
 def error_maps(
     errors: Mapping[str, Any], world: Gridworld, *, what: str = "Q-hat minus its reference", exact: float = 1e-6
-) -> SpeakingFigure:
-    """One map a table of errors ``[S]``, on one colour scale around 0, with "over" and "under" on its bar.
+) -> CaptionedFigure:
+    """Draw a map a table of errors ``[S]``, on one colour scale around 0, with "over" and "under" on its bar.
 
     ``errors`` maps a name, which should tell both sides of the comparison, to its table; nan is drawn empty. An error
-    below ``exact`` counts as none. The sentence counts states over and under, and tells the mean.
+    below ``exact`` counts as none. The caption counts states over and under, and tells the mean.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.7))
+    figure = CaptionedFigure(figsize=(9.0, 3.7))
     axes = np.atleast_1d(figure.subplots(1, len(errors), squeeze=False)[0])
     tables = {name: _going(table, world) for name, table in errors.items()}
     limit = max(float(np.nanmax(np.abs(np.concatenate(list(tables.values()))))), exact)
@@ -78,19 +78,19 @@ def error_maps(
     bar = figure.colorbar(image, ax=list(axes), label=what, shrink=0.85 if len(errors) < 4 else 0.6, pad=0.02)
     bar.ax.set_title("over", fontsize=9, color=OVER)
     bar.ax.text(0.5, -0.04, "under", fontsize=9, color=UNDER, ha="center", va="top", transform=bar.ax.transAxes)
-    figure.sentence = "; ".join(parts) + "."
+    figure.caption = "; ".join(parts) + "."
     return figure
 
 
 def map_and_curve(
     values: Any, world: Gridworld, curve: tuple[Sequence[float], Sequence[float]], here: int, *, name: str,
     xlabel: str, ylabel: str, limits: tuple[float, float], policy: Any = None,
-) -> SpeakingFigure:  # fmt: skip
-    """A value map beside a curve over settings, with the setting ``here`` (its index) marked: a slider's picture.
+) -> CaptionedFigure:  # fmt: skip
+    """Draw a value map beside a curve over settings, the setting ``here`` (its index) marked: a slider's picture.
 
     ``limits`` is the common colour scale of the family.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.8))
+    figure = CaptionedFigure(figsize=(9.0, 3.8))
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1.2))
     table, (xs, ys) = _going(values, world), curve
     image = _draw(left, table, world, cmap=VALUE_MAP, vmin=limits[0], vmax=limits[1])
@@ -104,14 +104,14 @@ def map_and_curve(
     right.annotate(f"{ys[here]:.2f}", (xs[here], ys[here]), beside[:2], textcoords="offset points", ha=beside[2])
     right.set(xlabel=xlabel, ylabel=ylabel)
     right.grid(alpha=0.25)
-    figure.sentence = (
+    figure.caption = (
         f"{name}: {ys[here]:.2f} at the start; values from {np.nanmin(table):.2f} to {np.nanmax(table):.2f}."
     )
     return figure
 
 
 def _going(table: Any, world: Gridworld) -> np.ndarray:
-    """A copy of the table as float64, with the terminal states taken out (nan): no action is taken there."""
+    """Copy the table as float64 with nan at the terminal states, where no action is taken."""
     array = torch.as_tensor(table).double().numpy().reshape(-1).copy()
     array[world.terminal_states.numpy()] = np.nan
     return array
@@ -138,7 +138,7 @@ def _square(column: float, row: float) -> tuple[list[float], list[float]]:
 
 
 def _arrows(axis: Any, table: np.ndarray, policy: Any, world: Gridworld, dark: float) -> None:
-    """An arrow to the likeliest action; white on dark cells. A state whose actions are all alike has none."""
+    """Draw an arrow to each state's likeliest action, white on dark cells; none where all are equally likely."""
     probabilities = np.asarray(policy, dtype=float)
     decided = np.isfinite(table) & (np.ptp(probabilities, axis=1) > 1e-9)
     states = np.flatnonzero(decided)

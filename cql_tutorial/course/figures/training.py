@@ -1,4 +1,4 @@
-"""Curves along training: what is predicted, and what is true."""
+"""Curves along training: predicted value and true value."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from .base import BLACK, BLUE, VERMILION, SpeakingFigure
+from .base import BLACK, BLUE, VERMILION, CaptionedFigure
 
 
 def prediction_and_truth(
     runs: Mapping[str, Sequence[Any]], *, bound: float = 0.0, why_bound: str = "every reward is negative"
-) -> SpeakingFigure:
-    """Predicted value and its named truth along training, a panel an algorithm, a thin line a seed.
+) -> CaptionedFigure:
+    """Draw the predicted value and its named truth along training, a panel an algorithm, a thin line a seed.
 
     ``runs`` maps an algorithm's name to its histories (of `training.fit` with an `evaluation.Evaluator`), which have
     the columns ``step, predicted, predicted_p90, true, share_over, share_impossible``. Values above ``bound`` cannot
-    exist and are shaded. The sentence is a verdict with a wide margin, so that it holds on another machine too.
+    exist and are shaded. The caption is a verdict with a wide margin, so that it holds on another machine too.
     """
-    figure = SpeakingFigure(figsize=(9.0, 3.8))
+    figure = CaptionedFigure(figsize=(9.0, 3.8))
     axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
     curves = {
         "predicted_p90": (VERMILION, ":", "predicted at the top tenth of the states"),
@@ -45,12 +45,12 @@ def prediction_and_truth(
     axes[0].set_ylabel("value of the policy's own actions")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.sentence = ". ".join(_verdict(name, histories) for name, histories in runs.items()) + "."
+    figure.caption = ". ".join(_verdict(name, histories) for name, histories in runs.items()) + "."
     return figure
 
 
 def _measured(history: Any, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the rows in which `evaluate` wrote."""
+    """Return steps and values of the rows in which `evaluate` wrote."""
     steps, values = np.asarray(history["step"], float), np.asarray(history[column], float)
     kept = np.isfinite(values)
     return steps[kept], values[kept]

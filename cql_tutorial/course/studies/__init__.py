@@ -1,1 +1,1 @@
-"""Experiments of chapters that would fill a notebook's cell."""
+"""Experiments of the chapters that are too long for a notebook's cell."""

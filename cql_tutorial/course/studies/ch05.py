@@ -1,4 +1,4 @@
-"""Bookkeeping of chapter 05: random worlds and policies, learners with an exact model, and safe policy improvement.
+"""Experiments of chapter 05: random worlds and policies, learners with an exact model, and safe policy improvement.
 
 Alphas are on this course's scale (no 1/2 in front of the square): the paper's alpha is half of ours.
 """
@@ -17,18 +17,18 @@ from ...evaluation.true_values import solve_q
 
 
 def random_policy(world: TabularWorld, seed: int, sharpness: float = 1.0) -> Tensor:
-    """A policy drawn at random: softmax of normal scores ``[S, A]``; every action has a chance."""
+    """Draw a policy at random: softmax of normal scores ``[S, A]``; every action has a chance."""
     shape, generator = (world.observation_dim, world.action_dim), torch.Generator().manual_seed(seed)
     return torch.softmax(sharpness * torch.randn(shape, generator=generator, dtype=torch.float64), 1)
 
 
 def with_rewards(world: TabularWorld, rewards: Tensor) -> TabularWorld:
-    """The same world with other rewards ``[S, A]``."""
+    """Return the same world with other rewards ``[S, A]``."""
     return TabularWorld.from_tables(world.transitions, rewards, world.terminal_states, discount=world.discount)
 
 
 def side_by_side(worlds: Sequence[TabularWorld]) -> TabularWorld:
-    """Several worlds as one: their states one after the other, and no way from one to another."""
+    """Join worlds into one: their states one after another, with no transition from one world to another."""
     discount, actions = worlds[0].discount, worlds[0].action_dim
     blocks = [torch.block_diag(*(world.transitions[:, a] for world in worlds)) for a in range(actions)]
     rewards, ends = (torch.cat([getattr(w, n) for w in worlds]) for n in ("expected_rewards", "terminal_states"))
@@ -36,7 +36,7 @@ def side_by_side(worlds: Sequence[TabularWorld]) -> TabularWorld:
 
 
 def counted_world(world: TabularWorld, log: TabularLog) -> TabularWorld:
-    """The world as a log shows it: mean rewards, shares of next states; an unseen pair stays put, for nothing."""
+    """Build the world that a log shows: mean rewards, shares of next states; unseen pairs stay put for reward 0."""
     n, a = log.n_states, log.n_actions
     moves = torch.bincount(log.pairs * n + log.next_states, minlength=n * a * n).view(n, a, n).double()
     stay = torch.eye(n, dtype=torch.float64)[:, None].expand(n, a, n)
@@ -45,7 +45,7 @@ def counted_world(world: TabularWorld, log: TabularLog) -> TabularWorld:
 
 
 def joined(logs: Sequence[TabularLog]) -> TabularLog:
-    """The logs of worlds that stand `side_by_side`, as one log of the whole."""
+    """Join the logs of several worlds into one log of the world that `side_by_side` makes of them."""
     size, first = logs[0].n_states, [0, *torch.tensor([len(log) for log in logs]).cumsum(0).tolist()]
     shift = [
         (log.states + i * size, log.actions, log.rewards, log.next_states + i * size, log.terminations,
@@ -56,7 +56,7 @@ def joined(logs: Sequence[TabularLog]) -> TabularLog:
 
 
 def pinned_evaluation(world: TabularWorld, policy: Tensor, rewards: Tensor, seen: Tensor, pinned: float) -> Tensor:
-    """Evaluation in which unseen pairs keep the value they started with: ``[S, A]``."""
+    """Evaluate a policy while unseen pairs keep the value they started with: ``[S, A]``."""
     q = torch.full_like(rewards, pinned)
     for _ in range(600):
         q = torch.where(seen, rewards + world.discount * world.expected_next((policy * q).sum(1)), pinned)
@@ -66,7 +66,7 @@ def pinned_evaluation(world: TabularWorld, policy: Tensor, rewards: Tensor, seen
 def cql_at_rest(
     world: TabularWorld, behaviour: Tensor, alpha: float, value: Callable[[Tensor], Tensor], sweeps: int = 250
 ) -> Tensor:
-    """CQL(H) with the exact model: ``Q <- argmin`` of its loss on the targets ``r + discount * E[value(Q)(s')]``."""
+    """Iterate CQL(H) with the exact model: ``Q <- argmin`` of its loss on ``r + discount * E[value(Q)(s')]``."""
     q = torch.zeros_like(behaviour)
     for _ in range(sweeps):
         q = cql_minimum(world.expected_rewards + world.discount * world.expected_next(value(q)), behaviour, alpha)
@@ -76,7 +76,7 @@ def cql_at_rest(
 def grouped_evaluation(
     world: TabularWorld, policy: Tensor, behaviour: Tensor, weights: Tensor, groups: Tensor, alpha: float
 ) -> Tensor:
-    """Eq. 2 with a critic that cannot tell the states of a group apart: ``[S, A]``, equal rows within a group.
+    """Solve Eq. 2 with a critic that cannot tell a group's states apart: ``[S, A]``, equal rows within a group.
 
     It minimises ``sum_s w(s) [sum_a b (Q - y)^2 + alpha (sum_a pi Q - sum_a b Q)]`` on the targets of ``policy``.
     """
@@ -91,7 +91,7 @@ def grouped_evaluation(
 
 
 def visitation(world: TabularWorld, policy: Tensor, start: Tensor) -> Tensor:
-    """Discounted share of time in each state, ``(1 - discount) sum_t discount^t P(s_t = s)``: ``[S]``, sums to 1."""
+    """Compute the discounted visits of each state, ``(1 - discount) sum_t discount^t P(s_t = s)``: ``[S]``, sum 1."""
     gamma, chain = world.discount, world.chain(policy)
     identity = torch.eye(len(start), dtype=torch.float64)
     return (1 - gamma) * torch.linalg.solve(identity - gamma * chain.T, start)

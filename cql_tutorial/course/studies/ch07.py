@@ -1,4 +1,4 @@
-"""Bookkeeping of chapter 07: wrong penalties on a bandit and on a table, and differences read from the result table."""
+"""Experiments of chapter 07: wrong penalties on a bandit and on a table, and differences from the result table."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from ... import losses
-from ...agents.wrong_penalties import PITFALLS
 from ...envs import Bandit
 from ...errors import require_data
 from ...evaluation.intervals import t_interval
 from ...evaluation.quadrature import log_partition_quadrature
+from ..wrong_penalties import PITFALLS
 
 DOUBLE = torch.float64
 TASKS = ("bandit-1", "bandit-6", "arm-narrow", "arm-mixed", "maze")
 
 
 def penalty_of(name: str) -> Any:
-    """The wrong penalty of that name, or the right one: ``q_candidates, log_density, q_data, n_uniform -> [E]``."""
+    """Return the penalty of that name, wrong or right: ``q_candidates, log_density, q_data, n_uniform -> [E]``."""
     if name in PITFALLS:
         return PITFALLS[name]
     return lambda q, log_density, q_data, n_uniform: losses.cql_penalty(q, log_density, q_data)
@@ -55,7 +55,7 @@ def one_update(
     world: Bandit, mean: float, sd: float, names: Sequence[str], regions: Regions, generator: torch.Generator,
     n: int = 10, batch: int = 64, repeats: int = 200,
 ) -> tuple[dict[str, Tensor], dict[str, list[float]]]:  # fmt: skip
-    """What each penalty of one mini-batch says, minus the exact log-integral ``[repeats]``; where its push-down lands.
+    """Compare each penalty of one mini-batch with the exact log-integral ``[repeats]``; say where its push-down lands.
 
     ``n`` uniform candidates and ``n`` of the policy ``tanh(mean + sd z)``, the same ones for every penalty; the logged
     actions are worth 0, so that the penalty is the estimate of the log-integral. "mixture" is right, too.
@@ -105,7 +105,7 @@ class Plane:
     def fitted(
         self, name: str, alpha: float = 1.0, steps: int = 1500, lr: float = 0.5, n: int = 5, seed: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """The table after stochastic gradient steps on ``(Q - r)^2 + alpha * penalty``, and its mean push-down.
+        """Return the table after stochastic gradient steps on ``(Q - r)^2 + alpha * penalty``, and its mean push-down.
 
         Each step logs one action of every state, and draws ``n`` uniform and ``n`` policy candidates, snapped to the
         grid. The push-down is the gradient of the penalty's first term, averaged over the last third: each state's
@@ -196,5 +196,5 @@ def sign_in_logs(rows: Sequence[Mapping[str, str]], variant: str, level: float =
 
 
 def target_of(row: Mapping[str, str]) -> float:
-    """The Lagrange target that a row's agent was given."""
+    """Return the Lagrange target of a row's agent."""
     return float(json.loads(row["settings"])["cql_target_action_gap"])

@@ -1,4 +1,4 @@
-"""Bookkeeping of chapter 08: random transitions, differences from the result tables, and the maze seen from above."""
+"""Experiments of chapter 08: random transitions, differences from the result tables, and the maze seen from above."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...evaluation.true_values import true_q
 def random_batch(
     size: int, state_dim: int, action_dim: int, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> Batch:
-    """Transitions of normal numbers, actions in [-1, 1]; a fifth of them terminate."""
+    """Draw transitions of normal numbers, actions in [-1, 1]; a fifth of them terminate."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -33,7 +33,7 @@ def random_batch(
 
 # ---------------------------------------------------------------- the result tables
 def by_draw(rows: Sequence[Mapping[str, str]], algorithm: str, column: str) -> dict[str, float]:
-    """An algorithm's mean over the seeds of each data draw."""
+    """Return an algorithm's mean over the seeds of each data draw."""
     values: dict[str, list[float]] = {}
     for row in rows:
         if row["algorithm"] == algorithm:
@@ -42,7 +42,7 @@ def by_draw(rows: Sequence[Mapping[str, str]], algorithm: str, column: str) -> d
 
 
 def paired(rows: Sequence[Mapping[str, str]], algorithm: str, other: str, column: str) -> list[float]:
-    """One algorithm minus another, a number for each data draw."""
+    """Subtract one algorithm from another: a number for each data draw."""
     mine, theirs = (by_draw(rows, name, column) for name in (algorithm, other))
     return [mine[draw] - theirs[draw] for draw in mine]
 

@@ -1,4 +1,4 @@
-"""Bookkeeping of experiments that would fill a notebook's cell: the mathematics is the student's, passed in."""
+"""Experiments of several chapters; the notebook passes in the functions that the student wrote."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import math
 import torch
 
 from cql_tutorial import losses
-from cql_tutorial.agents.wrong_penalties import PITFALLS
+from cql_tutorial.course.wrong_penalties import PITFALLS
 
 torch.set_num_threads(1)
 E, B, N, A = 2, 5, 4, 6

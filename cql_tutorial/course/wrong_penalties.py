@@ -1,4 +1,4 @@
-"""Wrong penalties, named as wrong: what goes into `CQLConfig(pitfall=...)` to *measure* a mistake. Never use them.
+"""Wrong penalties, named as wrong: CQL is trained with them to *measure* what a mistake does. Never use them.
 
 All share one signature: ``q_candidates [E, B, K], log_density [B, K], q_data [E, B], n_uniform -> [E]``, where the
 first ``n_uniform`` candidates are the uniform ones and the rest were drawn from policies.
@@ -7,10 +7,12 @@ first ``n_uniform`` candidates are the uniform ones and the rest were drawn from
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..agents import CQLAgent, CQLConfig, register_agent
 from ..losses import cql_penalty
 
 Penalty = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -65,3 +67,33 @@ PITFALLS: dict[str, Penalty] = {
         single_action,
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongPenaltyConfig(CQLConfig):
+    """Settings of CQL, and the name of one of `PITFALLS`, or None for the right penalty."""
+
+    pitfall: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.one_of("pitfall", None, *PITFALLS)
+        if self.pitfall is not None:  # a part of the candidates with the weights of all is a second mistake
+            self.require("pitfall", self.proposal_weights == "own", "None with proposal_weights 'mixture'")
+
+
+class WrongPenaltyAgent(CQLAgent):
+    """CQL with the penalty that ``config.pitfall`` names; ``make_agent("cql-wrong-penalty", config)`` builds one."""
+
+    name = "cql-wrong-penalty"
+    config_class = WrongPenaltyConfig
+    config: WrongPenaltyConfig
+
+    def penalty(self, q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+        """The wrong penalty of each critic: ``[E, B, K], [B, K], [E, B] -> [E]``."""
+        if self.config.pitfall is None:
+            return super().penalty(q_candidates, log_density, q_data)
+        return PITFALLS[self.config.pitfall](q_candidates, log_density, q_data, self.config.cql_n_actions)
+
+
+register_agent("cql-wrong-penalty", WrongPenaltyAgent)
