@@ -38,25 +38,30 @@ class GaussianAgent(Agent):
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCriticConfig(AgentConfig):
-    """Settings of the agents with critics.
-
-    ``alpha`` is SAC's temperature (its first value when ``auto_alpha``); ``target_entropy`` None means -A, the usual
-    choice. ``backup_entropy`` subtracts temperature * log pi in the Bellman target. ``initial_value`` is the critics'
-    last bias: mean reward / (1 - discount) saves the time that bootstrapping takes to get there.
-    ``critic_weight_decay`` is L2 on the critics' parameters: shrinkage alone, the control of "CQL helps".
-    """
+    """Settings that SAC and CQL share. ``alpha`` is SAC's temperature, as in its paper, and not CQL's weight."""
 
     n_critics: int = 2
+    """Critics in the ensemble. The Bellman target is the minimum over their target networks."""
     critic_lr: float = 3e-4
+    """Adam's step size of the critics. 3e-4 is SAC's."""
     actor_lr: float = 1e-4
+    """Adam's step size of the policy. The CQL paper keeps it below the critics'."""
     temperature_lr: float = 3e-4
+    """Adam's step size of the temperature's logarithm."""
     alpha: float = 0.2
+    """SAC's temperature, reward per nat; its first value under auto_alpha. This is not CQL's alpha."""
     auto_alpha: bool = True
+    """Adjust the temperature until the policy's entropy is target_entropy."""
     target_entropy: float | None = None
+    """Entropy that auto_alpha holds, in nats. None is minus the number of action dimensions, as in SAC."""
     tau: float = 0.005
+    """Share of the way that the target networks go towards the critics, each update, in (0, 1]."""
     backup_entropy: bool = False
+    """Subtract temperature * log pi in the Bellman target: the critics then estimate soft values."""
     initial_value: float = 0.0
+    """Last bias of the critics at the start, a return. mean reward / (1 - discount) saves much training."""
     critic_weight_decay: float = 0.0
+    """L2 penalty on the critics' weights: shrinkage alone, the control of 'CQL helps'."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

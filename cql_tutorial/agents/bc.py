@@ -17,10 +17,12 @@ from .config import AgentConfig
 
 @dataclass(frozen=True, kw_only=True)
 class BCConfig(AgentConfig):
-    """``top_fraction`` below 1 is %BC: `prepare_dataset` keeps that share of whole episodes, by return."""
+    """Settings of behaviour cloning; ``top_fraction`` below 1 is %BC."""
 
     actor_lr: float = 1e-3
+    """Adam's step size of the policy. Larger than with critics: cloning is plain supervised learning."""
     top_fraction: float = 1.0
+    """Clone only this share of the whole episodes, the best by return, in (0, 1] (0.25 is '25 %BC')."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import atomic_write, prepare_output_path
 from ..seeding import seeded
 
 if TYPE_CHECKING:
@@ -82,24 +82,11 @@ def copy_state(agent: Agent, tensors: Mapping[str, Tensor], header: Mapping[str,
 # ---------------------------------------------------------------- files
 
 
-def check_path(path: str | Path) -> Path:
-    """The path as one that a file can be written to, its folder made; raises `CheckpointError` before any work."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        mend = "choose another folder, or mend its permissions."
-        raise CheckpointError(str(path.parent), f"no folder to write to ({error})", "a folder", mend) from error
-    if path.is_dir():
-        raise CheckpointError(str(path), "a folder", "the name of a file", "add a file name, as in 'run.safetensors'.")
-    return path
-
-
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Write a file so that at every moment ``path`` is either the old file or the whole new one."""
     from safetensors.torch import save
 
-    path = check_path(path)
+    path = prepare_output_path(path)
     # Clones: safetensors refuses tensors that share memory.
     own = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     content = save(own, {**header, "format": FORMAT})
@@ -107,20 +94,6 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary file to write, then renamed to ``path``, whose folder is made; `CheckpointError` if that fails."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        mend = "free some space or choose another folder; an older file of that name is untouched."
-        raise CheckpointError(str(path), f"a failed write ({error})", "room and permission", mend) from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -27,19 +27,23 @@ class CQLConfig(ActorCriticConfig):
     """Settings of CQL(H).
 
     Critic loss: ``sum_j [mean (Q_j - y)^2 + cql_alpha * penalty_j]`` (the paper's alpha is half of ours).
-    ``cql_n_actions`` is N of each proposal: uniform, pi(.|s) and, with ``next_policy_proposal``, pi(.|s').
-    ``proposal_weights`` "own" divides by each candidate's own density (the official code), "mixture" by that of all
-    proposals together. With ``cql_lagrange`` the multiplier replaces ``cql_alpha``, starts at it and holds the CQL gap
-    (0 for a flat Q; see `losses.normalised_target` for peers' targets) at ``cql_target_action_gap``.
+    The proposals of candidate actions are uniform, pi(.|s) and, with ``next_policy_proposal``, pi(.|s').
     """
 
     cql_alpha: float = 5.0
+    """Weight of the penalty, twice the paper's alpha. It depends on the rewards' scale: try a factor of 3."""
     cql_n_actions: int = 10
+    """Candidate actions of each proposal in the estimate of logsumexp Q. More cost time, fewer add noise."""
     cql_lagrange: bool = False
+    """Let a multiplier replace cql_alpha: it starts there and holds the CQL gap at cql_target_action_gap."""
     cql_target_action_gap: float = 5.0
+    """CQL gap that the multiplier holds, in units of Q (0: flat Q). See losses.normalised_target."""
     multiplier_lr: float = 5e-3
+    """Adam's step size of the multiplier's logarithm; read only with cql_lagrange."""
     next_policy_proposal: bool = True
+    """Also draw candidates from the policy at the next state, scored at this one (official code)."""
     proposal_weights: str = "own"
+    """'own' divides a candidate by its own density (official code), 'mixture' by that of all proposals."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

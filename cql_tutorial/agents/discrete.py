@@ -20,18 +20,20 @@ from .config import AgentConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteCQLConfig(AgentConfig):
-    """Settings of the discrete agents; ``action_dim`` is the number of actions.
-
-    ``double_q`` picks the next action with the critic and values it with the target critic; ``n_critics`` above 1
-    takes the minimum over the target critics.
-    """
+    """Settings of the discrete agents with critics; ``action_dim`` is the number of actions."""
 
     cql_alpha: float = 1.0
+    """Weight of the penalty, twice the paper's alpha. It depends on the rewards' scale: try a factor of 3."""
     n_critics: int = 1
+    """Critics in the ensemble. Above 1 the Bellman target is the minimum over their target networks."""
     double_q: bool = True
+    """Choose the next action with the critics and value it with their target networks (double DQN)."""
     critic_lr: float = 3e-4
+    """Adam's step size of the critics."""
     tau: float = 0.005
+    """Share of the way that the target networks go towards the critics, each update, in (0, 1]."""
     initial_value: float = 0.0
+    """Last bias of the critics at the start, a return. mean reward / (1 - discount) saves much training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +49,7 @@ class DQNConfig(DiscreteCQLConfig):
     """The naive twin: the same update with ``cql_alpha`` 0."""
 
     cql_alpha: float = 0.0
+    """Always 0: DQN has no penalty."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +61,7 @@ class DiscreteBCConfig(AgentConfig):
     """Settings of discrete behaviour cloning; ``action_dim`` is the number of actions."""
 
     actor_lr: float = 1e-3
+    """Adam's step size of the policy. Larger than with critics: cloning is plain supervised learning."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,26 +20,30 @@ from .discrete import DiscreteAgent
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitConfig(AgentConfig):
-    """Settings that both forms share.
+    """Settings that both forms share. The policy's weights are ``min(exp(beta * advantage), advantage_cap)``.
 
-    ``expectile`` in (0, 1): 0.5 evaluates the behaviour policy, towards 1 the best actions in the data.
-    ``inverse_temperature`` is beta of the policy's weights ``min(exp(beta * advantage), advantage_cap)``, in units of
-    1 / return: 0 clones the data. ``tau`` is the step of the target critics, *not* the expectile (which the paper calls
-    tau). ``initial_value`` is the last bias of the critics and of V, which must agree at the start: mean reward /
-    (1 - discount) saves the time that bootstrapping takes to get there.
-
-    The paper uses expectile 0.7 with beta 3 on locomotion and 0.9 with 10 on AntMaze, at scaled rewards.
+    What the paper calls tau is the ``expectile``. It uses expectile 0.7 with beta 3 on locomotion and 0.9 with 10 on
+    AntMaze, at scaled rewards. The critics and V must agree at the start, so ``initial_value`` is for both.
     """
 
     expectile: float = 0.7
+    """In (0, 1): 0.5 evaluates the behaviour policy, towards 1 the best logged actions. 0.7 as in the paper."""
     inverse_temperature: float = 3.0
+    """beta of the weights exp(beta * advantage), per unit of return: 0 clones the data. 3 as in the paper."""
     advantage_cap: float = 100.0
+    """Largest weight of a transition in the policy's loss. 100 as in the paper's code."""
     n_critics: int = 2
+    """Critics in the ensemble. V follows the minimum over their target networks."""
     critic_lr: float = 3e-4
+    """Adam's step size of the critics."""
     value_lr: float = 3e-4
+    """Adam's step size of the state-value network."""
     actor_lr: float = 3e-4
+    """Adam's step size of the policy; constant, where the paper lets it fall to 0 along a cosine."""
     tau: float = 0.005
+    """Share of the way that the target critics go towards the critics, each update; not the expectile."""
     initial_value: float = 0.0
+    """Last bias of critics and V at the start, a return. mean reward / (1 - discount) saves training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,6 +20,7 @@ class SACConfig(ActorCriticConfig):
     """SAC has entropy in the backup (its critics estimate the *soft* Q^pi) unless ``backup_entropy`` is False."""
 
     backup_entropy: bool = True
+    """Subtract temperature * log pi in the Bellman target, as SAC does: the critics are soft values."""
 
 
 class SACAgent(ActorCritic):

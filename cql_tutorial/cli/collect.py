@@ -41,7 +41,7 @@ class CollectOptions:
     steps: int = 10_000
     """Transitions."""
     seed: int = 0
-    """Decides everything."""
+    """Decides start states, actions and training."""
     overwrite: bool = False
     """Replace a data set of the same id."""
     author: str = "unknown"
@@ -80,7 +80,7 @@ def _from_world(options: CollectOptions) -> OfflineDataset:
 
 
 def _from_env(options: CollectOptions) -> OfflineDataset:
-    """Step by step in one copy of the environment; the last episode is cut where the recording ends."""
+    """Record step by step in one copy of the environment; the last episode is cut where the recording ends."""
     from tqdm.auto import trange
 
     env = make_env(str(options.env))
@@ -99,7 +99,7 @@ def _from_env(options: CollectOptions) -> OfflineDataset:
 
 
 def _behaviour(env: Any, options: CollectOptions) -> tuple[Callable[[np.ndarray], Any], dict[str, Any]]:
-    """The policy to record as a function of one observation, and the bounds of its actions."""
+    """Return the policy to record, as a function of one observation, and the bounds of its actions."""
     from gymnasium.spaces import Box, Discrete
 
     box, space = env.observation_space, env.action_space

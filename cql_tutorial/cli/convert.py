@@ -10,9 +10,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from ..agents.checkpoint import atomic_write
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import require
+from ..files import atomic_write
 from .options import DataOptions
 
 
@@ -52,7 +52,7 @@ def convert(data: DataOptions, target: ConvertOptions) -> int:
 
 
 def columns(dataset: OfflineDataset) -> list[str]:
-    """The ``--columns`` entries that read a table of `write_csv`."""
+    """Return the ``--columns`` entries that read a table of `write_csv`."""
     action = "actions=action" + "_*" * (not dataset.discrete)
     flags = ["rewards=reward", "terminations=termination", "truncations=truncation", "episode=episode"]
     return ["observations=obs_*", action, "next_observations=next_obs_*", *flags]
@@ -78,6 +78,6 @@ def write_csv(dataset: OfflineDataset, path: Path) -> None:
 
 
 def _text(array: np.ndarray) -> np.ndarray:
-    """``[N]`` or ``[N, k]`` as text: 9 digits give a float32 back exactly, 17 a float64."""
+    """Write ``[N]`` or ``[N, k]`` as text: 9 digits give a float32 back exactly, 17 a float64."""
     digits = {"f": "%.17g" if array.dtype.itemsize == 8 else "%.9g"}.get(array.dtype.kind, "%d")
     return np.char.mod(digits, array.reshape(len(array), -1))

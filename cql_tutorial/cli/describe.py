@@ -11,6 +11,7 @@ import tyro
 from ..datasets import csv_io, d4rl_io, defects, minari_io
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CQLTutorialError
+from ..files import atomic_write
 from .files import plain, versions, write_json
 from .options import DataOptions
 
@@ -30,7 +31,7 @@ class DescribeOptions:
 
 
 def describe(data: DataOptions, report: DescribeOptions) -> int:
-    """Print the facts and the known defects, each with its remedy; 1 if the data cannot be loaded as they are."""
+    """Print facts and known defects, each with its remedy; return 1 if the data cannot be loaded as they are."""
     dataset: OfflineDataset | None = None
     facts: dict[str, Any] = {}
     refusal = None
@@ -61,7 +62,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
 
 
 def stored(data: DataOptions) -> dict[str, Any] | None:
-    """The arrays as they are in the file, unchecked, for a file that the loader refuses; None if it cannot be read."""
+    """Read the arrays of a file that the loader refuses, unchecked; None if they cannot be read."""
     try:
         data.guard()
         if data.kind() == "d4rl":
@@ -79,6 +80,6 @@ def _draw(dataset: OfflineDataset, path: Path) -> None:
     from ..course.figures import data_report
 
     figure = data_report(dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or None)
     print(f"\n{figure}\nfigure: {path}")

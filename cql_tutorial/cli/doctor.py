@@ -1,18 +1,21 @@
 """Is this machine ready? `python -m cql_tutorial.cli.doctor` looks, trains for ten updates, says how to mend a fault.
 
-Standard library only at import time, so that it can report that torch itself is missing.
+It imports only the standard library until a check needs more, so that it can report that torch itself is missing.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 COURSE = ("jupyterlab", "ipywidgets", "matplotlib")  # what the notebooks need beyond the package
 FILES_ONLY = {"icu-sepsis": "2.0.1"}  # the same as in envs/sepsis.py, which cannot be imported without torch
@@ -70,41 +73,35 @@ def _python() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     """Each requirement in the project's metadata; a missing course package only matters to the notebooks."""
     try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        yield Finding("problem", "packaging", "not installed: no package was held against its range", REINSTALL)
+        return
+    try:
         lines = metadata.requires("cql-tutorial") or []
     except metadata.PackageNotFoundError:
         mend, lines = "in the checkout: pip install -e . --no-deps", []
         yield Finding("warning", "cql-tutorial", "not installed: no ranges to hold the packages against", mend)
-    for line in lines:
-        match = re.match(r"([\w.-]+)(?:\[.*?\])?\s*([^;]*)", line)
-        name, wanted = (match[1], match[2].strip()) if match else (line, "")
-        if "extra ==" in line and name not in COURSE:
-            continue
-        try:
-            found = metadata.version(name)
-            good = _satisfies(found, wanted)
-        except metadata.PackageNotFoundError:
-            found, good = "not installed", False
-        if good:
-            yield Finding("ok", name, found)
-        else:
-            status, purpose = ("warning", " (for the notebooks)") if name in COURSE else ("problem", "")
-            yield Finding(status, name, f"{found}, wanted {wanted}{purpose}", f"pip install '{name}{wanted}'")
+    for requirement in map(Requirement, lines):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield _package(requirement)
+        elif requirement.name in COURSE:
+            yield _package(requirement, " (for the notebooks)")
     for name, version in FILES_ONLY.items():
-        try:
-            found = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found = "not installed"
-        mend = "" if found == version else f"pip install --no-deps {name}=={version}"
-        text = found if not mend else f"{found}, wanted {version} (for chapters 01 and 05)"
-        yield Finding("warning" if mend else "ok", name, text, mend)
+        yield _package(Requirement(f"{name}=={version}"), " (for chapters 01 and 05)", "--no-deps ")
 
 
-def _satisfies(version: str, wanted: str) -> bool:
+def _package(requirement: Requirement, purpose: str = "", options: str = "") -> Finding:
+    """Compare a package's installed version with its range; ``purpose`` says what is lost without it, if not all."""
+    name, wanted = requirement.name, requirement.specifier
     try:
-        from packaging.specifiers import SpecifierSet
-    except ImportError:  # comes with JupyterLab and Minari; without it versions are shown, not judged
-        return True
-    return SpecifierSet(wanted).contains(version, prereleases=True)
+        found = metadata.version(name)
+        if wanted.contains(found, prereleases=True):
+            return Finding("ok", name, found)
+    except metadata.PackageNotFoundError:
+        found = "not installed"
+    status = "warning" if purpose else "problem"
+    return Finding(status, name, f"{found}, wanted {wanted}{purpose}", f"pip install {options}'{name}{wanted}'")
 
 
 def _devices() -> Iterator[Finding]:
@@ -150,7 +147,7 @@ def _training() -> Iterator[Finding]:
 
 
 def _ten_updates(device: str) -> tuple[float, bool]:
-    """Seconds per update, after one to warm up, and whether every metric was finite."""
+    """Return seconds per update, after one to warm up, and whether every metric was finite."""
     import torch
 
     from ..agents import CQLAgent

@@ -11,19 +11,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..agents.checkpoint import atomic_write
 from ..errors import ConfigError
+from ..files import atomic_write
 from ..training.offline import History
 
 
 def versions() -> dict[str, str]:
-    """The versions that numbers may depend on."""
+    """Return the versions that numbers may depend on."""
     names = ("cql-tutorial", "torch", "numpy", "minari", "gymnasium")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON by a temporary file that is renamed into place; a number that is not finite becomes null."""
+    """Write JSON whole or not at all; a number that is not finite becomes null."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -44,7 +44,7 @@ def plain(options: Any) -> dict[str, Any]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as aligned text, a column for each key in the order of first appearance; numbers to four digits."""
+    """Align rows as text, a column for each key in the order of first appearance; numbers to four digits."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]

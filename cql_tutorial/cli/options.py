@@ -1,83 +1,45 @@
-"""The options of all commands as dataclasses, from which tyro makes the flags and the pages of `--help`."""
+"""The options that commands share, as dataclasses: tyro makes flags and `--help` of the fields and their docstrings."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from ..agents import AGENTS
 from ..datasets.hdf5_child_process import check_file
 from ..datasets.minari_io import find
 from ..datasets.offline_dataset import OfflineDataset, load_dataset
 from ..errors import ConfigError, require
 
 FROM_DATA = ("state_dim", "action_dim", "action_low", "action_high", "seed")  # settings that are not typed in
-SUMMARY = {
-    "bc": "Behaviour cloning: the baseline that every offline method must beat.",
-    "sac": "Soft actor-critic on logged data: the naive method, shown for what it does wrong.",
-    "cql": "Conservative Q-learning, CQL(H), with a fixed --cql-alpha.",
-    "cql-lagrange": "Conservative Q-learning whose weight is a multiplier that holds --cql-target-action-gap.",
-    "iql": "Implicit Q-learning: learns from logged actions alone.",
-    "discrete-cql": "Conservative Q-learning for a finite number of actions.",
-    "dqn": "Double Q-learning on logged data: the naive method for a finite number of actions.",
-    "discrete-bc": "Behaviour cloning for a finite number of actions.",
-    "discrete-iql": "Implicit Q-learning for a finite number of actions.",
-}
-HELP = {
-    "hidden_dim": "Units of each hidden layer.",
-    "hidden_layers": "Hidden layers of every network.",
-    "discount": "What a reward one step later is worth, in [0, 1]: about 1 / (1 - discount) steps count.",
-    "device": "'auto' takes a GPU where there is one.",
-    "dtype": "float32, or float64 for comparisons.",
-    "actor_lr": "Step size of the policy. The paper keeps it below the critic's.",
-    "critic_lr": "Step size of the critics.",
-    "value_lr": "Step size of the state-value network.",
-    "temperature_lr": "Step size of SAC's temperature.",
-    "multiplier_lr": "Step size of the multiplier.",
-    "top_fraction": "Clone only this share of the episodes, the best by return (0.25 is '25 %BC').",
-    "n_critics": "Critics in the ensemble; the target is the least of their target networks.",
-    "alpha": "SAC's temperature (its first value under --auto-alpha). This is not CQL's alpha.",
-    "auto_alpha": "Adjust the temperature until the policy's entropy is --target-entropy.",
-    "target_entropy": "Entropy the policy is held at, nats; None means minus the number of action dimensions.",
-    "tau": "Step of the target networks towards the critics, each update.",
-    "backup_entropy": "Subtract the entropy term in the Bellman target: the values are then soft values.",
-    "initial_value": "The critics' last bias at the start; mean reward / (1 - discount) saves much training.",
-    "critic_weight_decay": "L2 on the critics' weights: shrinkage alone, the control of 'CQL helps'.",
-    "cql_alpha": "Weight of the conservative penalty (the paper's alpha is half of it). It only means something "
-    "against the scale of rewards: try a factor of 3 either way and compare with `cql-tutorial evaluate`.",
-    "cql_n_actions": "Candidate actions of each proposal in the estimate of logsumexp Q.",
-    "cql_lagrange": "Let a multiplier replace --cql-alpha.",
-    "cql_target_action_gap": "CQL gap (0 for a flat Q) that the multiplier holds; losses.normalised_target converts "
-    "other libraries' targets.",
-    "next_policy_proposal": "Also draw candidates from the policy at the next state, as the official code does.",
-    "proposal_weights": "'own' divides each candidate by its own density, 'mixture' by that of all proposals together.",
-    "expectile": "0.5 evaluates the behaviour, towards 1 the best actions in the data.",
-    "inverse_temperature": "Sharpness of the advantage weights: 0 clones the data.",
-    "advantage_cap": "Largest weight of a transition in the policy's loss.",
-    "double_q": "Pick the next action with the critic and value it with the target critic.",
-}
 
 
-def settings_class(name: str) -> type:
-    """A dataclass of the settings that the agent ``name`` takes from the command line, each with its help."""
-    kind, given = AGENTS[name]
-    hints = typing.get_type_hints(kind.config_class)
-    chosen = [
-        one for one in dataclasses.fields(kind.config_class) if one.name not in FROM_DATA and one.name not in given
-    ]
-    entries = [
-        (one.name, Annotated[hints[one.name], tyro.conf.arg(help=HELP[one.name])], field(default=one.default))
-        for one in chosen
-    ]
-    made = dataclasses.make_dataclass(f"Settings of {name}", entries, kw_only=True, frozen=True)
-    made.__doc__ = SUMMARY[name]
-    made.agent = name  # type: ignore[attr-defined]
-    return made
+def settings_form(config_class: type, fixed: Mapping[str, Any]) -> type:
+    """A subclass of an agent's config class that tyro makes flags of: one a setting, with the docstring under it.
+
+    What the data say and what is ``fixed`` by the agent's name has no flag. Nothing is checked here: the agent's own
+    config does that, when it is made of these settings and of the data's dimensions.
+    """
+    hints = typing.get_type_hints(config_class)
+    hidden = []
+    for one in dataclasses.fields(config_class):
+        if one.name in FROM_DATA or one.name in fixed:
+            default = fixed.get(one.name, 0 if one.default is dataclasses.MISSING else one.default)
+            hidden.append((one.name, Annotated[hints[one.name], tyro.conf.Suppress], field(default=default)))
+    unchecked = {"__post_init__": lambda self: None}
+    return dataclasses.make_dataclass(
+        config_class.__name__, hidden, bases=(config_class,), namespace=unchecked, kw_only=True, frozen=True
+    )
+
+
+def settings_of(form: Any) -> dict[str, Any]:
+    """The settings of a filled-in `settings_form`, without those that the data say."""
+    return {name: value for name, value in dataclasses.asdict(form).items() if name not in FROM_DATA}
 
 
 NOTHING = tyro.conf.arg(help_behavior_hint="(optional)")
@@ -92,8 +54,8 @@ class DataOptions:
     columns: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN[,COLUMN..]", help_behavior_hint="(tables need it)")
     ] = ()
-    """Tables only: which columns hold what, e.g. observations=obs_* actions=torque rewards=r terminations=fell
-    truncations=cut episode=run. Terminations end the task, truncations only the recording."""
+    """Tables only: what holds what, e.g. observations=obs_* actions=a rewards=r terminations=fell truncations=cut.
+    Terminations end the task, truncations only the recording. episode=run names the episodes, if a column does."""
     delimiter: str = ","
     """Tables only: what stands between two cells (.tsv: a tab)."""
     n_actions: int | None = None
@@ -172,8 +134,8 @@ class TaskOptions:
     """A simulator to measure returns in, where there is one."""
 
     env: str | None = None
-    """Gymnasium id to roll the policy out in; "package.module:Name-v0" imports that module. "recorded" takes the one
-    that the Minari file names, if it is Gymnasium's own."""
+    """Gymnasium id to roll the policy out in; "package.module:Name-v0" imports that module.
+    "recorded" takes the one that the Minari file names, if it is Gymnasium's own."""
     world: str | None = None
     """One of this package's worlds (maze, pendulum, arm, gridworld, ...): also compares Q with the true values."""
     episodes: int = 10
@@ -195,7 +157,7 @@ class TaskOptions:
 
 
 def make_env(name: str, dataset: OfflineDataset | None = None) -> Any:
-    """A Gymnasium environment by id, or the ``recorded`` one of a Minari file if its code is Gymnasium's own."""
+    """Make a Gymnasium environment by id, or the ``recorded`` one of a Minari file if its code is Gymnasium's own."""
     import gymnasium
 
     spec = _recorded(dataset) if name == "recorded" else name
@@ -208,7 +170,7 @@ def make_env(name: str, dataset: OfflineDataset | None = None) -> Any:
 
 
 def _recorded(dataset: OfflineDataset | None) -> Any:
-    """The specification in a data set's metadata, if its code is that of a task registered here by Gymnasium itself."""
+    """Read the specification in a data set's metadata; ``ConfigError`` unless its code is a task of Gymnasium's."""
     from gymnasium.envs.registration import EnvSpec, registry
 
     from ..envs import gymnasium_env as _worlds  # noqa: F401  (registers this package's own)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tyro
+from tyro.extras import SubcommandApp
 
 from ..agents import AGENTS
-from ..errors import ConfigError
 from . import COMMANDS
 from .collect import collect
 from .convert import convert
 from .describe import describe
+from .doctor import main as doctor
 from .evaluate import evaluate
-from .options import SUMMARY, DataOptions, TaskOptions, settings_class
+from .options import DataOptions, TaskOptions, settings_form
 from .train import TrainOptions, train
 
 EXAMPLES = {
@@ -23,39 +26,51 @@ EXAMPLES = {
     "evaluate": "cql-tutorial evaluate --data maze/stitch-8k-v0 --agents runs/maze --rules fqe initial-value",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
     "collect": "cql-tutorial collect --env Pendulum-v1 --steps 10000 --id mine/random-v0",
+    "doctor": "cql-tutorial doctor",
 }
 
 
 def run(words: Sequence[str]) -> int:
     """Parse and run one command; tyro ends the process with status 2 for words that it cannot read."""
-    command, *rest = words
-    actions: tuple[Callable[..., int], ...] = (describe, evaluate, convert, collect)
-    for action in actions:
-        if command == action.__name__:
-            return _parsed(action, rest, command, COMMANDS[command])
-    known, mend = f"one of {', '.join(COMMANDS)}", "cql-tutorial --help lists them."
-    if command != "train":
-        raise ConfigError("command", repr(command), known, mend)
-    if rest[:1] in ([], ["-h"], ["--help"]):
-        agents = "\n".join(f"  {name:<14}{text}" for name, text in SUMMARY.items())
-        print(f"usage: cql-tutorial train AGENT [OPTIONS]\n\n{COMMANDS['train']}\n\n{agents}\n")
-        print(f"cql-tutorial train AGENT --help lists its options.\n\nexample: {EXAMPLES['train']}")
-        return 0 if rest else 2
-    name = rest[0]
-    if name not in AGENTS:
-        raise ConfigError("agent", repr(name), f"one of {', '.join(AGENTS)}", "cql-tutorial train --help lists them.")
+    app, agents = SubcommandApp(), SubcommandApp()
+    for name in AGENTS:
+        agents.command(name=name, help=summary(name))(_deferred(_training(name)))
+    commands: dict[str, Callable[..., int]] = {
+        "describe": describe, "evaluate": evaluate, "convert": convert, "collect": collect, "doctor": doctor
+    }  # fmt: skip
+    for name, about in COMMANDS.items():
+        text = f"{about}\n\nexample: {EXAMPLES[name]}"
+        if name == "train":
+            app.command(agents, name=name, help=text)
+        else:
+            app.command(name=name, help=text)(_deferred(commands[name]))
+    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes, tyro.conf.HelptextFromCommentsOff)
+    return app.cli(prog="cql-tutorial", args=list(words), config=flat)()
+
+
+def summary(name: str) -> str:
+    """What an agent is: the first paragraph of its class's docstring, and the settings that its name fixes."""
+    kind, fixed = AGENTS[name]
+    text = " ".join(str(inspect.getdoc(kind)).split("\n\n")[0].split()).replace("`", "")
+    fixed_here = ", ".join(f"{key}={value}" for key, value in fixed.items())
+    return f"{text} Here with {fixed_here}." if fixed_here else text
+
+
+def _training(name: str) -> Callable[..., int]:
+    """`train` of one agent, whose settings are flags."""
 
     def train_it(data: DataOptions, run: TrainOptions, agent: Any, simulator: TaskOptions) -> int:
         return train(name, agent, data, simulator, run)
 
-    kinds = {"data": DataOptions, "run": TrainOptions, "agent": settings_class(name), "simulator": TaskOptions}
-    train_it.__annotations__ = kinds
-    return _parsed(train_it, rest[1:], f"train {name}", SUMMARY[name])
+    train_it.__annotations__ |= {"agent": settings_form(AGENTS[name][0].config_class, AGENTS[name][1])}
+    return train_it
 
 
-def _parsed(action: Callable[..., int], words: Sequence[str], command: str, about: str) -> int:
-    example = EXAMPLES[command.split()[0]]
-    return tyro.cli(
-        action, prog=f"cql-tutorial {command}", args=list(words), description=f"{about}\n\nexample: {example}",
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
-    )  # fmt: skip
+def _deferred(command: Callable[..., int]) -> Callable[..., Callable[[], int]]:
+    """The command with its options filled in: tyro would report an error of the command's as one of its words'."""
+
+    @functools.wraps(command)
+    def fill_in(*args: Any, **options: Any) -> Callable[[], int]:
+        return functools.partial(command, *args, **options)
+
+    return fill_in

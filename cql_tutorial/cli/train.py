@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..fast.as_built import differences, has_faster_form
 from ..training.offline import History, fit
 from ..training.population import fit_population
 from .files import TensorBoard, plain, table, versions, write_json
-from .options import DataOptions, TaskOptions
+from .options import DataOptions, TaskOptions, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +42,8 @@ class TrainOptions:
     keep_every: int = 0
     """Also keep an agent every so many updates, for choosing among them with evaluate (0: only the last)."""
     together: bool = False
-    """Train all seeds as one program (sac and cql only): the same numbers up to rounding, and small networks take half
-    the time or less. Without --keep-every; --tensorboard is written at the end."""
+    """Train all seeds as one program (sac and cql only): small networks take half the time or less.
+    The numbers are the same up to rounding. Without --keep-every; --tensorboard is written at the end."""
     tensorboard: bool = False
     """Write event files: tensorboard --logdir FOLDER/tensorboard."""
     quiet: bool = False
@@ -52,7 +51,7 @@ class TrainOptions:
 
 
 def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, options: TrainOptions) -> int:
-    """Train one agent a seed; 1 if a run diverged, else 0.
+    """Train one agent a seed; return 1 if a run diverged, else 0.
 
     Below ``out``: ``seed-K.safetensors`` (agent and run), ``seed-K.csv`` (history), ``kept/``, ``tensorboard/`` and
     ``results.json``. Everything but the times is the same whether or not the command was interrupted.
@@ -79,7 +78,7 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
         rows.append(row)
     summary = _summary(rows)
     content = {
-        "format": "cql-tutorial train 1", "agent": name, "settings": plain(settings),
+        "format": "cql-tutorial train 1", "agent": name, "settings": settings_of(settings),
         "data": plain(data) | {"transitions": len(dataset), "fingerprint": dataset.fingerprint()},
         "run": plain(options), "simulator": plain(task), "versions": versions(),
         "seeds": rows, "summary": summary,
@@ -104,8 +103,8 @@ def _check_kind(name: str, dataset: OfflineDataset) -> None:
 
 
 def agent_config(dataset: OfflineDataset, settings: Any, seed: int) -> dict[str, Any]:
-    """The settings typed in, and what the data say: dimensions and action bounds."""
-    config = {**dataclasses.asdict(settings), "state_dim": dataset.observation_dim, "action_dim": dataset.action_dim}
+    """Join the settings typed in with what the data say: dimensions and action bounds."""
+    config = {**settings_of(settings), "state_dim": dataset.observation_dim, "action_dim": dataset.action_dim}
     if not dataset.discrete:
         config |= {"action_low": dataset.action_low, "action_high": dataset.action_high}
     return config | {"seed": seed}

@@ -74,6 +74,7 @@ class WrongPenaltyConfig(CQLConfig):
     """Settings of CQL, and the name of one of `PITFALLS`, or None for the right penalty."""
 
     pitfall: str | None = None
+    """Name of the wrong penalty to train with, one of PITFALLS; None is the right one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

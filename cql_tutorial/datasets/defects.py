@@ -21,7 +21,7 @@ _COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminat
 _FLOATS = _COLUMNS[:4]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Defect:
     """``count`` of ``of`` things (``what``) are wrong; ``worst`` shows one; ``remedy`` says what to do."""
 
@@ -99,16 +99,19 @@ def _array(value: Any) -> Array:
 
 def _count(column: Array, good: Callable[[Array], Array]) -> int:
     """How many numbers of a column are not ``good``, in blocks of rows: a column may be most of the memory."""
-    return sum(int((~good(column[rows])).sum()) for rows in check.blocks(len(column), column[:1].size))
+    return sum(int((~good(column[rows])).sum()) for rows in check.row_blocks(len(column), column[:1].size))
 
 
 def _all(column: Array, good: Callable[[Array], Array]) -> bool:
-    return all(bool(good(column[rows]).all()) for rows in check.blocks(len(column), column[:1].size))
+    return all(bool(good(column[rows]).all()) for rows in check.row_blocks(len(column), column[:1].size))
 
 
-def _rows(name: str, wrong: Array, of: int, what: str, remedy: str) -> Defect:
-    first = int(wrong.argmax()) if wrong.any() else 0
-    return Defect(name, int(wrong.sum()), of, what, f"the first in row {first}", remedy)
+def _first(wrong: Array) -> str:
+    return f"the first in row {int(wrong.argmax())}"
+
+
+def _counts(wrong: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} in {name}" for name, count in wrong.items() if count)
 
 
 def next_state_of_next_episode(obs: Array, nxt: Array | None, term: Array, last: Array) -> Defect:
@@ -119,15 +122,21 @@ def next_state_of_next_episode(obs: Array, nxt: Array | None, term: Array, last:
     ends = np.flatnonzero(last[:-1])
     wrong = np.zeros(len(last), bool)
     if nxt is not None and len(ends):
-        match = ends[~check.unlike(nxt, obs, ends, ends + 1)]
+        match = ends[~check.rows_differ(nxt, obs, ends, ends + 1)]
         match = match[~(term[match] & term[match + 1])]  # a doubled flag looks the same, and is counted as such
         if 0 < 2 * len(match) <= len(ends):
             keys, counts = np.unique(check.row_keys([obs]), return_counts=True)
             match = match[counts[np.searchsorted(keys, check.row_keys([obs[match + 1]]))] == 1]
         wrong[match] = True
-    remedy = "read without next_observations (D4RL: use_next_observations=False), which drops these rows, or record "
-    remedy += "the observation before the reset; if the recording does go on there, the flag is wrong."
-    return _rows("next state taken from the next episode", wrong, max(len(ends), 1), "episode ends", remedy)
+    return Defect(
+        name="next state taken from the next episode",
+        count=int(wrong.sum()),
+        of=max(len(ends), 1),
+        what="episode ends",
+        worst=_first(wrong),
+        remedy="read without next_observations (D4RL: use_next_observations=False), which drops these rows, or record "
+        "the observation before the reset; if the recording does go on there, the flag is wrong.",
+    )
 
 
 def doubled_terminations(obs: Array, nxt: Array | None, term: Array, last: Array) -> Defect:
@@ -141,10 +150,16 @@ def doubled_terminations(obs: Array, nxt: Array | None, term: Array, last: Array
     if not last.all():
         goes_on = np.ones(len(rows), bool)
         if nxt is not None:
-            goes_on = ~check.unlike(nxt, obs, rows - 1, rows) | ~check.unlike(nxt, obs, rows - 1, rows - 1)
+            goes_on = ~check.rows_differ(nxt, obs, rows - 1, rows) | ~check.rows_differ(nxt, obs, rows - 1, rows - 1)
         wrong[rows[goes_on]] = True
-    remedy = "keep the last flag of each run of them: terminations[:-1] &= ~terminations[1:]."
-    return _rows("termination flag doubled", wrong, max(int(term.sum()), 1), "terminations", remedy)
+    return Defect(
+        name="termination flag doubled",
+        count=int(wrong.sum()),
+        of=max(int(term.sum()), 1),
+        what="terminations",
+        worst=_first(wrong),
+        remedy="keep the last flag of each run of them: terminations[:-1] &= ~terminations[1:].",
+    )
 
 
 def terminations_at_time_limit(term: Array, trunc: Array, last: Array, limit: int | None = None) -> Defect:
@@ -168,8 +183,14 @@ def terminations_at_time_limit(term: Array, trunc: Array, last: Array, limit: in
         cut = term[ends] & (lengths == longest) & (usual and longest >= 50 and longest % 10 == 0)
     wrong = np.zeros(len(term), bool)
     wrong[ends[cut]] = True
-    remedy = "move these flags from terminations to truncations, so that the value there is bootstrapped."
-    return _rows("termination set at the time limit", wrong, max(int(term.sum()), 1), "terminations", remedy)
+    return Defect(
+        name="termination set at the time limit",
+        count=int(wrong.sum()),
+        of=max(int(term.sum()), 1),
+        what="terminations",
+        worst=_first(wrong),
+        remedy="move these flags from terminations to truncations, so that the value there is bootstrapped.",
+    )
 
 
 def actions_out_of_bounds(act: Array, low: Array, high: Array) -> Defect:
@@ -178,15 +199,26 @@ def actions_out_of_bounds(act: Array, low: Array, high: Array) -> Defect:
     excess = np.maximum(lowest - act, act - highest)
     outside = excess > 1e-6 * (highest - lowest)
     row, column = np.unravel_index(np.where(outside, excess, -1).argmax(), act.shape)
-    worst = f"the worst {act[row, column]:g} in row {row}, column {column}"
-    remedy = 'pass the environment\'s action_low= and action_high=, or out_of_bounds="clip" if only few are outside.'
-    return Defect("actions out of bounds", int(outside.sum()), act.size, "values", worst, remedy)
+    return Defect(
+        name="actions out of bounds",
+        count=int(outside.sum()),
+        of=act.size,
+        what="values",
+        worst=f"the worst {act[row, column]:g} in row {row}, column {column}",
+        remedy='pass the environment\'s action_low= and action_high=, or out_of_bounds="clip" if only few are outside.',
+    )
 
 
 def clipped_actions(clipped: Array) -> Defect:
     """Rows whose actions this package has clipped when it read them."""
-    remedy = "nothing, if they are few; else find out in which units the actions were recorded."
-    return _rows("actions clipped when read", clipped, len(clipped), "rows", remedy)
+    return Defect(
+        name="actions clipped when read",
+        count=int(clipped.sum()),
+        of=len(clipped),
+        what="rows",
+        worst=_first(clipped),
+        remedy="nothing, if they are few; else find out in which units the actions were recorded.",
+    )
 
 
 def actions_of_another_range(act: Array, low: Array, high: Array) -> Defect:
@@ -203,27 +235,40 @@ def actions_of_another_range(act: Array, low: Array, high: Array) -> Defect:
         fills = (bottom <= least) & (least <= bottom + slack) & (top - slack <= most) & (most <= top)
         if (fills & (highest - lowest >= 1.5 * (top - bottom))).all():
             outside = fills
-    worst = f"recorded range {least.min():g}..{most.max():g}, bounds {lowest.min():g}..{highest.max():g}"
-    remedy = "pass the recording's own bounds, or rescale: low + (a - a_low) * (high - low) / (a_high - a_low)."
-    return Defect("actions scaled to another range", int(outside.sum()), act.shape[1], "columns", worst, remedy)
+    return Defect(
+        name="actions scaled to another range",
+        count=int(outside.sum()),
+        of=act.shape[1],
+        what="columns",
+        worst=f"recorded range {least.min():g}..{most.max():g}, bounds {lowest.min():g}..{highest.max():g}",
+        remedy="pass the recording's own bounds, or rescale: low + (a - a_low) * (high - low) / (a_high - a_low).",
+    )
 
 
 def not_finite(data: Mapping[str, Array]) -> Defect:
     """NaN and infinite values in any column."""
     wrong = {name: _count(column, np.isfinite) for name, column in data.items() if column.dtype.kind == "f"}
-    worst = ", ".join(f"{count} in {name}" for name, count in wrong.items() if count)
-    of = sum(data[name].size for name in wrong)
-    remedy = "drop those rows and mark the row before each gap as truncated, or repair the recording."
-    return Defect("NaN or infinite values", sum(wrong.values()), of, "values", worst, remedy)
+    return Defect(
+        name="NaN or infinite values",
+        count=sum(wrong.values()),
+        of=sum(data[name].size for name in wrong),
+        what="values",
+        worst=_counts(wrong),
+        remedy="drop those rows and mark the row before each gap as truncated, or repair the recording.",
+    )
 
 
 def half_precision(data: Mapping[str, Array], stored: Mapping[str, str]) -> Defect:
     """Values stored in 16 bits: 3 digits, at most 65,504; ``stored`` names the dtypes a column had in its file."""
     half = [name for name, column in data.items() if stored.get(name, str(column.dtype)) == "float16"]
-    count = sum(data[name].size for name in half)
-    of = sum(data[name].size for name in _FLOATS if name in data)
-    remedy = "record in float32; the lost digits do not come back, and equal states may differ only by rounding."
-    return Defect("stored as float16", count, of, "values", ", ".join(half), remedy)
+    return Defect(
+        name="stored as float16",
+        count=sum(data[name].size for name in half),
+        of=sum(data[name].size for name in _FLOATS if name in data),
+        what="values",
+        worst=", ".join(half),
+        remedy="record in float32; the lost digits do not come back, and equal states may differ only by rounding.",
+    )
 
 
 def double_precision(data: Mapping[str, Array]) -> Defect:
@@ -232,10 +277,14 @@ def double_precision(data: Mapping[str, Array]) -> Defect:
     with np.errstate(over="ignore"):
         exact = lambda x: ~np.isfinite(x) | (x == x.astype(np.float32))  # noqa: E731
         lost = {name: _count(x, exact) for name, x in double.items()}
-    worst = ", ".join(f"{count} in {name}" for name, count in lost.items() if count)
-    remedy = "nothing if 7 digits suffice, which is usual; else pass dtype=torch.float64."
-    of = sum(column.size for column in double.values())
-    return Defect("float64 that float32 rounds", sum(lost.values()), of, "values", worst, remedy)
+    return Defect(
+        name="float64 that float32 rounds",
+        count=sum(lost.values()),
+        of=sum(column.size for column in double.values()),
+        what="values",
+        worst=_counts(lost),
+        remedy="nothing if 7 digits suffice, which is usual; else pass dtype=torch.float64.",
+    )
 
 
 def constant_columns(obs: Array, act: Array, rew: Array) -> Defect:
@@ -243,19 +292,29 @@ def constant_columns(obs: Array, act: Array, rew: Array) -> Defect:
     indicators = _all(obs, lambda x: (x == 0) | (x == 1))
     columns = {"observations": obs[:, :0] if indicators else obs, "actions": act, "rewards": rew}
     same = {name: np.atleast_1d(x.min(0) == x.max(0)) & (len(x) > 1) for name, x in columns.items()}
-    worst = ", ".join(f"{name} {np.flatnonzero(x)[:8].tolist()}" for name, x in same.items() if x.any())
-    remedy = "drop the column, or leave its scale alone (a division by its standard deviation of 0 gives NaN)."
-    of = sum(x.size for x in same.values())
-    return Defect("constant columns", int(sum(x.sum() for x in same.values())), of, "columns", worst, remedy)
+    return Defect(
+        name="constant columns",
+        count=sum(int(x.sum()) for x in same.values()),
+        of=sum(x.size for x in same.values()),
+        what="columns",
+        worst=", ".join(f"{name} {np.flatnonzero(x)[:8].tolist()}" for name, x in same.items() if x.any()),
+        remedy="drop the column, or leave its scale alone (a division by its standard deviation of 0 gives NaN).",
+    )
 
 
 def duplicated_rows(data: Mapping[str, Array]) -> Defect:
     """Rows equal in all columns to an earlier one; expected (not counted) in worlds of whole numbers."""
     wrong = np.zeros(len(data["rewards"]), bool)
     if data["actions"].dtype.kind == "f" or not _all(data["observations"], lambda x: x == np.round(x)):
-        wrong = check.repeated([data[name] for name in _COLUMNS if name in data])
-    remedy = "keep one of each: np.unique(..., axis=0, return_index=True); a file may have been appended twice."
-    return _rows("duplicated rows", wrong, len(wrong), "rows", remedy)
+        wrong = check.is_duplicate([data[name] for name in _COLUMNS if name in data])
+    return Defect(
+        name="duplicated rows",
+        count=int(wrong.sum()),
+        of=len(wrong),
+        what="rows",
+        worst=_first(wrong),
+        remedy="keep one of each: np.unique(..., axis=0, return_index=True); a file may have been appended twice.",
+    )
 
 
 def returns_unlike_rewards(returns: Array, rew: Array, term: Array, last: Array, discount: float = 1.0) -> Defect:
@@ -276,6 +335,11 @@ def returns_unlike_rewards(returns: Array, rew: Array, term: Array, last: Array,
         expected = f"shape ({len(rew)},) or ({len(ends)},)"
         raise DataError("returns", f"shape {returns.shape}", expected, "pass one a row, or one an episode.")
     wrong = judged & ~(np.abs(returns - wanted) <= 1e-4 * (1 + np.abs(wanted)))
-    remedy = "sum the rewards again: dataset.returns_to_go(discount), episode_returns(); look for a reward scale."
-    worst = f"the first {returns[wrong.argmax()]:g} where the rewards give {wanted[wrong.argmax()]:g}"
-    return Defect("returns that do not match the rewards", int(wrong.sum()), int(judged.sum()), what, worst, remedy)
+    return Defect(
+        name="returns that do not match the rewards",
+        count=int(wrong.sum()),
+        of=int(judged.sum()),
+        what=what,
+        worst=f"the first {returns[wrong.argmax()]:g} where the rewards give {wanted[wrong.argmax()]:g}",
+        remedy="sum the rewards again: dataset.returns_to_go(discount), episode_returns(); look for a reward scale.",
+    )

@@ -1,4 +1,4 @@
-"""What the readers of all formats share: where data lies, opening a file safely, next observations."""
+"""What the readers of all formats share: find data, open a file safely, fill in next observations."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from . import checks as check
 
 
 def search_places() -> list[Path]:
-    """The folders `find` looks in, in order: MINARI_DATASETS_PATH, the checkout's data/, data/ in and above the
-    current folder (3 levels up), Minari's own folder."""
+    """Return the folders that `minari_io.find` searches, in order.
+
+    MINARI_DATASETS_PATH, the checkout's data/, data/ in the current folder and three levels above, Minari's own folder.
+    """
     here, checkout, configured = Path.cwd(), Path(__file__).resolve().parents[2], os.environ.get("MINARI_DATASETS_PATH")
     places = [Path(configured)] if configured else []
     places += [folder / "data" for folder in (checkout, here, *list(here.parents)[:3])]
     return list(dict.fromkeys([*places, Path.home() / ".minari" / "datasets"]))
 
 
-def existing(path: str | os.PathLike[str]) -> Path:
-    """The path of a file that exists, or ``DatasetNotFoundError``."""
+def require_file(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that exists; raise ``DatasetNotFoundError`` otherwise."""
     file = Path(os.path.expanduser(path))
     found = "a folder" if os.path.isdir(file) else "no such file"
     if not os.path.isfile(file):
@@ -33,10 +35,10 @@ def existing(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
-    """An HDF5 file, open for reading, that holds its arrays itself: reading a data set must not read other files.
+def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
+    """Open an HDF5 file for reading, if it holds its arrays itself: reading a data set must not read other files.
 
-    Raises ``DataError`` for links, arrays stored elsewhere, and arrays that together promise more than
+    Raises ``DataError`` for links, for arrays stored elsewhere, and for arrays that together promise more than
     ``max_gigabytes``; also for whatever h5py raises within the ``with`` statement.
     """
     positive = isinstance(max_gigabytes, (int, float)) and max_gigabytes > 0
@@ -50,7 +52,7 @@ def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
     links: list[tuple[str, Any]] = []
     try:
         with h5py.File(file, "r") as store:
-            store.visititems_links(lambda *link: links.append(link))  # an exception in a visit would lose its message
+            store.visititems_links(lambda *link: links.append(link))  # h5py would replace an exception raised here
             for name, link in links:
                 inside, found = isinstance(link, h5py.HardLink), f"{name!r}, a {type(link).__name__}"
                 require_data(inside, f"file {file}", found, expected, remedy)
@@ -64,20 +66,20 @@ def opened(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
             yield store
     except CQLTutorialError:
         raise
-    except Exception as error:  # h5py answers a damaged file with OSError, RuntimeError, KeyError, ...
+    except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ... for a damaged file
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
 
 
-def follow(columns: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of ``from_arrays`` with next observations: those given, or the following row's within the episode.
+def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
+    """Add next observations to the arguments of ``from_arrays``: those given, or the following row's in the episode.
 
-    The rule for last rows, if none are given: a row that terminates is kept (no bootstrap reads its next observation,
-    so it repeats its own); the last row of any other episode has no next observation anywhere, so it is dropped, and
-    the row before it ends the episode as a truncation. D4RL's own ``qlearning_dataset`` drops the same rows, and also
-    rows that both terminate and time out, and the file's last row. ``metadata`` counts the dropped rows and their
-    rewards, which are missing in ``episode_returns()``. The arrays are taken over: rows move up within them, for want
-    of memory for two of each. Raises ``DataError`` if no row is left.
+    Where none are given, a last row that terminates is kept: no bootstrap reads its next observation, so it repeats its
+    own observation. The last row of any other episode has no next observation anywhere. It is dropped, and the row
+    before it ends the episode as a truncation. D4RL's own ``qlearning_dataset`` drops the same rows, and also rows that
+    both terminate and time out, and the file's last row. ``metadata`` counts the dropped rows and their rewards, which
+    ``episode_returns()`` then misses. The function overwrites the arrays (rows move up in place), as two of each may
+    not fit into memory. Raises ``DataError`` if no row is left.
     """
     term, trunc, obs = columns["terminations"], columns["truncations"], columns["observations"]
     if "next_observations" in columns:
@@ -101,7 +103,7 @@ def follow(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _move_up(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """``array[kept]`` within the same memory, for rising rows."""
-    for rows in check.blocks(len(kept), array[:1].size):
+    """Return ``array[kept]`` in the same memory; ``kept`` must rise."""
+    for rows in check.row_blocks(len(kept), array[:1].size):
         array[rows] = array.take(kept[rows], 0)
     return array[: len(kept)]

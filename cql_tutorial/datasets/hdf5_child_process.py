@@ -1,11 +1,11 @@
-"""HDF5 files of unknown origin, read by a child process first.
+"""Let a child process read an HDF5 file of unknown origin first: a crash of the library then ends the child alone.
 
-The HDF5 library is written in C: a damaged or hostile file can make it crash, hang or ask for all the memory there is,
-and with it the process that loads the file. `check_file` lets a child with limits read everything in the file, and says
-in one error of ours what became of it. What passes can still be refused by the loaders, which judge what it means.
+The HDF5 library is written in C. A damaged file can make it crash, hang or ask for all the memory there is, and with it
+the process that loads the file. `check_file` starts a child with limits on memory and time that reads everything in the
+file, and reports in one error of ours what became of it. The loaders judge what a file that passes means.
 
 This isolates crashes. It is no security boundary: the child has the rights of the process that started it, so a file
-that takes over the library can do all that the user can. Files that somebody may have made for that need a container.
+that takes over the library can do all that the user can. Open files that may have been made for that in a container.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BLOCK_BYTES = 2**24
 
 
 def check_file(path: str | os.PathLike[str], *, max_gigabytes: float = 8.0, seconds: float = 120.0) -> Path:
-    """Have a child read an HDF5 file, or all in the folder of a Minari data set, and return the path.
+    """Let a child read an HDF5 file, or all files in the folder of a Minari data set, and return the path.
 
     Raises ``DataError`` if the child fails, is ended by a signal, is not done within ``seconds``, or meets arrays that
     promise, or need for reading, more than ``max_gigabytes`` (Windows knows no such limit); ``DatasetNotFoundError``.
@@ -37,15 +37,15 @@ def check_file(path: str | os.PathLike[str], *, max_gigabytes: float = 8.0, seco
     files = sorted(place.rglob("*.hdf5")) if os.path.isdir(place) else [place] * os.path.isfile(place)
     if not files:
         raise DatasetNotFoundError(f"file {place}", "no HDF5 file", "a file, or a folder with some", "check the path.")
-    for file, answer in zip(files, answers(files, max_gigabytes, seconds), strict=True):
+    for file, answer in zip(files, read_in_child_process(files, max_gigabytes, seconds), strict=True):
         expected = f"a file that HDF5 reads within {max_gigabytes:g} GB and {seconds:g} s"
         mend = "get the file again from where it came; raise max_gigabytes= or seconds= if you know that it is whole."
         require_data(not answer, f"file {file}", answer, expected, mend)
     return place
 
 
-def answers(files: Sequence[Path], max_gigabytes: float, seconds: float) -> list[str]:
-    """Of each file "" if a child has read it all, else what went wrong; a new child goes on after one has died."""
+def read_in_child_process(files: Sequence[Path], max_gigabytes: float, seconds: float) -> list[str]:
+    """Return "" for each file that a child has read whole, else what went wrong; a new child goes on after a death."""
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import _child; _child({max_gigabytes})"
     settings: dict[str, Any] = {"env": os.environ | {"OPENBLAS_NUM_THREADS": "1"}, "capture_output": True}
     said: list[str] = []
@@ -65,7 +65,7 @@ def answers(files: Sequence[Path], max_gigabytes: float, seconds: float) -> list
 
 
 def _child(max_gigabytes: float) -> None:
-    import h5py  # before the limit: only what the files ask for counts against it
+    import h5py  # before the limit is set: only what the files ask for counts against it
 
     with suppress(ImportError):
         import resource
@@ -82,10 +82,10 @@ def _child(max_gigabytes: float) -> None:
 
 
 def _read_all(h5py: Any, path: str, most: float) -> None:
-    """Every attribute and every array that the file itself holds, a block of rows at a time."""
+    """Read every attribute and every array that the file itself holds, a block of rows at a time."""
     promised, names = 0.0, ["/"]
     with h5py.File(path, "r") as store:
-        # Only names are taken within the visit: an exception there would come out as another one.
+        # The visit only collects names: h5py would replace an exception that is raised in it.
         store.visititems_links(lambda name, link: names.append(name) if isinstance(link, h5py.HardLink) else None)
         for item in map(store.__getitem__, names):
             list(item.attrs.items())

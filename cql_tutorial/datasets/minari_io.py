@@ -1,7 +1,7 @@
 """Minari files: find a data set by id or path, read it into flat arrays, write flat arrays as one.
 
-Everything here speaks numpy; `datasets.OfflineDataset` puts tensors around it. Minari, Gymnasium and h5py are imported
-inside the functions, so that the package needs none of them until a file is touched. Nothing is ever unpickled.
+This module works with NumPy arrays; `OfflineDataset` makes tensors of them. The functions import Minari, Gymnasium and
+h5py, so that the package needs none of them until it touches a file. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from ..errors import CQLTutorialError, DataError, DatasetNotFoundError, require_data
-from .files import opened, search_places
+from ..errors import ConfigError, CQLTutorialError, DataError, DatasetNotFoundError, require, require_data
+from ..files import atomic_write
+from .files import open_checked, search_places
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
-_REMAKE = (
+_REGENERATE = (
     "make the file again (`make data` for the course's own), or delete its folder and download it again with "
     "load_dataset(id, remote=True)."
 )
 
 
 def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
-    """The folder that holds the data set's HDF5 file; Minari's remote is asked only if `remote` is set.
+    """Return the folder that holds a data set's HDF5 file; ask Minari's remote only if `remote` is set.
 
     Raises ``DatasetNotFoundError`` that lists the places looked at and the nearest ids that do exist.
     """
@@ -47,7 +47,7 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
         try:
             minari.download_dataset(name)
             return find(name.split("://")[-1].split("/", 1)[1] if "://" in name else name)  # hf://farama-minari/id
-        except Exception as error:  # no network, no such id, a package missing: each remote has errors of its own
+        except Exception as error:  # no network, no such id, no such package: each remote raises errors of its own
             found += f"; Minari's remote answered: {type(error).__name__}: {error}".replace("\n", " ")
     known = sorted({key for place in places for key in ids(place)})
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]
@@ -57,7 +57,7 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
 
 
 def ids(place: Path) -> Iterator[str]:
-    """The ids of the data sets in a folder, namespaces up to three deep."""
+    """Yield the ids of the data sets in a folder, namespaces up to three deep."""
     for depth in range(1, 5):
         for file in place.glob("*/" * depth + f"data/{_FILE}"):
             name = file.parent.parent.relative_to(place).as_posix()
@@ -69,7 +69,7 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
     """Read a ``MinariDataset``, an id or a path into the arguments of ``from_arrays``.
 
     Minari keeps T + 1 observations of an episode of T steps: rows 0..T-1 are the observations and rows 1..T the
-    next_observations. Floats are kept in ``dtype`` (None: the file's), an episode at a time. No environment is made:
+    next_observations. Floats are converted to ``dtype`` (None: kept) an episode at a time. No environment is made:
     Minari would import what the file names if its spaces were missing. Raises ``DataError`` for a damaged file, a file
     that leads elsewhere or promises more than ``max_gigabytes``, and spaces other than a flat Box and Box/Discrete.
     """
@@ -81,12 +81,12 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
         if isinstance(source, (str, os.PathLike)):
             source, groups = find(source), 0
             for file in (files := sorted(source.rglob("*.hdf5"))):
-                with opened(file, max_gigabytes, _REMAKE) as store:
+                with open_checked(file, max_gigabytes, _REGENERATE) as store:
                     groups += len(store)
             promised = MinariStorage.read_raw_metadata(source)
             found, number = f"{groups} groups, one an episode", promised["total_episodes"]  # Minari counts up to it
             fits = number <= groups or not files  # no file at all: Minari says so
-            require_data(fits, f"file {source}", found, f"the promised {number!r} episodes", _REMAKE)
+            require_data(fits, f"file {source}", found, f"the promised {number!r} episodes", _REGENERATE)
             absent = {"observation_space", "action_space"} - set(promised)
             mend = "minari.MinariDataset(path) runs the environment's code to learn them: pass that, if you trust it."
             require_data(not absent, f"file {source}", f"no {' nor '.join(sorted(absent))}", "both spaces", mend)
@@ -102,12 +102,12 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
         require_data(fits, name, found, "observations Box(S,) and actions Box(A,) or Discrete(n)", mend)
         columns, lengths = _columns(data, data.total_steps, dtype)
         found, expected = f"{sum(lengths)} steps in {len(lengths)} episodes", f"the promised {data.total_steps} steps"
-        require_data(sum(lengths) == data.total_steps > 0, f"file {source}", found, expected, _REMAKE)
+        require_data(sum(lengths) == data.total_steps > 0, f"file {source}", found, expected, _REGENERATE)
     except CQLTutorialError:
         raise
     except Exception as error:  # a damaged file makes h5py and Minari fail in many ways
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise DataError(f"file {source}", found, "a whole Minari data set", _REMAKE) from error
+        raise DataError(f"file {source}", found, "a whole Minari data set", _REGENERATE) from error
     for name in ("total_episodes", "total_steps", "dataset_size", "data_format", "jpeg_encoding"):
         metadata.pop(name, None)  # facts about the file, not about the data
     about = {"id": metadata["dataset_id"], "metadata": metadata, "episode_starts": np.cumsum([0, *lengths[:-1]])}
@@ -119,10 +119,10 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
 
 
 def _columns(data: Any, steps: int, dtype: str | None) -> tuple[dict[str, Any], list[int]]:
-    """The arrays of so many steps, filled episode by episode, and the episodes' lengths."""
+    """Fill arrays of so many steps, episode by episode; return them and the episodes' lengths."""
     columns: dict[str, Any] = {}
     lengths: list[int] = []
-    # Minari's own reader: opening the five arrays of an episode is what costs (1 ms), not this loop.
+    # Opening the five arrays of an episode takes Minari's reader 1 ms; this loop costs little beside it.
     for episode in data.iterate_episodes():
         start, end = sum(lengths), sum(lengths) + len(episode.rewards)
         parts = {name: np.asarray(getattr(episode, name)) for name in ARRAYS if name != "next_observations"}
@@ -140,18 +140,47 @@ def _columns(data: Any, steps: int, dtype: str | None) -> tuple[dict[str, Any], 
 
 
 def write(
-    data: Any, dataset_id: str, root_path: str | os.PathLike[str], environment: Any, extra: dict[str, Any],
-    overwrite: bool, about: dict[str, Any],
+    data: Any, dataset_id: str, root_path: str | os.PathLike[str], environment: Any, about: Mapping[str, Any],
+    extra: Mapping[str, Any], overwrite: bool,
 ) -> Path:  # fmt: skip
     """Write an ``OfflineDataset`` as Minari data set `dataset_id` below `root_path` and return its folder.
 
-    The data set is made in a hidden folder beside its place and renamed into it, so no half of one ever remains; the
-    HDF5 arrays are stored contiguously (a third to a fifth of Minari's own size), and Minari's default folder and the
-    network stay untouched. `about` are ``minari.create_dataset_from_buffers``'s texts. Raises ``DataError``.
+    The data set is made in a hidden folder beside its place and renamed into it, so no half of one ever remains. The
+    HDF5 arrays are stored contiguously (a third to a fifth of Minari's own size). Minari's default folder and the
+    network stay untouched. `about` holds Minari's own texts (description, author, ...), `extra` any further metadata.
+    Raises ``DataError`` for an id that is no id or exists, ``CheckpointError`` where the file cannot be written.
     """
-    import minari
-    from gymnasium.spaces import Box, Discrete
-    from minari.data_collector import EpisodeBuffer
+    from minari.dataset.minari_storage import MinariStorage
+
+    parents = _check_id(dataset_id)
+    root = Path(root_path).expanduser().resolve()
+    destination = root / dataset_id
+    vacant, mend = overwrite or not destination.exists(), "raise its -vN, or pass overwrite=True."
+    require_data(vacant, "id", f"{destination} exists already", "a new id", mend)
+    observation_space, action_space = _spaces(data)
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".writing-") as workplace:
+        folder = Path(workplace) / "new"
+        folder.mkdir()
+        storage = MinariStorage.new(
+            folder / "data", observation_space=observation_space, action_space=action_space,
+            env_spec=_specification(environment),
+        )  # fmt: skip
+        storage.update_metadata({"dataset_id": dataset_id, **about, "minari_version": version("minari")})
+        storage.update_episodes(_episodes(data))
+        _store_contiguously(folder / "data" / _FILE)
+        storage.update_metadata({**extra, "dataset_size": storage.get_size()})
+        for parent in parents:
+            (root / parent).mkdir(exist_ok=True)
+            if not (root / parent / _NAMESPACE).exists():
+                with atomic_write(root / parent / _NAMESPACE) as temporary:
+                    temporary.write_text("{}", encoding="utf-8")
+        _replace_folder(folder, destination, aside=Path(workplace) / "old")
+    return destination
+
+
+def _check_id(dataset_id: str) -> list[Path]:
+    """The namespaces of an id, outermost first; ``DataError`` if it is no id."""
     from minari.dataset.minari_dataset import parse_dataset_id
 
     try:
@@ -159,50 +188,63 @@ def write(
     except (ValueError, TypeError) as error:
         expected = "[namespace/]name-vN with letters, digits, - and _ (a namespace has 2 or more)"
         raise DataError("id", repr(dataset_id), expected, "for example 'course/pendulum/medium-v0'.") from error
-    root = Path(root_path).expanduser().resolve()  # Minari would join a relative one twice
-    destination = root / dataset_id
-    vacant, mend = overwrite or not destination.exists(), "raise its -vN, or pass overwrite=True."
-    require_data(vacant, "id", f"{destination} exists already", "a new id", mend)
-    arrays = {name: getattr(data, name).cpu().numpy() for name in ARRAYS}
-    observations, actions = arrays.pop("observations"), arrays["actions"]
-    if data.n_actions is None:
-        low, high = (np.full(actions.shape[1], bound, actions.dtype) for bound in (data.action_low, data.action_high))
-    action_space = Discrete(data.n_actions) if data.n_actions else Box(low, high, dtype=actions.dtype.type)
-    following, starts = arrays.pop("next_observations"), data.episode_starts.tolist()
-    buffers = []
-    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(actions)], strict=True)):
-        chain = np.concatenate([observations[start:end], following[end - 1 : end]])
-        steps = {name: array[start:end] for name, array in arrays.items()}
-        buffers.append(EpisodeBuffer(id=number, observations=chain, **steps))
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".writing-") as workplace:
-        with mock.patch.dict(os.environ, MINARI_DATASETS_PATH=workplace), warnings.catch_warnings():
-            # Minari reads its root from that variable and from nowhere else.
-            warnings.filterwarnings("ignore", message=r".*is set to `?None|env_spec is None", category=UserWarning)
-            made = minari.create_dataset_from_buffers(
-                dataset_id, buffers, env=environment, action_space=action_space,
-                observation_space=Box(-np.inf, np.inf, observations.shape[1:], observations.dtype.type), **about,
-            )  # fmt: skip
-            _store_contiguously(Path(made.storage.data_path) / _FILE)
-            made.storage.update_metadata({**extra, "dataset_size": made.storage.get_size()})
-        for parent in list(Path(dataset_id).parents)[-2::-1]:  # outermost namespace first, "." left out
-            (root / parent).mkdir(exist_ok=True)
-            if not (root / parent / _NAMESPACE).exists():
-                os.replace(Path(workplace) / parent / _NAMESPACE, root / parent / _NAMESPACE)
-        old = Path(workplace) / ".old"
-        if destination.exists():
-            os.replace(destination, old)
+    return list(Path(dataset_id).parents)[-2::-1]  # without "."
+
+
+def _spaces(data: Any) -> tuple[Any, Any]:
+    """Gymnasium's spaces of a data set: unbounded observations, and actions within their bounds or choices."""
+    from gymnasium.spaces import Box, Discrete
+
+    observations, actions = data.observations.cpu().numpy(), data.actions.cpu().numpy()
+    observation_space = Box(-np.inf, np.inf, observations.shape[1:], observations.dtype.type)
+    if data.n_actions is not None:
+        return observation_space, Discrete(data.n_actions)
+    low, high = (np.full(actions.shape[1], bound, actions.dtype) for bound in (data.action_low, data.action_high))
+    return observation_space, Box(low, high, dtype=actions.dtype.type)
+
+
+def _specification(environment: Any) -> Any:
+    """Gymnasium's ``EnvSpec`` of an id, an environment or a specification; ``ConfigError`` for anything else."""
+    import gymnasium
+    from gymnasium.envs.registration import EnvSpec
+
+    expected, mend = "a registered id, a gymnasium.Env or its spec", "leave it out if there is no such environment."
+    if isinstance(environment, str):
         try:
-            os.replace(Path(workplace) / dataset_id, destination)
-        except BaseException:  # Ctrl-C included: the old data set must not vanish with the workplace
-            if old.exists():
-                os.replace(old, destination)
-            raise
-    return destination
+            return gymnasium.spec(environment)
+        except gymnasium.error.Error as error:
+            raise ConfigError("environment", f"{environment!r} ({error})", expected, mend) from error
+    specification = environment.spec if isinstance(environment, gymnasium.Env) else environment
+    require(specification is None or isinstance(specification, EnvSpec), "environment", environment, expected, mend)
+    return specification
+
+
+def _episodes(data: Any) -> Iterator[Any]:
+    """Minari's buffer of each episode: the rows of all arrays, and one observation more than there are rows."""
+    from minari.data_collector import EpisodeBuffer
+
+    arrays = {name: getattr(data, name).cpu().numpy() for name in ARRAYS}
+    observations, next_observations = arrays.pop("observations"), arrays.pop("next_observations")
+    starts = data.episode_starts.tolist()
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True)):
+        chain = np.concatenate([observations[start:end], next_observations[end - 1 : end]])
+        yield EpisodeBuffer(id=number, observations=chain, **{name: x[start:end] for name, x in arrays.items()})
+
+
+def _replace_folder(new: Path, destination: Path, aside: Path) -> None:
+    """Rename a folder to its destination; one that is there is moved ``aside``, and back if the renaming fails."""
+    if destination.exists():
+        os.replace(destination, aside)
+    try:
+        os.replace(new, destination)
+    except BaseException:  # Ctrl-C included
+        if aside.exists():
+            os.replace(aside, destination)
+        raise
 
 
 def _store_contiguously(path: Path) -> None:
-    """Minari's growable (chunked) arrays cost 3-5 times their size; the same tree with plain arrays reads the same."""
+    """Copy Minari's growable (chunked) arrays, which take 3-5 times their size, into a tree of plain arrays."""
     import h5py
 
     def copy(source: Any, target: Any) -> None:
@@ -213,7 +255,9 @@ def _store_contiguously(path: Path) -> None:
             else:
                 target.create_dataset(name, data=item[()])
 
-    partial = path.with_suffix(".tmp")
-    with h5py.File(path) as source, h5py.File(partial, "w", libver="latest", track_order=True) as target:
+    with (
+        atomic_write(path) as partial,
+        h5py.File(path) as source,
+        h5py.File(partial, "w", libver="latest", track_order=True) as target,
+    ):
         copy(source, target)
-    os.replace(partial, path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ class OfflineDataset:
         trunc = check.flags("truncations", torch.zeros(n, dtype=torch.bool) if truncations is None else truncations, n)
         starts = check.starts(episode_starts, term | trunc)
         if next_observations is None:
-            nxt = check.following(obs, starts, term)
+            nxt = check.next_observations_of(obs, starts, term)
         else:
             nxt = check.floats("next_observations", next_observations, dtype, n, width, copy=copy)
         made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, dict(metadata or {}))
@@ -143,7 +143,8 @@ class OfflineDataset:
         """Read a D4RL file (v0-v2); ``terminals`` become terminations, ``timeouts`` truncations.
 
         ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed, and how many
-        last rows lacked a next observation (see `d4rl_io.follow`), is in ``metadata``. Raises as `d4rl_io.arrays`.
+        last rows lacked a next observation (see `files.fill_next_observations`), is in ``metadata``. Raises as
+        `d4rl_io.arrays`.
         """
         columns = d4rl_io.read(path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options))
         return cls.from_arrays(**(columns | options))
@@ -152,31 +153,38 @@ class OfflineDataset:
     def from_csv(cls, path: Any, columns: Mapping[str, Any], *, delimiter: str = ",", **options: Any) -> OfflineDataset:
         """Read a CSV file; ``columns`` maps our names (and ``episode``) to its columns' names, lists or ``"obs_*"``.
 
-        Without next_observations, last rows are treated as by `d4rl_io.follow`. Raises as `csv_io.read`.
+        Without next_observations, last rows are treated as by `files.fill_next_observations`. Raises as `csv_io.read`.
         """
         discrete = options.get("n_actions") is not None
         return cls.from_arrays(**(csv_io.read(path, columns, _dtype_name(options), discrete, delimiter) | options))
 
     def to_minari(
-        self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str, environment: Any = None,
-        extra: Mapping[str, Any] | None = None, overwrite: bool = False, **about: Any,
+        self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str | Collection[str],
+        author_email: str | Collection[str] | None = None, algorithm_name: str | None = None,
+        code_permalink: str | None = None, requirements: Sequence[str] | None = None, environment: Any = None,
+        extra: Mapping[str, Any] | None = None, overwrite: bool = False,
     ) -> Path:  # fmt: skip
         """Write Minari data set ``id`` below ``root_path`` and return its folder.
 
-        Reading it in the same dtype gives the same numbers.
-        ``environment`` (an id, an EnvSpec or a gymnasium.Env) is recorded so that Minari can recover it; ``extra``
-        goes into metadata.json; ``about`` is for ``minari.create_dataset_from_buffers`` (algorithm_name, author_email,
-        code_permalink, requirements). Minari keeps T + 1 observations an episode, so ``DataError`` is raised if a
-        next_observation differs from the following row's observation; also if the id exists and not ``overwrite``.
+        Reading it in the same dtype gives the same numbers. ``environment`` (an id, an EnvSpec or a gymnasium.Env) is
+        recorded so that Minari can recover it, ``requirements`` are pip's lines for it. The other texts are Minari's
+        own; ``extra`` goes into metadata.json beside them. Minari keeps T + 1 observations an episode, so ``DataError``
+        is raised if a next_observation differs from the following row's observation; also if the id exists and not
+        ``overwrite``. ``CheckpointError`` where the file cannot be written.
         """
-        jumps = self._jumps().nonzero()
+        jumps = self._discontinuities().nonzero()
         if len(jumps):
             found = f"{len(jumps)} rows (first: {int(jumps[0])}) unlike the next row's observation"
             expected = "next_observations[t] == observations[t + 1] within an episode, as Minari stores each only once"
             mend = "pass episode_starts= to from_arrays with a start after each such row."
             raise DataError("next_observations", found, expected, mend)
-        about |= {"description": description, "author": author}
-        return minari_io.write(self, id, root_path, environment, dict(extra or {}), overwrite, about)
+        about = {
+            "code_permalink": code_permalink, "author": _names(author), "author_email": _names(author_email),
+            "algorithm_name": algorithm_name, "description": description,
+            "requirements": None if requirements is None else list(requirements),
+        }  # fmt: skip
+        about = {key: value for key, value in about.items() if value is not None}
+        return minari_io.write(self, id, root_path, environment, about, dict(extra or {}), overwrite)
 
     # ---- parts and copies -----------------------------------------------------------------------------------------
 
@@ -240,7 +248,7 @@ class OfflineDataset:
         mend = "use with_batch_size(n) with a smaller n, or batches(steps, batch_size, seed): drawn with replacement."
         require_data(len(self) >= self.batch_size, "dataset", found, expected, mend)
         order = torch.randperm(len(self), generator=_generator(self.seed, 0, self.epoch))
-        object.__setattr__(self, "epoch", self.epoch + 1)  # the one thing that moves in a frozen data set
+        object.__setattr__(self, "epoch", self.epoch + 1)  # the only thing that changes in a frozen data set
         used = len(self) - len(self) % self.batch_size
         return self._gather(order[:used].view(-1, self.batch_size))
 
@@ -267,7 +275,7 @@ class OfflineDataset:
             start = block * length + last
 
     def _gather(self, index: Tensor) -> Iterator[Batch]:
-        """The batches of rows ``index [batches, B]``; several are gathered at once, as starting a gather costs most."""
+        """Yield the batches of rows ``index [batches, B]``; gather several at once: each gather has a fixed cost."""
         if self.device.type == "cuda":
             index = index.pin_memory()  # so that the host need not wait for the copy
         index = index.to(self.device, non_blocking=True)
@@ -314,23 +322,23 @@ class OfflineDataset:
         return total.index_add_(0, self._episode_of_row(), self.rewards.double()).to(self.dtype)
 
     def describe(self, with_defects: bool = True) -> check.Description:
-        """What is in the data, as a dict that prints as a table: sizes, ranges, ends, and signs of trouble.
+        """Describe the data in a dict that prints as a table: sizes, ranges, ends, and signs of trouble.
 
         ``jump_share``: rows whose next_observation differs from the following row's observation, of those that have
         one within their episode. ``duplicate_share``: rows whose (observation, action) occurred before.
         ``known_defects``, if any and ``with_defects``: count and remedy of each (`defects()` also finds double rows).
         """
-        facts = check.describe(self, self._last_rows(), self._jumps())
+        facts = check.describe(self, self._last_rows(), self._discontinuities())
         if with_defects and (found := self.defects(duplicates=False)):
             facts["known_defects"] = list(map(str, found))
         return facts
 
     def defects(self, **options: Any) -> list[known_defects.Defect]:
-        """Known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
+        """Find known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
         return known_defects.find(self, **options)
 
     def fingerprint(self) -> str:
-        """A hash of the numbers and of where episodes begin, the same on every device: are two data sets one?"""
+        """Hash the numbers and the episodes' first rows, equally on every device: equal hashes mean equal data sets."""
         digest = hashlib.sha256(repr((tuple(self.observations.shape), str(self.dtype), self.n_actions)).encode())
         for column in self._columns(*_STORED, "episode_starts", "batch_returns").values():
             digest.update(column.detach().cpu().contiguous().numpy().data)
@@ -369,9 +377,9 @@ class OfflineDataset:
     def _episode_of_row(self) -> Tensor:
         return torch.repeat_interleave(self.episode_lengths())
 
-    def _jumps(self) -> Tensor:
+    def _discontinuities(self) -> Tensor:
         following, nxt = (x.detach().cpu().numpy() for x in (self.observations[1:], self.next_observations[:-1]))
-        result = torch.from_numpy(np.append(check.unlike(nxt, following), False)).to(self.device)
+        result = torch.from_numpy(np.append(check.rows_differ(nxt, following), False)).to(self.device)
         result[self._last_rows()] = False
         return result
 
@@ -390,7 +398,11 @@ def _dtype_name(options: Mapping[str, Any]) -> str:
     return "float64" if options.get("dtype") == torch.float64 else "float32"
 
 
+def _names(given: str | Collection[str] | None) -> set[str] | None:
+    return {given} if isinstance(given, str) else None if given is None else set(given)
+
+
 def _generator(seed: int, purpose: int, number: int) -> torch.Generator:
-    """A generator of its own for each (seed, purpose, number): nothing has to be replayed to reach it."""
+    """Make a generator for each (seed, purpose, number), so that no draw has to be repeated to reach a later one."""
     words = np.random.SeedSequence([seed, purpose, number]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0]))

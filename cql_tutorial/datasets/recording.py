@@ -1,4 +1,4 @@
-"""Data sets recorded in the package's own worlds, of any policy."""
+"""Record data sets of any policy in the package's own worlds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def record(
 
 
 def dataset_of(world: World, recorded: Mapping[str, Tensor], *, id: str) -> OfflineDataset:
-    """A data set of recorded columns with the world's action bounds; the last row, if unfinished, is truncated."""
+    """Make a data set of recorded columns, with the world's action bounds; an unfinished last row is truncated."""
     columns: dict[str, Any] = {key: value.clone() for key, value in recorded.items() if key != "episode_starts"}
     if not columns["terminations"][-1]:
         columns["truncations"][-1] = True

@@ -36,7 +36,7 @@ class WorldEnv(gymnasium.Env):
         self.world = world = make(world, **settings) if isinstance(world, str) else world
         high = np.asarray(world.observation_high, dtype=np.float32)
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
-        self.action_space: spaces.Space
+        self.action_space: spaces.Space[Any]
         if world.discrete:
             self.action_space = spaces.Discrete(world.action_dim)
         else:

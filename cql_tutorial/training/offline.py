@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ..agents.agent import Agent
-from ..agents.checkpoint import agent_header, check_path, copy_state, header_settings, read_tensors, write_tensors
+from ..agents.checkpoint import agent_header, copy_state, header_settings, read_tensors, write_tensors
 from ..errors import CheckpointError, ConfigError, DivergedError, check_int
 from ..fast.fused import FasterUpdate
+from ..files import prepare_output_path
 
 
 class History:
@@ -108,7 +109,7 @@ def fit(
     state = Run(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every})
     if checkpoint is not None:
         agent.check_name()
-        checkpoint = check_path(checkpoint)
+        checkpoint = prepare_output_path(checkpoint)
         state.settings["data"] = dataset.fingerprint()
         if resume and checkpoint.is_file():
             state.resume(checkpoint, steps)

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from ..agents import AgentConfig, make_agent
-from ..agents.checkpoint import check_path
 from ..batch import Batch, Noise
 from ..errors import CQLWarning, DivergedError, check_int, require
 from ..fast.as_built import differences
 from ..fast.fused import FusedUpdate, check_stackable
+from ..files import prepare_output_path
 from .offline import History, Run, check_actions, fit, progress_bar
 
 BLOCK = 16  # members that are updated together on a CPU: more would not stay in a core's cache
@@ -150,7 +150,7 @@ def fit_population(
         runs.append(_MemberRun(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every}))
         runs[-1].number, runs[-1].data = number, one.to(device=agent.device)
         if checkpoint is not None:
-            runs[-1].path = check_path(paths[number])
+            runs[-1].path = prepare_output_path(paths[number])
             runs[-1].settings["data"] = fingerprints[id(one)]
             if resume and runs[-1].path.is_file():
                 runs[-1].resume(runs[-1].path, steps)

@@ -22,7 +22,8 @@ from cql_tutorial.agents.checkpoint import read_tensors
 from cql_tutorial.cli import COMMANDS, main
 from cql_tutorial.cli.convert import columns, write_csv
 from cql_tutorial.cli.files import table, write_json
-from cql_tutorial.cli.options import FROM_DATA, HELP, SUMMARY, DataOptions, make_env
+from cql_tutorial.cli.options import FROM_DATA, DataOptions, make_env, settings_form, settings_of
+from cql_tutorial.cli.parser import summary
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError
 from tests.conftest import HIDE_PACKAGES
 
@@ -39,6 +40,20 @@ def run(*words: object, expect: int = 0) -> None:
     assert status == expect, (words, status)
 
 
+def shown(capsys: pytest.CaptureFixture, error: bool = False) -> str:
+    """What a command has printed, as words: tyro draws boxes and breaks lines."""
+    text = capsys.readouterr()
+    return " ".join("".join(" " if char in "│╭╮╰╯─" else char for char in (text.err if error else text.out)).split())
+
+
+def field_docstrings(config_class: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass and of those it is derived from."""
+    from docstring_parser import parse_from_object
+
+    classes = [one for one in reversed(config_class.__mro__) if dataclasses.is_dataclass(one)]
+    return {doc.arg_name: doc.description or "" for one in classes for doc in parse_from_object(one).params}
+
+
 def train(out: Path, *more: object, agent: str = "cql", expect: int = 0) -> dict[str, Any]:
     small = [] if agent.startswith(("bc", "iql", "discrete", "dqn")) else ["--cql-n-actions", "2"]
     small = small if agent.startswith("cql") else []
@@ -53,39 +68,81 @@ def test_every_command_and_agent_has_help(capsys: pytest.CaptureFixture) -> None
     overview = capsys.readouterr().out
     assert all(f"  {command} " in overview and text in overview for command, text in COMMANDS.items())
     run(expect=2)
+    capsys.readouterr()
     run("train", "--help")
-    agents = capsys.readouterr().out
-    assert all(f"  {name} " in agents for name in AGENTS) and set(SUMMARY) == set(AGENTS)
-    for command in set(COMMANDS) - {"train", "doctor"}:
+    agents = shown(capsys)
+    assert all(f" • {name} {summary(name)}" in agents for name in AGENTS)
+    for command in set(COMMANDS) - {"doctor"}:
         run(command, "--help")
-        assert f"example: cql-tutorial {command} " in capsys.readouterr().out
+        assert f"{COMMANDS[command]} example: cql-tutorial {command} " in shown(capsys)
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_every_setting_of_every_agent_is_a_flag_with_help(name: str, capsys: pytest.CaptureFixture) -> None:
     run("train", name, "--help")
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert SUMMARY[name] in text
-    for one in dataclasses.fields(AGENTS[name][0].config_class):
+    text, config_class = shown(capsys), AGENTS[name][0].config_class
+    assert summary(name) in text
+    documented = field_docstrings(config_class)
+    for one in dataclasses.fields(config_class):
         flag = "--" + one.name.replace("_", "-")
         if one.name in ("action_low", "action_high"):  # flags of the data, by the same name
             continue
         wanted = one.name not in FROM_DATA and one.name not in AGENTS[name][1]
         assert (f" {flag} " in text or f" {flag}, " in text) == wanted, flag
         if wanted:
-            assert " ".join(HELP[one.name].split()[:3]) in text, one.name
+            assert " ".join(documented.get(one.name, "").split()) in text, one.name
 
 
-def test_the_help_speaks_of_settings_that_exist() -> None:
-    known = {one.name for kind, _ in AGENTS.values() for one in dataclasses.fields(kind.config_class)}
-    assert set(HELP) == known - set(FROM_DATA)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Base:
+    """Settings as an agent has them."""
+
+    state_dim: int
+    """Numbers in an observation."""
+    width: int = 8
+    """Units of a layer."""
+    twin: bool = False
+    """Two critics."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ConfigError("width", str(self.width), "1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Derived(_Base):
+    """The same with another default, and a setting of its own."""
+
+    width: int = 16
+    rate: float = 0.1
+    """Step size, a share of nothing."""
+    plain: int = 3
+
+
+def test_flags_are_documented_where_the_settings_are(capsys: pytest.CaptureFixture) -> None:
+    import tyro
+
+    form = settings_form(_Derived, {"twin": True})
+    with pytest.raises(SystemExit):
+        tyro.cli(form, args=["--help"])
+    text = shown(capsys)
+    assert "--width INT Units of a layer. (default: 16)" in text and "Step size, a share of nothing." in text
+    assert "--plain INT (default: 3)" in text and "state-dim" not in text and "twin" not in text
+    filled = tyro.cli(form, args=["--width", "0"])  # refused later, by the agent's own config, in its own words
+    assert settings_of(filled) == {"width": 0, "twin": True, "rate": 0.1, "plain": 3}
+    with pytest.raises(SystemExit):
+        tyro.cli(form, args=["--state-dim", "3"])
+
+
+def test_settings_of_an_agent_are_documented_all_or_none() -> None:
+    for kind, _ in AGENTS.values():
+        names = {one.name for one in dataclasses.fields(kind.config_class)}
+        assert set(field_docstrings(kind.config_class)) in (set(), names), kind.config_class.__name__
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["trian", "cql"], "command: found 'trian'; expected one of describe"),
-        (["train", "cqll"], "agent: found 'cqll'; expected one of bc, sac, cql"),
         (["train", "cql", "--data", "maze/none-v0", "--out", "x"], "data set 'maze/none-v0': found nothing at"),
         (["train", "cql", *MAZE, "--out", "x", "--cql-alpha", "-1"], "config['cql_alpha']: found -1.0"),
         (["train", "dqn", *MAZE, "--out", "x"], "agent: found 'dqn'; expected an agent for continuous actions"),
@@ -116,9 +173,25 @@ def test_bad_input_is_one_clear_error(
     assert not list(tmp_path.rglob("*.safetensors")) and not list(tmp_path.rglob("*.hdf5"))
 
 
-def test_a_flag_that_is_not_there_is_told_with_the_nearest(capsys: pytest.CaptureFixture) -> None:
-    run("train", "cql", *MAZE, "--out", "x", "--cql-alfa", "1", expect=2)
-    assert "--cql-alpha" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trian", "cql"], ["trian", "Available subcommands: describe, train, evaluate, convert, collect, doctor"]),
+        (["train", "cqll"], ["cqll", "Available subcommands: bc, sac, cql, cql-lagrange, iql, discrete-cql, dqn,"]),
+        (["train"], ["Expected one of {bc, sac, cql, cql-lagrange, iql, discrete-cql, dqn,"]),
+        (["train", "cql", *MAZE, "--out", "x", "--cql-alfa", "1"], ["--cql-alfa", "meant: --cql-alpha FLOAT"]),
+        (["train", "cql", *MAZE, "--out", "x", "--steps", "many"], ["--steps", "many", "INT"]),
+        (["train", "cql", *MAZE, "--out", "x", "--state-dim", "3"], ["Unrecognized options: --state-dim, 3"]),
+        (["train", "cql-lagrange", *MAZE, "--out", "x", "--no-cql-lagrange"], ["--no-cql-lagrange"]),
+        (["describe"], ["Missing from cql-tutorial describe: --data DATA A Minari id or folder"]),
+    ],
+)  # fmt: skip
+def test_words_that_cannot_be_read_are_told_with_what_can(
+    words: list[str], expected: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    run(*words, expect=2)
+    text = shown(capsys, error=True)
+    assert [part for part in expected if part not in text] == [], text
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -188,9 +188,9 @@ def test_rows_that_occurred_before(n: int) -> None:
         key = b"".join(column[row].tobytes() for column in columns)
         expected.append(key in seen)
         seen.add(key)
-    np.testing.assert_array_equal(check.repeated(columns), expected)
-    np.testing.assert_array_equal(check.repeated([np.where(rng.random((n, 1)) < 0.5, columns[0], signs), *columns[1:]]),
-                                  expected)  # fmt: skip
+    np.testing.assert_array_equal(check.is_duplicate(columns), expected)
+    mixed = np.where(rng.random((n, 1)) < 0.5, columns[0], signs)
+    np.testing.assert_array_equal(check.is_duplicate([mixed, *columns[1:]]), expected)
     keys = check.row_keys(columns)
     assert len(np.unique(keys)) == n - sum(expected)
 
@@ -199,9 +199,9 @@ def test_rows_unlike_those_of_another() -> None:
     rng = np.random.default_rng(0)
     one = rng.integers(0, 2, (90_000, 7))
     other = np.where(rng.random(one.shape) < 0.05, 1 - one, one)
-    np.testing.assert_array_equal(check.unlike(one, other), (one != other).any(1))
+    np.testing.assert_array_equal(check.rows_differ(one, other), (one != other).any(1))
     rows, others = rng.integers(0, 90_000, (2, 80_000))
-    np.testing.assert_array_equal(check.unlike(one, other, rows, others), (one[rows] != other[others]).any(1))
-    parts = list(check.blocks(90_000, 7))
+    np.testing.assert_array_equal(check.rows_differ(one, other, rows, others), (one[rows] != other[others]).any(1))
+    parts = list(check.row_blocks(90_000, 7))
     assert len(parts) > 1 and [one.start for one in parts[1:]] == [one.stop for one in parts[:-1]]
-    assert parts[0].start == 0 and parts[-1].stop == 90_000 and list(check.blocks(0)) == []
+    assert parts[0].start == 0 and parts[-1].stop == 90_000 and list(check.row_blocks(0)) == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cql_tutorial.datasets import OfflineDataset, hdf5_child_process
-from cql_tutorial.datasets.hdf5_child_process import answers, check_file
+from cql_tutorial.datasets.hdf5_child_process import check_file, read_in_child_process
 from cql_tutorial.errors import ConfigError, DataError, DatasetNotFoundError
 from tests.datasets.test_loaders import says, table, write_d4rl
 from tests.datasets.test_offline_dataset import make
@@ -65,14 +65,14 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
 @LINUX
 def test_the_end_of_a_child_is_told_of_the_file_it_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [write_d4rl(tmp_path / f"{i}.hdf5", table((3,), "X")) for i in range(3)]
-    assert answers(files, 1.0, 60.0) == ["", "", ""]
+    assert read_in_child_process(files, 1.0, 60.0) == ["", "", ""]
     child = tmp_path / "python"
     child.write_text("#!/bin/sh\nshift 2\necho '\"\"'\n[ $# -eq 1 ] || kill -SEGV $$\n")
     child.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(child))
-    assert answers(files, 1.0, 60.0) == ["", "the end of the process that read it: SIGSEGV", ""]
+    assert read_in_child_process(files, 1.0, 60.0) == ["", "the end of the process that read it: SIGSEGV", ""]
     monkeypatch.setattr(
-        hdf5_child_process, "answers", lambda files, *_: ["the end of the process that read it: SIGSEGV"]
+        hdf5_child_process, "read_in_child_process", lambda files, *_: ["the end of the process that read it: SIGSEGV"]
     )
     with pytest.raises(DataError) as caught:
         check_file(files[0])
@@ -137,7 +137,7 @@ def test_mutated_bytes(tmp_path: Path) -> None:
         files.append(place / ("main_data.hdf5" if source.parent.name == "data" else "x.hdf5"))
         files[-1].write_bytes(mutated(source.read_bytes(), rng))
         (place / "metadata.json").write_bytes((folder / "data/metadata.json").read_bytes())
-    said = answers(files, 1.0, limit("page"))
+    said = read_in_child_process(files, 1.0, limit("page"))
     assert all("\n" not in answer for answer in said) and 50 < said.count("") < 150
     refused = next(file for file, answer in zip(files, said, strict=True) if answer)
     with pytest.raises(DataError) as caught:

@@ -176,7 +176,7 @@ def test_csv_round_trip_is_exact(tmp_path: Path, dtype: torch.dtype) -> None:
     assert same(OfflineDataset.from_minari(folder, dtype=dtype), chained) and len(chained.episode_starts) == 5
 
 
-def test_csv_in_blocks_with_choices_and_other_spellings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csv_with_choices_and_other_spellings(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     rows = [f" {i / 8} ;{i % 3};-1e-3;{flag}" for i, flag in enumerate(["F", "False", "0", "no", "0.0", "N", "YES"])]
     path.write_text("\n".join(["\ufeffstate;choice;r; over", *rows, "", rows[-1]]) + "\n\n", encoding="utf-8")
@@ -184,10 +184,32 @@ def test_csv_in_blocks_with_choices_and_other_spellings(tmp_path: Path, monkeypa
     whole = OfflineDataset.from_csv(path, mapping, n_actions=3, delimiter=";")
     assert whole.actions.tolist() == [0, 1, 2, 0, 1, 2, 0, 0] and whole.actions.dtype == torch.int64
     assert whole.terminations.tolist() == [False] * 6 + [True] * 2 and whole.observations[1] == 0.125
-    monkeypatch.setattr(csv_io, "_BLOCK_ROWS", 2)
-    assert same(OfflineDataset.from_csv(path, mapping, n_actions=3, delimiter=";"), whole)
     with pytest.raises(DataError, match=r"integers 0\.\.2"):
         OfflineDataset.from_csv(path, mapping | {"actions": "r"}, n_actions=3, delimiter=";")
+
+
+def test_a_column_may_go_into_several_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("run,,a,r,end\n7,1,.5,1,0\n7,2,.5,1,1\n9,3,.5,1,0\n9,4,.5,1,1\n")
+    mapping = {"observations": ["run", "", "end"], "actions": "a", "rewards": "r", "terminations": "end"}
+    dataset = OfflineDataset.from_csv(path, mapping | {"truncations": "end", "episode": "run"})
+    assert dataset.observations.tolist() == [[7, 1, 0], [7, 2, 1], [9, 3, 0], [9, 4, 1]]
+    assert dataset.terminations.tolist() == [False, True] * 2 and dataset.episode_starts.tolist() == [0, 2]
+    path.write_text(path.read_text().replace(",1\n", ",0.5\n"))
+    with pytest.raises(DataError, match=r"terminations: found 2 values other than 0 and 1"):
+        OfflineDataset.from_csv(path, mapping)
+
+
+def test_lines_are_counted_in_the_file_and_not_in_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    mapping = {"observations": "x", "actions": "a", "rewards": "r", "terminations": "end"}
+    for cell, found in (("y", "column 'x', line 7: found 'y'; expected a number"), ("1,2", "line 7: found 6 cells")):
+        path.write_text(f'x,a,r,end,note\n\n1,0,0,0,"two\nlines"\n\n\n{cell},0,0,1,\n')
+        with pytest.raises(DataError, match=found):
+            OfflineDataset.from_csv(path, mapping)
+    path.write_text("x,a,r,end\n1,0,0,1\n1_000,0,0,1\n")  # a number to Python, and not to NumPy
+    with pytest.raises(DataError, match=r"file .*x.csv: found could not convert string '1_000' .*row 1, column 1"):
+        OfflineDataset.from_csv(path, mapping)
 
 
 # ---- one clear message for each fault -------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from cql_tutorial.datasets import OfflineDataset, files, load_dataset, minari_io
-from cql_tutorial.errors import DataError, DatasetNotFoundError
+from cql_tutorial.errors import ConfigError, DataError, DatasetNotFoundError
 from tests.datasets.test_checks import arrays
 from tests.datasets.test_offline_dataset import make, same
 
@@ -86,6 +86,73 @@ def test_round_trip_is_exact_to_the_bit(kind: str, home: Path, monkeypatch: pyte
     assert set(minari.namespace.list_local_namespaces()) == {"course", "course/tiny"}
     few = OfflineDataset.from_minari(theirs.filter_episodes(lambda e: e.id != 1))
     assert few.episode_lengths().tolist() == [5, 7]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_hold_what_minari_s_own_writer_writes(kind: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata and arrays against ``minari.create_dataset_from_buffers``, which writes below one root alone."""
+    import minari
+    from gymnasium.spaces import Box, Discrete
+    from minari.data_collector import EpisodeBuffer
+
+    data = make(**KINDS[kind])
+    actions, observations = data.actions.numpy(), data.observations.numpy()
+    buffers, starts = [], data.episode_starts.tolist()
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True)):
+        chain = np.append(observations[start:end], data.next_observations[end - 1 : end].numpy(), 0)
+        names = ("actions", "rewards", "terminations", "truncations")
+        steps = {name: getattr(data, name)[start:end].numpy() for name in names}
+        buffers.append(EpisodeBuffer(id=number, observations=chain, **steps))
+    texts: dict[str, Any] = {
+        **TEXTS, "author_email": "a@b.org", "algorithm_name": "SAC", "code_permalink": "https://c.org/d",
+        "requirements": ["mujoco>=3"],
+    }  # fmt: skip
+    low, high = (np.broadcast_to(np.array(x, "f8"), actions.shape[1:]) for x in (data.action_low, data.action_high))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(home / "theirs"))
+    with pytest.warns(UserWarning, match="`eval_env` is set to None"):
+        minari.create_dataset_from_buffers(
+            "course/tiny/made-v3", buffers, env="Pendulum-v1", **texts,
+            observation_space=Box(-np.inf, np.inf, observations.shape[1:], observations.dtype.type),
+            action_space=Discrete(4) if data.discrete else Box(
+                low.astype(actions.dtype), high.astype(actions.dtype), dtype=actions.dtype.type
+            ),
+        )  # fmt: skip
+    monkeypatch.delenv("MINARI_DATASETS_PATH")
+    data.to_minari("course/tiny/made-v3", home / "ours", **texts, environment="Pendulum-v1", extra={"world": "w"})
+
+    ours, theirs = home / "ours", home / "theirs"
+    assert [path.relative_to(ours) for path in sorted(ours.rglob("*"))] == [
+        path.relative_to(theirs) for path in sorted(theirs.rglob("*"))
+    ]
+    for name in ("course/namespace_metadata.json", "course/tiny/namespace_metadata.json"):
+        assert json.loads((ours / name).read_text()) == json.loads((theirs / name).read_text()) == {}
+    one, two = (json.loads((place / "course/tiny/made-v3/data/metadata.json").read_text()) for place in (ours, theirs))
+    assert one.pop("world") == "w" and one.pop("dataset_size") <= two.pop("dataset_size")
+    assert one == two
+    found: list[dict[str, Any]] = []
+    for place in (ours, theirs):
+        content: dict[str, Any] = {}
+
+        def note(name: str, item: Any, content: dict[str, Any] = content) -> None:
+            stored = (item.dtype, item[()].tolist()) if isinstance(item, h5py.Dataset) else None
+            content[name] = (stored, {key: int(value) for key, value in item.attrs.items()})
+
+        with h5py.File(place / "course/tiny/made-v3/data/main_data.hdf5") as store:
+            store.visititems(note)
+        found.append(content)
+    assert found[0] == found[1] and len(found[0]) == 18  # of each of three episodes a group and five arrays
+
+
+def test_environments_that_cannot_be_recorded_are_named(home: Path) -> None:
+    import gymnasium
+
+    for wrong in ("None-v0", 3):
+        with pytest.raises(ConfigError, match=r"environment: found .*a registered id"):
+            make().to_minari("course/tiny-v0", home / "out", **TEXTS, environment=wrong)
+    assert not list((home / "out").iterdir())
+    for number, right in enumerate((gymnasium.spec("Pendulum-v1"), gymnasium.make("Pendulum-v1"))):
+        folder = make().to_minari(f"course/tiny-v{number}", home / "out", **TEXTS, environment=right)
+        assert json.loads(load_dataset(folder).metadata["env_spec"])["id"] == "Pendulum-v1"
 
 
 def test_the_environment_is_recorded(home: Path) -> None:
