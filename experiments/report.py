@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 import torch
 
 from cql_tutorial import __version__
-from experiments import off_policy_tables, sepsis, wrong_penalties_tables
-from experiments.tables import AGAIN, RESULTS, again, interval, markdown, read
+from experiments import headline, headline_tables, off_policy_tables, sepsis_tables, wrong_penalties_tables
+from experiments.headline_tables import AGAIN
+from experiments.storage import RESULTS, read_rows
+from experiments.tables import mean_and_interval, read_reported
 
 START, END = "<!-- results: written by make results -->", "<!-- /results -->"
+SHEET, README = RESULTS / "README.md", RESULTS.parents[1] / "README.md"
 
 
-def write_sheet(tasks: Mapping[str, Any]) -> None:
+def write_report(measured: bool = False) -> None:
+    """Write both files; the versions and the date of the sheet are renewed only if something was ``measured``."""
+    SHEET.write_text("\n".join(sheet(describe_origin(measured))) + "\n", encoding="utf-8")
+    before, rest = README.read_text(encoding="utf-8").split(START)
+    text = "\n".join([before + START, *short_tables(), END + rest.split(END)[1]])
+    README.write_text(text, encoding="utf-8")
+    print(f"wrote {SHEET.relative_to(README.parent)} and {README.name}")
+
+
+def describe_origin(measured: bool) -> str:
+    """Versions, system and date of the last measurement."""
+    if not measured and SHEET.exists():
+        return SHEET.read_text(encoding="utf-8").splitlines()[3]
+    versions = f"cql-tutorial {__version__}, torch {torch.__version__.split('+')[0]}"
+    return f"{versions}, {platform.system()} {platform.machine()}, {date.today()}."
+
+
+def sheet(origin: str) -> list[str]:
     """The data sheet of the results: how they were made, the tables, and what each column means."""
-    versions = (
-        f"cql-tutorial {__version__}, torch {torch.__version__.split('+')[0]}, {platform.system()} {platform.machine()}"
-    )
     lines = [
         "# Results",
         "",
         "Made by `make results` (`python -m experiments results`), a row a run in the CSV files.",
-        f"{versions}, {date.today()}.",
+        origin,
         "",
         "- *Return*: deterministic policy on start states common to all runs.",
         "- *Estimation error*: min over the critics minus Q^pi (Monte-Carlo, 4 rollouts) of the stochastic policy at",
@@ -37,18 +52,16 @@ def write_sheet(tasks: Mapping[str, Any]) -> None:
         "- A row whose settings say `trained_with` was trained as one program with so many others (`fit_population`),",
         "  one without alone, by the readable update. The two differ by rounding, as two machines do.",
     ]
-    for table in tasks:
-        if read(table):
-            lines += ["", f"## {table}", "", ABOUT[table], *made_from(tasks[table]), "", *markdown(table)]
-        if read(table + AGAIN):
-            lines += ["", *ABOUT_AGAIN, "", *again(table)]
-    lines += ["", *sepsis.sheet()] if read("sepsis") else []
-    lines += ["", *wrong_penalties_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
-    lines += ["", *off_policy_tables.sheet()] if any(row["split"] == "report" for row in read("ope")) else []
-    text = "\n".join(lines) + "\n"
-    (RESULTS / "README.md").write_text(text)
-    print(text)
-    write_readme(tasks)
+    for table in headline.TASKS:
+        if read_rows(table):
+            lines += ["", f"## {table}", "", ABOUT[table], *describe_runs(table), "", *headline_tables.markdown(table)]
+        if read_rows(table + AGAIN):
+            lines += ["", *ABOUT_AGAIN, "", *headline_tables.compare_again(table)]
+    for table, part in (("sepsis", sepsis_tables), ("pitfalls", wrong_penalties_tables), ("ope", off_policy_tables)):
+        rows = read_rows(table)
+        if any(row.get("split", "report") == "report" for row in rows):  # tuning alone is no result
+            lines += ["", *part.sheet()]
+    return lines
 
 
 ABOUT = {
@@ -69,11 +82,11 @@ ABOUT_AGAIN = (
 )
 
 
-def made_from(task: Any) -> list[str]:
+def describe_runs(table: str) -> list[str]:
     """Which draws and seeds were tuned on and which are reported, and for how many updates."""
     lines = []
     for split, word in (("tune", "Tuned on"), ("report", "Reported")):
-        jobs = [job for job in task.jobs() if job.split == split]
+        jobs = [job for job in headline.TASKS[table].jobs() if job.split == split]
         if jobs:
             draws, seeds = (sorted({getattr(job, name) for job in jobs}) for name in ("draw", "seed"))
             lines.append(f"{word}: draws {draws}, seeds {seeds}, {jobs[0].steps} updates of 64 transitions.")
@@ -91,15 +104,13 @@ SEPSIS = (
 )
 
 
-def write_readme(tasks: Mapping[str, Any]) -> None:
-    """Put the short tables between the markers of the README."""
-    parts = []
-    for table, headline in HEADLINES.items():
-        if any(row["split"] == "report" for row in read(table)):
-            draws = sorted({int(row["draw"]) for row in read(table) if row["split"] == "report"})
-            returns = [float(tasks[table].data(draw).episode_returns().mean()) for draw in draws]
-            parts += [headline.format(data=interval([[r] for r in returns], ".1f")), "", *markdown(table, False), ""]
-    parts += [SEPSIS, "", *sepsis.markdown(every=False), ""] if read("sepsis") else []
-    path = RESULTS.parent.parent / "README.md"
-    before, rest = path.read_text().split(START)
-    path.write_text("\n".join([before + START, *parts, END + rest.split(END)[1]]))
+def short_tables() -> list[str]:
+    """What stands between the markers of the README."""
+    lines: list[str] = []
+    for table, title in HEADLINES.items():
+        runs = read_reported(table)
+        if len(runs):
+            logs = [headline.TASKS[table].data(int(draw)) for draw in sorted(runs["draw"].unique())]
+            returns = mean_and_interval((float(log.episode_returns().mean()) for log in logs), ".1f")
+            lines += [title.format(data=returns), "", *headline_tables.markdown(table, False), ""]
+    return [*lines, SEPSIS, "", *sepsis_tables.markdown(every=False), ""] if read_rows("sepsis") else lines
