@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -112,9 +113,9 @@ def main() -> None:
                 path = Path(folder) / f"{width}_{actions}_{kind}.hdf5"
                 write(path, options.rows, width, actions, **stored)
                 ms = rounds(options.rounds, {
-                    "h5py": lambda path=path: bare(path), "read": lambda path=path: d4rl_io.read(path, dtype="float32"),
-                    "all": lambda path=path: OfflineDataset.from_d4rl_hdf5(path),
-                    "without": lambda path=path: OfflineDataset.from_d4rl_hdf5(path, use_next_observations=False),
+                    "h5py": partial(bare, path), "read": partial(d4rl_io.read, path, dtype="float32"),
+                    "all": partial(OfflineDataset.from_d4rl_hdf5, path),
+                    "without": partial(OfflineDataset.from_d4rl_hdf5, path, use_next_observations=False),
                 })  # fmt: skip
                 ratios = "  ".join(
                     f"{ms[name]:5.0f}  {ms[name] / ms['h5py']:5.2f}" for name in ("read", "all", "without")

@@ -78,7 +78,8 @@ class Textbook:
         uniform = torch.empty(len(s), self.n, ACTIONS).uniform_(-1, 1)
         here, here_density = self.proposals(s)
         there, there_density = self.proposals(s2)
-        metrics, loss = {}, torch.zeros(())
+        metrics: dict[str, float] = {}
+        loss = torch.zeros(())
         for j, q in enumerate(self.critics):
             q_data = self.value(q, s, a)
             td_loss = nn.functional.mse_loss(q_data, target)

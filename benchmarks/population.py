@@ -13,6 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from benchmarks.updates import make_batch, origin, spread
 from cql_tutorial import make_agent
 from cql_tutorial.fast.fused import FasterUpdate
 from cql_tutorial.training.population import Population
-from experiments.tables import write_csv
+from experiments.storage import write_rows
 
 MEMBERS, HIDDEN = 16, 64
 CASES: list[dict[str, Any]] = [
@@ -43,9 +44,9 @@ def measure(case: dict[str, Any], members: int, hidden: int, rounds: int) -> dic
     alone = {"readable": make_agent(name, config).update, "fused": FasterUpdate(make_agent(name, config))}
     population = Population([make_agent(name, {**config, "seed": seed}) for seed in range(members)])
     forms: dict[str, tuple[Callable[[], Any], int]] = {
-        form: (lambda update=update: update(batches[0]), 1) for form, update in alone.items()
+        form: (partial(update, batches[0]), 1) for form, update in alone.items()
     }
-    forms["population"] = (lambda: population.update(batches), members)
+    forms["population"] = (partial(population.update, batches), members)
     found: dict[str, list[float]] = {form: [] for form in forms}
     for number in range(rounds + 1):
         for form, (update, agents) in forms.items():
@@ -78,7 +79,7 @@ def main() -> None:
         each = zip(*found.values(), strict=True)
         rows += [{**about, "round": i, **dict(zip(found, ms, strict=True)), **origin()} for i, ms in enumerate(each)]
     if (options.members, options.hidden) == (MEMBERS, HIDDEN):
-        write_csv("population", list(rows[0]), rows)
+        write_rows("population", list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.updates import ratios, spread
-from experiments.tables import RESULTS, read
+from experiments.storage import RESULTS, read_rows
 
 SPEED = ("<!-- speed: written by make bench -->", "<!-- /speed -->")
 POPULATION = ("<!-- population: written by make bench -->", "<!-- /population -->")
@@ -15,7 +15,7 @@ POPULATION = ("<!-- population: written by make bench -->", "<!-- /population --
 def cell(hidden: str, n: str, threads: str = "1") -> list[dict[str, Any]]:
     """The rows of one size of network and number of candidates, their times as numbers."""
     wanted = ("update", hidden, n, threads)
-    rows = [row for row in read("speed") if (row["what"], row["hidden"], row["n"], row["threads"]) == wanted]
+    rows = [row for row in read_rows("speed") if (row["what"], row["hidden"], row["n"], row["threads"]) == wanted]
     return [{**row, "round": int(row["round"]), **{k: float(row[k]) for k in ("ms", "floor_ms")}} for row in rows]
 
 
@@ -35,7 +35,7 @@ def markdown() -> list[str]:
 def population_ratios() -> dict[tuple[str, str, str, str], dict[str, list[float]]]:
     """(agent, states, actions, batch) -> ms of each form alone over those of a member, round by round."""
     found: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}
-    for row in read("population"):
+    for row in read_rows("population"):
         case = found.setdefault((row["name"], row["states"], row["actions"], row["batch"]), {})
         for form in ("readable", "fused"):
             case.setdefault(form, []).append(float(row[form]) / float(row["population"]))

@@ -15,7 +15,6 @@ import itertools
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -249,8 +248,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     left.set(title="Updates per second, d3rlpy = 1 (N = 10, one thread)", xlabel="hidden layers")
     left.legend(frameon=False, ncols=2, fontsize=8)
     for offset, name in enumerate(names):
-        cell = {row["n"]: row["memory_mb"] for row in updates if row["hidden"] == "256x256" and row["variant"] == name}
-        right.plot(list(cell), list(cell.values()), "o-", color=f"C{offset}", label=name)
+        memory = {row["n"]: row["memory_mb"] for row in updates if (row["hidden"], row["variant"]) == ("256x256", name)}
+        right.plot(list(memory), list(memory.values()), "o-", color=f"C{offset}", label=name)
     right.set(title="Working memory of an update, MB (256x256)", xlabel="N of each proposal", ylim=(0, None))
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
@@ -300,4 +299,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,50 +1,107 @@
-"""What makes the data sets and the result tables in data/. `NAME --help` lists the arguments of one experiment."""
+"""What makes the data sets and the result tables in data/.
+
+A table resumes where it stopped: runs whose rows are in its CSV file are not measured again, and rows are written as
+soon as they are there, so that any of these commands may be killed and started again.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from experiments import headline, make_datasets
+from experiments import headline, make_datasets, off_policy, report, sepsis, signature, wrong_penalties
+from experiments.headline_tables import AGAIN
+from experiments.runner import Study, run
+from experiments.storage import RESULTS
 
-Main = Callable[[Sequence[str]], int]
-
-
-def _only(table: str) -> Main:
-    return lambda arguments: headline.main(["--table", table, *arguments])
-
-
-def _show(arguments: Sequence[str]) -> int:
-    return headline.main(["--show", *arguments])
-
-
-NAMES: dict[str, tuple[str, Main]] = {
-    "make_datasets": ("make every data set of the course again from scratch", make_datasets.main),
-    "results": ("measure every result table, or one (--table); resumes where it stopped", headline.main),
-    "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", _only("sepsis")),
-    "wrong_penalties": ("that table alone: each wrong penalty beside the correct one", _only("pitfalls")),
-    "off_policy": ("that table alone: off-policy estimates beside the true values", _only("ope")),
-    "report": (
-        "write the sheet and the pages' tables from the rows that are there",
-        _show,
-    ),
+STUDIES: dict[str, Study[Any]] = {
+    **headline.STUDIES,
+    **{study.table: study for study in (sepsis.STUDY, wrong_penalties.STUDY, off_policy.STUDY, signature.STUDY)},
 }
+NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
+    "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
+    "results": ("measure every result table: make results, two and a half hours on two cores", tuple(STUDIES)),
+    "headline": ("the headline tables alone: CQL beside cloning, IQL and SAC", tuple(headline.STUDIES)),
+    "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
+    "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),
+    "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
+    "signature": ("the README's picture alone: prediction beside truth along training", ("signature",)),
+    "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; every name has its own help."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, formatter_class=form)
+    commands = parser.add_subparsers(dest="name", metavar="NAME", required=True, title="names")
+    for name, (text, tables) in NAMES.items():
+        about = make_datasets.__doc__ if name == "make_datasets" else f"{text[0].upper()}{text[1:]}."
+        command = commands.add_parser(name, help=text, description=about, formatter_class=form)
+        if name == "make_datasets":
+            ids = [*make_datasets.SHEETS, "policies"]
+            command.add_argument("--only", metavar="ID", choices=ids, help=f"make this one alone: {', '.join(ids)}")
+        if tables:
+            command.epilog = "Ends with code 3 if time ran out before all runs were measured."
+            add_measuring_options(command, tables)
+    return parser
+
+
+def add_measuring_options(command: argparse.ArgumentParser, tables: tuple[str, ...]) -> None:
+    """What a command that measures takes."""
+    if len(tables) > 1:
+        choices = ", ".join(tables)
+        command.add_argument("--table", metavar="TABLE", choices=tables, help=f"this table alone: {choices}")
+    if tables[0] in headline.STUDIES:
+        text = "the runs of --table once more, into <table>-again.csv (headline tables only)"
+        command.add_argument("--again", action="store_true", help=text)
+    text = "start no run after this many minutes (default 55)"
+    command.add_argument("--minutes", type=float, default=55, metavar="M", help=text)
+    text = "runs at a time, one thread each (default 2)"
+    command.add_argument("--processes", type=int, default=2, metavar="N", help=text)
+    text = "read and write the rows here, and write no report (default: data/results)"
+    command.add_argument("--folder", type=Path, default=RESULTS, metavar="FOLDER", help=text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one experiment by name."""
-    names = "\n".join(f"  {name:<17}{text}" for name, (text, _) in NAMES.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments",
-        description=__doc__,
-        epilog=f"names:\n{names}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", metavar="NAME", choices=list(NAMES))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what the experiment itself takes")
+    parser = build_parser()
     options = parser.parse_args(arguments)
-    return NAMES[options.name][1](options.arguments)
+    tables = NAMES[options.name][1]
+    if options.name == "make_datasets":
+        make_datasets.make(options.only)
+        return 0
+    if options.name == "report":
+        report.write_report()
+        return 0
+    again, table = getattr(options, "again", False), getattr(options, "table", None)
+    if again and table not in headline.STUDIES:
+        parser.error(f"--again: found --table {table}; expected one of {', '.join(headline.STUDIES)}")
+    return 0 if measure([table] if table else tables, options, again) else 3
+
+
+def measure(tables: Sequence[str], options: argparse.Namespace, again: bool) -> bool:
+    """Measure the tables in order, until time is up; False if it was up first."""
+    deadline = time.monotonic() + 60 * options.minutes
+    measured, complete = 0, True
+    for table in tables:
+        study = STUDIES[table]
+        progress = run(
+            replace(study, table=table + AGAIN) if again else study, options.processes, deadline, options.folder
+        )
+        measured, complete = measured + progress.measured, progress.complete
+        if not complete:
+            break
+        if table == "signature":
+            signature.draw(options.folder)
+    if options.folder == RESULTS:
+        report.write_report(measured > 0)
+    return complete
 
 
 if __name__ == "__main__":

@@ -1,51 +1,40 @@
-"""Measure the headline tables: `make results` (about two and a half hours on two cores; resumes where it stopped).
+"""The headline tables: CQL beside cloning, IQL and SAC on the stitching maze and on Pendulum, and what surrounds them.
 
-Every run is one row of `data/results/<table>.csv`, written as soon as it is measured, with those that were trained as
-one program with it; a run whose row is there is not run again. `cql_alpha` is chosen on the rows with split "tune"
-(their own data draws and seeds) and reported on the rows with split "report". `--minutes` stops after a while,
-`--table` limits to one table, `--show` only prints.
+Every run is a row. `cql_alpha` is chosen on the rows with split "tune" (their own data draws and seeds) and reported on
+the rows with split "report".
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from statistics import mean
 from typing import Any
 
 import torch
 
-from cql_tutorial import History, OfflineDataset, fit_population, load_agent
+from cql_tutorial import OfflineDataset, load_agent
 from cql_tutorial.envs import Maze, Pendulum
 from cql_tutorial.envs.base import UniformPolicy, World
 from cql_tutorial.envs.maze import stitching_behaviour
 from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score
 from cql_tutorial.training.population import Member
-from experiments import off_policy, sepsis, wrong_penalties
 from experiments.logs import DATA, maze_data, pendulum_data, swinging_data
-from experiments.report import write_sheet
-from experiments.tables import AGAIN, RESULTS, chosen_alpha, crowds, measured, read, together, trained, write_csv
+from experiments.runner import Study
+from experiments.settings import BATCH_SIZE, CQL, IQL_MAZE, IQL_PENDULUM, NETWORK, SAC, initial_value
+from experiments.storage import read_rows
+from experiments.training import can_stack, settings_record, train_group
 
-COLUMNS = [
+COLUMNS = (
     "task", "algorithm", "cql_alpha", "split", "draw", "seed", "return", "normalised", "success", "predicted", "true",
     "true_half_width", "estimation_error", "share_over", "share_impossible", "cql_gap", "multiplier", "seconds",
     "settings",
-]  # fmt: skip
+)  # fmt: skip
+KEYS = COLUMNS[:6]
 MAZE_ALPHAS, PENDULUM_ALPHAS = (0.02, 0.1, 0.5, 2.0), (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-
-# Common to both tasks; from the traps of the field: a last bias of mean reward / (1 - discount) and tau 0.02, without
-# which an under-trained critic looks like an over-estimating one; no entropy in the backup, so that Q estimates Q^pi.
-NETWORK = {"hidden_dim": 64, "discount": 0.95, "device": "cpu"}
-CRITIC = {"critic_lr": 1e-3, "tau": 0.02, "alpha": 0.1, "temperature_lr": 3e-3, "backup_entropy": False}
-CQL = {**CRITIC, "cql_n_actions": 5}
-# Implicit Q-learning with the two settings of its paper, not tuned here: AntMaze's in the maze, locomotion's elsewhere.
-IQL = {"critic_lr": 1e-3, "value_lr": 1e-3, "actor_lr": 1e-3, "tau": 0.02}
-IQL_MAZE = {**IQL, "expectile": 0.9, "inverse_temperature": 10.0}
-IQL_PENDULUM = {**IQL, "expectile": 0.7, "inverse_temperature": 3.0}
+DISCOUNT = 0.95
 
 
 @dataclass(frozen=True)
@@ -61,32 +50,40 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What tells two rows apart."""
-        alpha = self.settings.get("cql_alpha", "")
-        return (self.task, self.algorithm, _plain(alpha), self.split, str(self.draw), str(self.seed))
+    def cql_alpha(self) -> Any:
+        """CQL's weight, "" where there is none."""
+        return self.settings.get("cql_alpha", "")
+
+    @property
+    def agent(self) -> str:
+        """The name of its agent, for `make_agent`."""
+        return self.algorithm if self.algorithm == "cql-lagrange" else self.algorithm.split("-")[0]
 
 
 # ---------------------------------------------------------------- tasks
 
 
+@cache
 def maze_references() -> tuple[float, float]:
     """Return of uniform actions, and of the script that walks from the left arm straight to the goal at full speed."""
     world = Maze()
     straight = stitching_behaviour("left", "up", speed=1.0, noise=0.0, half_width=world.half_width)
-    return tuple(float(evaluate_policy(world, p, 300).mean()) for p in (UniformPolicy(world), straight))  # type: ignore[return-value]
+    random, best = (float(evaluate_policy(world, policy, 300).mean()) for policy in (UniformPolicy(world), straight))
+    return random, best
 
 
+@cache
 def pendulum_references() -> tuple[float, float]:
     """Return of uniform torques and of the online expert's mean action."""
     world = Pendulum()
     expert = load_agent(DATA / "policies" / "pendulum-expert.safetensors", "cpu").policy(deterministic=True)
-    return tuple(float(evaluate_policy(world, p, 500).mean()) for p in (UniformPolicy(world), expert))  # type: ignore[return-value]
+    random, best = (float(evaluate_policy(world, policy, 500).mean()) for policy in (UniformPolicy(world), expert))
+    return random, best
 
 
 @dataclass(frozen=True)
 class Task:
-    """A table of results: the world, its data by draw, its references for the normalised score, its runs."""
+    """A table: the world, its data by draw, its references for the normalised score, its starts and its runs."""
 
     world: Callable[[], World]
     data: Callable[[int], OfflineDataset]
@@ -103,15 +100,15 @@ def maze_jobs() -> Iterator[Job]:
     lr = {"actor_lr": 1e-3}
     for split, draws in (("tune", (2000, 2001, 2002)), ("report", (1000, 1001, 1002, 1003, 1004))):
         for draw in draws:
-            run = {"task": "maze", "draw": draw, "seed": draw, "split": split, "steps": 2000}
+            run: dict[str, Any] = {"task": "maze", "draw": draw, "seed": draw, "split": split, "steps": 2000}
             for alpha in MAZE_ALPHAS:
                 yield Job(algorithm="cql", settings={**CQL, **lr, "cql_alpha": alpha}, **run)
             if split == "report":
                 yield Job(algorithm="bc", settings=lr, **run)
                 yield Job(algorithm="bc-late-turn", settings={**lr, "turn_before": 0.0}, **run)
                 yield Job(algorithm="bc-25%", settings={**lr, "top_fraction": 0.25}, **run)
-                yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
-                yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
+                yield Job(algorithm="sac", settings={**SAC, **lr}, **run)
+                yield Job(algorithm="sac-decay", settings={**SAC, **lr, "critic_weight_decay": 1e-2}, **run)
                 yield Job(algorithm="iql", settings=IQL_MAZE, **run)
 
 
@@ -121,13 +118,19 @@ def pendulum_jobs() -> Iterator[Job]:
     for split, draws, seeds in (("tune", (900, 901), (10, 11)), ("report", (0, 1, 2, 3), (0, 1, 2))):
         for seed in seeds:
             for draw in draws:
-                run = {"task": "pendulum-medium", "draw": draw, "seed": seed, "split": split, "steps": 4000}
+                run: dict[str, Any] = {
+                    "task": "pendulum-medium",
+                    "draw": draw,
+                    "seed": seed,
+                    "split": split,
+                    "steps": 4000,
+                }
                 for alpha in PENDULUM_ALPHAS:
                     yield Job(algorithm="cql", settings={**CQL, **lr, "cql_alpha": alpha}, **run)
                 if split == "report":
                     yield Job(algorithm="bc", settings={"actor_lr": 1e-3}, **run)
-                    yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
-                    yield Job(algorithm="sac-decay", settings={**CRITIC, **lr, "critic_weight_decay": 1e-2}, **run)
+                    yield Job(algorithm="sac", settings={**SAC, **lr}, **run)
+                    yield Job(algorithm="sac-decay", settings={**SAC, **lr, "critic_weight_decay": 1e-2}, **run)
                     yield Job(algorithm="iql", settings=IQL_PENDULUM, **run)
 
 
@@ -135,11 +138,17 @@ def swinging_jobs() -> Iterator[Job]:
     """BC, SAC and CQL on a log of the same kind of quality and another coverage: four draws, a seed each."""
     lr = {"actor_lr": 5e-4}
     for draw in (700, 701, 702, 703):
-        run = {"task": "pendulum-swinging", "draw": draw, "seed": draw, "split": "report", "steps": 4000}
+        run: dict[str, Any] = {
+            "task": "pendulum-swinging",
+            "draw": draw,
+            "seed": draw,
+            "split": "report",
+            "steps": 4000,
+        }
         for alpha in (1.0, 10.0):
             yield Job(algorithm="cql", settings={**CQL, **lr, "cql_alpha": alpha}, **run)
         yield Job(algorithm="bc", settings={"actor_lr": 1e-3}, **run)
-        yield Job(algorithm="sac", settings={**CRITIC, **lr}, **run)
+        yield Job(algorithm="sac", settings={**SAC, **lr}, **run)
 
 
 def lagrange_jobs() -> Iterator[Job]:
@@ -147,6 +156,15 @@ def lagrange_jobs() -> Iterator[Job]:
     settings = {**CQL, "actor_lr": 5e-4, "cql_alpha": 1.0, "cql_target_action_gap": -0.5}
     for seed in range(5):
         yield Job("lagrange", "cql-lagrange", draw=0, seed=seed, split="report", steps=8000, settings=settings)
+
+
+def chosen_alpha(table: str) -> str:
+    """The alpha with the best mean return over the tuning rows, as it stands in the committed table."""
+    returns: dict[str, list[float]] = {}
+    for row in read_rows(table):
+        if row["split"] == "tune":
+            returns.setdefault(row["cql_alpha"], []).append(float(row["return"]))
+    return max(sorted(returns, key=float), key=lambda alpha: mean(returns[alpha]))
 
 
 def critics_jobs(task: str) -> Iterator[Job]:
@@ -160,7 +178,13 @@ def critics_jobs(task: str) -> Iterator[Job]:
     for draw in draws:
         for seed in seeds:
             for name, change in variants.items():
-                run = {"task": task, "draw": draw, "seed": seed or draw, "split": "report", "steps": steps}
+                run: dict[str, Any] = {
+                    "task": task,
+                    "draw": draw,
+                    "seed": seed or draw,
+                    "split": "report",
+                    "steps": steps,
+                }
                 yield Job(algorithm=name, settings=settings | change, **run)
 
 
@@ -177,44 +201,35 @@ TASKS = {
 
 
 # ---------------------------------------------------------------- some runs
-def alike(job: Job) -> tuple[Any, ...] | None:
-    """Equal for jobs whose agents may be trained as one population."""
+def population_key(job: Job) -> tuple[Any, ...] | None:
+    """Equal for jobs whose agents can be trained as one population."""
     free = {"cql_alpha", "critic_weight_decay"}
     shared = json.dumps({k: v for k, v in job.settings.items() if k not in free}, sort_keys=True)
-    return (job.task, kind_of(job), job.steps, shared) if together(kind_of(job)) else None
+    return (job.task, job.agent, job.steps, shared) if can_stack(job.agent) else None
 
 
-def kind_of(job: Job) -> str:
-    """The name of a job's agent, for `make_agent`."""
-    return job.algorithm if job.algorithm == "cql-lagrange" else job.algorithm.split("-")[0]
-
-
-def measure(jobs: list[Job], references: tuple[float, float]) -> list[dict[str, Any]]:
+def measure(jobs: list[Job]) -> list[dict[str, Any]]:
     """Train agents of one kind and measure each on states common to all runs of its task."""
     torch.set_num_threads(1)
-    name, configs, logs, told = kind_of(jobs[0]), [], [], []
+    name, steps = jobs[0].agent, jobs[0].steps
+    configs, logs, records = [], [], []
     for job in jobs:
-        settings = {**NETWORK, **job.settings}
+        settings = {**NETWORK, "discount": DISCOUNT, **job.settings}
         late = "turn_before" in settings
         data = maze_data(job.draw, settings.pop("turn_before")) if late else TASKS[job.task].data(job.draw)
         if name != "bc":
-            settings["initial_value"] = float(data.rewards.mean()) / (1 - settings["discount"])
+            settings["initial_value"] = initial_value(data, DISCOUNT)
         bounds = {"action_low": data.action_low, "action_high": data.action_high}
         dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim, "seed": job.seed}
         configs.append({**dims, **bounds, **settings})
         logs.append(data)
-        told.append({"steps": jobs[0].steps, "batch_size": 64, **job.settings, **settings})
-    options: dict[str, Any] = {"batch_size": 64, "log_every": 1000, "progress": False}
-    members = trained(name, configs, logs, jobs[0].steps, **options)
-    if together(name):
-        told = [{**settings, "trained_with": len(jobs) - 1} for settings in told]
-    each = zip(jobs, members, logs, told, strict=True)
-    return [row_of(job, member, data, settings, references) for job, member, data, settings in each]
+        record = {"steps": steps, "batch_size": BATCH_SIZE, **job.settings, **settings}
+        records.append(settings_record(name, record, len(jobs)))
+    members = train_group(name, configs, logs, steps, batch_size=BATCH_SIZE, log_every=1000, progress=False)
+    return [measure_agent(*run) for run in zip(jobs, members, logs, records, strict=True)]
 
 
-def row_of(
-    job: Job, member: Member, data: OfflineDataset, told: dict[str, Any], references: tuple[float, float]
-) -> dict[str, Any]:
+def measure_agent(job: Job, member: Member, data: OfflineDataset, record: dict[str, Any]) -> dict[str, Any]:
     """The row of a trained agent; raises the `DivergedError` of one whose loss stopped being finite."""
     if member.diverged is not None:
         raise member.diverged
@@ -227,128 +242,15 @@ def row_of(
     if job.algorithm == "cql-lagrange":
         row |= {"cql_gap": history.last("cql_gap"), "multiplier": history.last("cql_alpha")}
     return {
-        "task": job.task, "algorithm": job.algorithm, "cql_alpha": job.settings.get("cql_alpha", ""),
-        "split": job.split, "draw": job.draw, "seed": job.seed, **{k: v for k, v in row.items() if k in COLUMNS},
-        "normalised": normalised_score(row["return"], *references), "seconds": round(history.seconds, 2),
-        "settings": json.dumps(told),
+        **{name: getattr(job, name) for name in KEYS}, **{k: v for k, v in row.items() if k in COLUMNS},
+        "normalised": normalised_score(row["return"], *task.references()), "seconds": round(history.seconds, 2),
+        "settings": json.dumps(record),
     }  # fmt: skip
 
 
-SIGNATURE_COLUMNS = [
-    "algorithm", "cql_alpha", "seed", "step", "return", "predicted", "predicted_p90", "true", "true_half_width",
-    "estimation_error", "share_over", "share_impossible",
-]  # fmt: skip
-
-
-def measure_signature(algorithm: str, cql_alpha: str, seeds: list[int]) -> list[dict[str, Any]]:
-    """Prediction and truth along runs on the first Pendulum medium set: a row every 250 updates of each seed."""
-    torch.set_num_threads(1)
-    world, data = Pendulum(), pendulum_data(0)
-    settings = {**CRITIC, "actor_lr": 5e-4} | ({**CQL, "cql_alpha": float(cql_alpha)} if algorithm == "cql" else {})
-    dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0}
-    initial = float(data.rewards.mean()) / (1 - NETWORK["discount"])
-    configs = [{**dims, **NETWORK, **settings, "initial_value": initial, "seed": seed} for seed in seeds]
-    members = fit_population(algorithm, configs, data, 4000, batch_size=64, log_every=4000,
-                             evaluate=Evaluator(world, data), eval_every=250, progress=False)  # fmt: skip
-    rows = []
-    for seed, member in zip(seeds, members, strict=True):
-        about = {"algorithm": algorithm, "cql_alpha": cql_alpha, "seed": seed}
-        of_seed = [row for row in member.history.rows if "predicted" in row]
-        rows += [{**about, **{k: row[k] for k in SIGNATURE_COLUMNS if k not in about}} for row in of_seed]
-    return rows
-
-
-def signature(processes: int) -> None:
-    """The README's picture: three seeds of offline SAC and of CQL, prediction beside truth."""
-    from cql_tutorial.course.figures import prediction_and_truth
-
-    alpha = float(chosen_alpha("pendulum-medium"))
-    kinds = (("sac", ""), ("cql", f"{alpha:g}"))
-    wanted = [(*kind, seed) for kind in kinds for seed in range(3)]
-    rows: list[dict[str, Any]] = list(read("signature"))
-    # Runs of an alpha that is no longer the chosen one are left out and measured again.
-    rows = [row for row in rows if (row["algorithm"], row["cql_alpha"], int(row["seed"])) in wanted]
-    there = {(row["algorithm"], row["cql_alpha"], int(row["seed"])) for row in rows}
-    missing = [(*kind, seeds) for kind in kinds if (seeds := [n for n in range(3) if (*kind, n) not in there])]
-    if missing:
-        print(f"signature: {sum(len(seeds) for *_, seeds in missing)} runs", flush=True)
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for new in pool.map(measure_signature, *zip(*missing, strict=True)):
-                rows += new
-        write_csv("signature", SIGNATURE_COLUMNS, rows)
-    texts = ("algorithm", "cql_alpha")
-    numbers = [{k: float(v) for k, v in row.items() if k not in texts} | {"name": row["algorithm"]} for row in rows]
-    labels = {"sac": "offline SAC (no penalty)", "cql": f"CQL, cql_alpha = {alpha:g}"}
-    runs = {
-        label: [History([r for r in numbers if (r["name"], r["seed"]) == (name, seed)]) for seed in range(3)]  # type: ignore[misc]
-        for name, label in labels.items()
-    }
-    figure = prediction_and_truth(runs)
-    figure.savefig(RESULTS / "signature.png", dpi=110)
-    print(figure)
-
-
-def write(table: str, rows: list[dict[str, Any]]) -> None:
-    """Write a whole table (or one made again) in the order of the jobs."""
-    order = {job.key: i for i, job in enumerate(TASKS[table.removesuffix(AGAIN)].jobs())}
-    write_csv(table, COLUMNS, sorted(rows, key=lambda row: order.get(key_of(row), len(order))))
-
-
-def key_of(row: dict[str, Any]) -> tuple[str, ...]:
-    """The key of a row, equal to that of its job."""
-    return tuple(_plain(row[name]) for name in COLUMNS[:6])
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)  # as `write` writes it: 20, not 20.0
-
-
-def run(table: str, processes: int, deadline: float) -> bool:
-    """Measure the missing rows of a table; False if time ran out first."""
-    done, task = {key_of(row): row for row in read(table)}, TASKS[table.removesuffix(AGAIN)]
-    missing = [job for job in task.jobs() if job.key not in done]
-    print(f"{table}: {len(done)} rows are there, {len(missing)} to measure", flush=True)
-    if not missing:
-        return True
-    for rows in measured(measure, crowds(missing, alike), processes, deadline, task.references()):
-        done |= {key_of(row): row for row in rows}
-        write(table, list(done.values()))
-        for row in rows:
-            error = f", estimation error {row['estimation_error']:+.1f}" if "estimation_error" in row else ""
-            print(f"  {' '.join(key_of(row))}: return {row['return']:.1f}{error} ({row['seconds']} s)", flush=True)
-    if any(job.key not in done for job in missing):
-        print("time is up; run again to go on", flush=True)
-        return False
-    return True
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments results",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+STUDIES = {
+    table: Study(
+        table=table, columns=COLUMNS, keys=KEYS, jobs=task.jobs, measure=measure, population_key=population_key
     )
-    parser.add_argument("--table", choices=[*TASKS, "sepsis", "pitfalls", "ope", "signature"], help="this table alone")
-    parser.add_argument("--again", action="store_true", help="its runs once more, into <table>-again.csv")
-    parser.add_argument("--minutes", type=float, default=55, help="start no run after this many minutes (default 55)")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each (default 2)")
-    parser.add_argument("--show", action="store_true", help="print the tables from the rows that are there")
-    options = parser.parse_args(arguments)
-    if options.again and options.table not in TASKS:
-        parser.error(f"--again: found --table {options.table}; expected one of {', '.join(TASKS)}")
-    RESULTS.mkdir(exist_ok=True)
-    deadline = time.monotonic() + 60 * options.minutes
-    tables = [] if options.show else [options.table] if options.table else list(TASKS)
-    suffix = AGAIN if options.again else ""
-    complete = all(run(table + suffix, options.processes, deadline) for table in tables if table in TASKS)
-    if options.table in (None, "sepsis") and not options.show and time.monotonic() < deadline:
-        complete &= sepsis.run(options.processes, deadline)
-    if options.table in (None, "pitfalls") and not options.show and time.monotonic() < deadline:
-        complete &= wrong_penalties.run(options.processes, deadline)
-    if options.table in (None, "ope") and not options.show and time.monotonic() < deadline:
-        complete &= off_policy.run(options.processes, deadline)
-    if options.table in (None, "signature") and not options.show and time.monotonic() < deadline:
-        signature(options.processes)
-    write_sheet(TASKS)
-    return 0 if complete else 3
+    for table, task in TASKS.items()
+}

@@ -6,14 +6,13 @@ may round differently, and online training then ends elsewhere. The data sheet r
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ from cql_tutorial.datasets.recording import dataset_of, record
 from cql_tutorial.envs import Gridworld, Maze, Pendulum
 from cql_tutorial.envs.base import UniformPolicy, World
 from cql_tutorial.envs.maze import stitching_episodes
-from cql_tutorial.evaluation import evaluate_policy
+from cql_tutorial.evaluation import EVALUATION_SEED, evaluate_policy
 from cql_tutorial.training.online import train_online
 from experiments.logs import DATA, EpsilonGreedy
 
@@ -33,7 +32,7 @@ ONLINE = {"hidden_dim": 64, "discount": 0.95, "critic_lr": 1e-3, "actor_lr": 1e-
 
 def success_share(policy: Callable[..., torch.Tensor], n: int = 500) -> float:
     """Share of common starts from which the pendulum is held up: mean reward of the last 50 steps above -1."""
-    world, generator = Pendulum(), torch.Generator().manual_seed(2_000_003)
+    world, generator = Pendulum(), torch.Generator().manual_seed(EVALUATION_SEED)
     states, late = world.reset(n, generator), torch.zeros(n)
     for step in range(world.horizon):
         states, rewards, _ = world.step(states, policy(world.observe(states), generator), generator)
@@ -50,7 +49,10 @@ def train_behaviour() -> None:
     """
     world = Pendulum()
     POLICIES.mkdir(exist_ok=True)
-    random, swinging, seed, steps = float(evaluate_policy(world, UniformPolicy(world), 500).mean()), None, 0, []
+    random = float(evaluate_policy(world, UniformPolicy(world), 500).mean())
+    swinging: dict[str, float] | None = None
+    steps: list[int] = []
+    seed = 0
     while not steps:
         seed += 1
         print(f"online SAC on Pendulum, {ONLINE_STEPS} steps, seed {seed}")
@@ -120,17 +122,18 @@ SHEETS = {
     sheet.id: sheet
     for sheet in (
         Sheet("pendulum/replay-v0", "all that online SAC saw until the medium snapshot, in order", Pendulum, None),
-        Sheet("pendulum/random-10k-v0", "uniform torques, seed 100", Pendulum, lambda: pendulum("random", 10_000, 100)),
+        Sheet("pendulum/random-10k-v0", "uniform torques, seed 100", Pendulum,
+              partial(pendulum, "random", 10_000, 100)),
         Sheet("pendulum/medium-10k-v0", "the stochastic medium policy, seed 200", Pendulum,
-              lambda: pendulum("medium", 10_000, 200)),
+              partial(pendulum, "medium", 10_000, 200)),
         *(Sheet(f"pendulum/medium-10k-draw{k}-v0", f"the same policy, a further draw, seed {200 + k}", Pendulum,
-                lambda k=k: pendulum("medium", 10_000, 200 + k)) for k in (1, 2, 3)),
+                partial(pendulum, "medium", 10_000, 200 + k)) for k in (1, 2, 3)),
         Sheet("pendulum/expert-1k-v0", "the stochastic expert policy, seed 300", Pendulum,
-              lambda: pendulum("expert", 1_000, 300)),
+              partial(pendulum, "expert", 1_000, 300)),
         Sheet("maze/stitch-8k-v0", "scripts: left arm then down (120 episodes), right arm then up (40), seed 400", Maze,
-              lambda: maze(400)),
+              partial(maze, 400)),
         Sheet("gridworld/epsilon30-2k-v0", "optimal actions, 30 % uniform ones, seed 500", Gridworld,
-              lambda: gridworld(0.3, 2_000, 500)),
+              partial(gridworld, 0.3, 2_000, 500)),
     )
 }  # fmt: skip
 
@@ -215,17 +218,8 @@ def write_sheets() -> None:
     print(f"{len(sums)} files, {sum(path.stat().st_size for path in files()) / 1e6:.2f} MB")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; see --help."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments make_datasets",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--only", metavar="ID", choices=[*SHEETS, "policies"], help="make this one alone (policies: the online run)"
-    )
-    only: Any = parser.parse_args(arguments).only
+def make(only: str | None = None) -> None:
+    """Make every data set, or the one with this id ("policies": the online run), and write the sheet anew."""
     torch.set_num_threads(1)  # so that the order of sums, and with it every bit, does not depend on the machine's cores
     if only in (None, "policies", "pendulum/replay-v0"):
         train_behaviour()
@@ -233,4 +227,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sheet.make is not None and only in (None, sheet.id):
             write(sheet, sheet.make())
     write_sheets()
-    return 0

@@ -3,15 +3,15 @@
 A policy is `agent.policy()`, the one whose value the agent's own critics claim to know: stochastic for continuous
 agents, cloning and IQL, greedy for DQN and discrete CQL. Truth and estimates share the discount and the distribution
 of the starts. The settings of fitted Q-evaluation come from tuning draws, where the truth may be looked at; the rows
-reported are from other draws. `python -m experiments off_policy` calls this. A row an estimate; `seed` is the draw.
+reported are from other draws. A row an estimate; `seed` is the draw.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from cql_tutorial.datasets.recording import dataset_of, record
 from cql_tutorial.envs import Gridworld, Maze, Pendulum, Sepsis
 from cql_tutorial.envs.maze import stitching_episodes
 from cql_tutorial.errors import CQLTutorialError
-from cql_tutorial.evaluation import monte_carlo_value, solve_q, t_interval
+from cql_tutorial.evaluation import EVALUATION_SEED, monte_carlo_value, solve_q, t_interval
 from cql_tutorial.evaluation.off_policy import (
     Estimate,
     bellman_error,
@@ -36,18 +36,21 @@ from cql_tutorial.evaluation.off_policy import (
     weighted_importance_sampling,
 )
 from experiments.logs import EpsilonGreedy, pendulum_data
-from experiments.tables import measured, read, write_csv
+from experiments.runner import Study, place
+from experiments.settings import BATCH_SIZE, CQL, CRITIC, IQL_MAZE, IQL_PENDULUM, NETWORK, SAC, initial_value
+from experiments.storage import Row
 
 TUNING, REPORTED, HELD_OUT = (100,), (10, 11, 12, 13, 14), 5000  # draws; the last is added for a held-out log
-STARTS, START_SEED, ROLLOUTS, TOLERANCE = 1000, 2_000_003, 2, 1e-3
+STARTS, ROLLOUTS, TOLERANCE = 1000, 2, 1e-3
 STEPS = (1000, 2000, 3000)  # of fitted Q-evaluation, to choose from
 FQE = {"hidden_dim": 64, "batch_size": 128, "samples": 2, "n_critics": 2}
 EARLY = 8  # an under-trained agent stops after an eighth of the updates
 EPISODES, UNSEEN_EPISODES, SWEEPS = 5000, 1000, 300  # of sepsis
-COLUMNS = [
+COLUMNS = (
     "task", "algorithm", "cql_alpha", "split", "seed", "estimator", "value", "low", "high", "spread", "usable",
     "effective_episodes", "true", "true_half_width", "seconds", "note", "settings",
-]  # fmt: skip
+)  # fmt: skip
+KEYS = ("task", "algorithm", "cql_alpha", "seed")
 ESTIMATORS = {  # name -> what it is
     "fqe": "fitted Q-evaluation, mean over the log's starts",
     "initial-value": "the agent's own critics at the log's starts",
@@ -55,9 +58,6 @@ ESTIMATORS = {  # name -> what it is
     "td-error": "the critics' squared Bellman error on a log that nobody trained on",
     "data-return": "the log's own mean discounted return, the same for every policy (baseline)",
 }
-CRITIC = {"critic_lr": 1e-3, "tau": 0.02}
-SAC = {**CRITIC, "alpha": 0.1, "temperature_lr": 3e-3, "backup_entropy": False}
-IQL = {"critic_lr": 1e-3, "value_lr": 1e-3, "actor_lr": 1e-3, "tau": 0.02}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Task:
     naive: str
     steps: int = 0  # updates of an agent; 0: a table
     actor_lr: float = 1e-3
-    iql: tuple[float, float] = (0.7, 3.0)  # expectile, beta: the paper's
+    iql: Mapping[str, Any] = field(default_factory=lambda: IQL_PENDULUM)
     discount: float = 0.95
     fqe_steps: int = 0  # of fitted Q-evaluation; 0: the tuned number
 
@@ -77,10 +77,10 @@ class Task:
 LADDER = (0.004, 0.02, 0.1, 0.5, 2.5, 12.5)  # factors of 5 around good ones of earlier tables
 TASKS = {
     "gridworld": Task(Gridworld, LADDER, "dqn", 2000),
-    "maze": Task(Maze, LADDER, "sac", 2000, 1e-3, (0.9, 10.0)),
+    "maze": Task(Maze, LADDER, "sac", 2000, 1e-3, IQL_MAZE),
     "pendulum-medium": Task(Pendulum, (0.4, 2.0, 10.0, 50.0, 250.0), "sac", 4000, 5e-4),
     "sepsis": Task(Sepsis, LADDER, "naive", discount=1.0),
-    "maze-long": Task(Maze, LADDER, "sac", 2000, 1e-3, (0.9, 10.0), fqe_steps=5000),  # what `choose` takes by default
+    "maze-long": Task(Maze, LADDER, "sac", 2000, 1e-3, IQL_MAZE, fqe_steps=5000),  # what `evaluate` takes by default
 }
 UNTUNED = ("sepsis", "maze-long")
 
@@ -159,18 +159,19 @@ def train_table(draw: int, algorithm: str, alpha: str) -> TableAgent:
         "naive": (tabular.exact_fit, tabular.greedy_backup),
         "restricted": (tabular.cql_fit(0.0), tabular.restricted_backup),
         "shrunk-1": (tabular.shrunk_fit(1), tabular.greedy_backup),
-        "iql": (tabular.cql_fit(0.0), tabular.expectile_backup(TASKS["sepsis"].iql[0])),
+        "iql": (tabular.cql_fit(0.0), tabular.expectile_backup(TASKS["sepsis"].iql["expectile"])),
         "cql": (tabular.cql_fit(float(alpha or 0)), tabular.greedy_backup),
     }
     fitting, backup = fits[algorithm]
     q = next(islice(tabular.sweeps(data, discount, fitting, backup), SWEEPS - 1, None))
     if algorithm == "iql":
-        return TableAgent(tabular.advantage_policy(data, q, backup(data, q), TASKS["sepsis"].iql[1]), q, discount)
+        inverse_temperature = TASKS["sepsis"].iql["inverse_temperature"]
+        return TableAgent(tabular.advantage_policy(data, q, backup(data, q), inverse_temperature), q, discount)
     return TableAgent(tabular.greedy_policy(q), q, discount)
 
 
 @lru_cache(2)
-def trained(task: str, draw: int, algorithm: str, alpha: str) -> tuple[Any, dict[str, Any]]:
+def train_agent(task: str, draw: int, algorithm: str, alpha: str) -> tuple[Any, dict[str, Any]]:
     """An agent and the settings it was trained with."""
     if task == "sepsis":
         agent: Any = train_table(draw, algorithm, alpha)
@@ -178,25 +179,27 @@ def trained(task: str, draw: int, algorithm: str, alpha: str) -> tuple[Any, dict
     how, data = TASKS[task], log(task, draw)
     kind, *more = algorithm.split("-")
     steps = how.steps // EARLY if "early" in more else how.steps
-    settings: dict[str, Any] = {"hidden_dim": 64, "discount": how.discount, "device": "cpu", "seed": draw}
+    settings: dict[str, Any] = {**NETWORK, "discount": how.discount, "seed": draw}
     if kind == "bc":
         settings["actor_lr"] = 1e-3
     else:
-        settings["initial_value"] = float(data.rewards.mean()) / (1 - how.discount)
+        settings["initial_value"] = initial_value(data, how.discount)
     if kind == "iql":
-        settings |= {**IQL, "expectile": how.iql[0], "inverse_temperature": how.iql[1]}
+        settings |= how.iql
     elif kind in ("sac", "cql", "dqn"):
         settings |= CRITIC if task == "gridworld" else {**SAC, "actor_lr": how.actor_lr}
     if kind == "cql":
-        settings |= {"cql_alpha": float(alpha or middle(task))} | ({} if data.discrete else {"cql_n_actions": 5})
+        settings |= {"cql_alpha": float(alpha or middle(task))} | (
+            {} if data.discrete else {"cql_n_actions": CQL["cql_n_actions"]}
+        )
     bounds = {} if data.discrete else {"action_low": data.action_low, "action_high": data.action_high}
     name = f"discrete-{kind}" if data.discrete and kind != "dqn" else kind
     dims = {"state_dim": data.observation_dim, "action_dim": data.action_dim}
     agent = make_agent(name, {**dims, **bounds, **settings})
     used = data.top_episodes(0.25) if "25%" in more else data
-    fit(agent, used, steps, batch_size=64, seed=draw, log_every=steps, progress=False)
+    fit(agent, used, steps, batch_size=BATCH_SIZE, seed=draw, log_every=steps, progress=False)
     del settings["device"], settings["seed"]
-    return agent, {"steps": steps, "batch_size": 64, **settings}
+    return agent, {"steps": steps, "batch_size": BATCH_SIZE, **settings}
 
 
 def middle(task: str) -> str:
@@ -206,19 +209,19 @@ def middle(task: str) -> str:
 
 
 # ---------------------------------------------------------------- truth and estimates
-def truth(task: str, policy: Any) -> tuple[float, float]:
+def true_value(task: str, policy: Any) -> tuple[float, float]:
     """Value over the start distribution and its half width: a linear solve (0), or 1,000 starts common to all runs."""
     world, discount = TASKS[task].world(), TASKS[task].discount
     if world.discrete:
         table = policy.probabilities(torch.eye(world.observation_dim)).double()
         values = (table * solve_q(world, table, discount)).sum(-1)
         return float(world.start_distribution() @ values), 0.0
-    generator = torch.Generator().manual_seed(START_SEED)
+    generator = torch.Generator().manual_seed(EVALUATION_SEED)
     if task.startswith("maze"):  # as in its log: three of four starts in the left arm
         states = torch.cat([world.reset(n * STARTS // 4, generator, arm=arm) for n, arm in ((3, "left"), (1, "right"))])
     else:
         states = world.reset(STARTS, generator)
-    values, _ = monte_carlo_value(world, policy, states, discount, ROLLOUTS, tolerance=TOLERANCE, seed=START_SEED)
+    values, _ = monte_carlo_value(world, policy, states, discount, ROLLOUTS, tolerance=TOLERANCE, seed=EVALUATION_SEED)
     mean, half = t_interval(values.tolist())
     return mean, half + TOLERANCE * (world.reward_high - world.reward_low) / (1 - discount) / 2
 
@@ -229,59 +232,53 @@ class Job:
 
     task: str
     algorithm: str
-    alpha: str
-    draw: int
+    cql_alpha: str
+    seed: int  # the draw
     steps: int = 0  # the chosen ones of fitted Q-evaluation; 0 on a tuning draw: all of them
 
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What tells two policies apart."""
-        return (self.task, self.algorithm, self.alpha, str(self.draw))
+
+def measure(jobs: list[Job]) -> list[dict[str, Any]]:
+    """The rows of each policy."""
+    return [row for job in jobs for row in measure_policy(job)]
 
 
-def key_of(row: dict[str, Any]) -> tuple[str, ...]:
-    """The key of a row, equal to that of its job."""
-    return (row["task"], row["algorithm"], row["cql_alpha"], str(row["seed"]))
-
-
-def measure(job: Job) -> list[dict[str, Any]]:
+def measure_policy(job: Job) -> list[dict[str, Any]]:
     """Train one candidate; its truth and every estimate of it."""
     torch.set_num_threads(1)
-    agent, settings = trained(job.task, job.draw, job.algorithm, job.alpha)
-    true, half = truth(job.task, agent.policy())
+    agent, settings = train_agent(job.task, job.seed, job.algorithm, job.cql_alpha)
+    true, half = true_value(job.task, agent.policy())
     about = {
-        "task": job.task, "algorithm": job.algorithm, "cql_alpha": job.alpha, "seed": job.draw, "true": true,
-        "split": "report" if job.draw in REPORTED else "tune", "true_half_width": half,
-        "settings": json.dumps(settings),
+        **{name: getattr(job, name) for name in KEYS}, "split": "report" if job.seed in REPORTED else "tune",
+        "true": true, "true_half_width": half, "settings": json.dumps(settings),
     }  # fmt: skip
-    estimates = reported(job, agent) if job.steps else tuned(job, agent)
+    estimates = reported_estimates(job, agent) if job.steps else tuning_estimates(job, agent)
     return [about | row for row in estimates]
 
 
-def tuned(job: Job, agent: Any) -> Iterator[dict[str, Any]]:
+def tuning_estimates(job: Job, agent: Any) -> Iterator[dict[str, Any]]:
     """Fitted Q-evaluation at every number of steps: a run's history tells its shorter ones."""
-    for row in evaluate(job, agent, max(STEPS)).history.rows:
+    for row in fit_fqe(job, agent, max(STEPS)).history.rows:
         if row["step"] in STEPS:
             yield {"estimator": f"fqe {row['step']:.0f}", "value": row["value"], "usable": 1}
 
 
-def evaluate(job: Job, agent: Any, steps: int) -> Any:
+def fit_fqe(job: Job, agent: Any, steps: int) -> Any:
     """Fitted Q-evaluation of the candidate."""
-    how: dict[str, Any] = {**FQE, "log_every": min(STEPS), "seed": job.draw}
-    return fitted_q_evaluation(agent, log(job.task, job.draw), steps, **how)
+    how: dict[str, Any] = {**FQE, "log_every": min(STEPS), "seed": job.seed}
+    return fitted_q_evaluation(agent, log(job.task, job.seed), steps, **how)
 
 
-def reported(job: Job, agent: Any) -> Iterator[dict[str, Any]]:
+def reported_estimates(job: Job, agent: Any) -> Iterator[dict[str, Any]]:
     """A row an estimator; one that cannot judge this policy says why, its value nan."""
-    data, unseen = log(job.task, job.draw), log(job.task, job.draw + HELD_OUT)
-    clone = trained(job.task, job.draw, "bc", "")[0]
+    data, unseen = log(job.task, job.seed), log(job.task, job.seed + HELD_OUT)
+    clone = train_agent(job.task, job.seed, "bc", "")[0]
     logged = Estimate.of(
         data.returns_to_go(TASKS[job.task].discount)[data.episode_starts], "episodes", torch.ones(0, 1)
     )
     measures: dict[str, Callable[[], Estimate]] = {
-        "fqe": lambda: evaluate(job, agent, job.steps).initial_value(),
+        "fqe": lambda: fit_fqe(job, agent, job.steps).initial_value(),
         "initial-value": lambda: initial_state_value(agent, data),
-        "wis": lambda: weighted_importance_sampling(agent, data, clone, seed=job.draw),
+        "wis": lambda: weighted_importance_sampling(agent, data, clone, seed=job.seed),
         "td-error": lambda: bellman_error(agent, unseen),
         "data-return": lambda: replace(logged, members=()),
     }
@@ -310,9 +307,9 @@ def tuning_jobs() -> Iterator[Job]:
                     yield Job(task, algorithm, alpha, draw)
 
 
-def reported_jobs(rows: list[dict[str, Any]]) -> Iterator[Job]:
+def reported_jobs(rows: list[Row]) -> Iterator[Job]:
     """Every candidate of each task, on the reported draws."""
-    steps = chosen(rows)
+    steps = chosen_steps(rows)
     for tasks in ([task for task in TASKS if task not in UNTUNED], *([task] for task in UNTUNED)):
         for draw in REPORTED:
             for task in tasks:
@@ -320,20 +317,20 @@ def reported_jobs(rows: list[dict[str, Any]]) -> Iterator[Job]:
                     yield Job(task, algorithm, alpha, draw, TASKS[task].fqe_steps or steps)
 
 
-def chosen(rows: list[dict[str, Any]]) -> int:
+def chosen_steps(rows: list[Row]) -> int:
     """Fitted Q-evaluation's steps with the smallest mean absolute error over the tuning draws of all tasks."""
     scores = tuning_scores(rows)
     return min(scores, key=lambda steps: scores[steps][1])
 
 
-def tuning_scores(rows: list[dict[str, Any]]) -> dict[int, tuple[float, float]]:
+def tuning_scores(rows: list[Row]) -> dict[int, tuple[float, float]]:
     """Steps -> (mean Spearman correlation, mean absolute error in spreads of the true values)."""
     from scipy.stats import spearmanr
 
     scores = {}
     for steps in STEPS:
         ranks, errors = [], []
-        for task, draw in dict.fromkeys((job.task, job.draw) for job in tuning_jobs()):
+        for task, draw in dict.fromkeys((job.task, job.seed) for job in tuning_jobs()):
             here = (task, str(draw), f"fqe {steps}")
             mine = [row for row in rows if (row["task"], str(row["seed"]), row["estimator"]) == here]
             value, true = ([float(row[k]) for row in mine] for k in ("value", "true"))
@@ -344,30 +341,14 @@ def tuning_scores(rows: list[dict[str, Any]]) -> dict[int, tuple[float, float]]:
     return scores
 
 
-def run(processes: int, deadline: float) -> bool:
-    """Measure the missing policies, tuning first; False if time ran out."""
-    rows: list[dict[str, Any]] = list(read("ope"))
-    for tune in (True, False):
-        there = {key_of(row) for row in rows}
-        missing = [job for job in (tuning_jobs() if tune else reported_jobs(rows)) if job.key not in there]
-        print(f"ope: {len(there)} policies are there, {len(missing)} to measure", flush=True)
-        for new in measured(measure, missing, processes, deadline):
-            rows += [{name: row.get(name, "") for name in COLUMNS} for row in new]
-            write(rows)
-            told = f"  {' '.join(map(str, key_of(new[0])))}: true {new[0]['true']:.2f}"
-            print(told + f", {new[0]['estimator']} {new[0]['value']:.2f}", flush=True)
-        if {job.key for job in missing} - {key_of(row) for row in rows}:
-            print("time is up; run again to go on", flush=True)
-            return False
-    return True
+def order(row: Row) -> tuple[Any, ...]:
+    """Tuning first, then task by task and draw by draw."""
+    task, policy = row["task"], (row["algorithm"], row["cql_alpha"])
+    policies = candidates(task) if task in TASKS else []
+    return (row["split"] != "tune", place(task, TASKS), int(row["seed"]), place(policy, policies))
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """Write the whole table in one order."""
-
-    def place(row: dict[str, Any]) -> tuple[Any, ...]:
-        task = row["task"]
-        order = candidates(task).index((row["algorithm"], row["cql_alpha"]))
-        return (row["split"] != "tune", list(TASKS).index(task), int(row["seed"]), order)
-
-    write_csv("ope", COLUMNS, sorted(rows, key=place))
+STUDY = Study(
+    table="ope", columns=COLUMNS, keys=KEYS, jobs=tuning_jobs, later_jobs=(reported_jobs,), measure=measure,
+    order=order, shown=("true", "value"),
+)  # fmt: skip

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import cache, partial
+from typing import NamedTuple
 
-from cql_tutorial.evaluation import t_interval
+import pandas as pd
+
+from cql_tutorial.evaluation.off_policy import RULES, pick_best
 from experiments import off_policy
 from experiments.off_policy import ESTIMATORS, FQE, REPORTED, TASKS, TUNING, candidates, middle
-from experiments.tables import read
+from experiments.storage import read_rows
+from experiments.tables import markdown_lines, mean_and_interval, read_reported
 
-Row = dict[str, str]
 Key = tuple[str, str]  # (algorithm, alpha)
 Scores = dict[Key, float]  # nan: the rule cannot judge this policy
-RULES = {  # name -> (estimator, column, whether it refuses what is not usable, what it is)
-    "fqe": ("fqe", "value", True, "largest fitted Q-evaluation; refuses what no reward of the log could pay"),
-    "fqe-raw": ("fqe", "value", False, "the same without refusing"),
-    "fqe-low": ("fqe", "low", True, "largest lower end of its interval over starts; refuses as fqe"),
-    "initial-value": ("initial-value", "value", False, "largest value of the agent's own critics (cloning has none)"),
-    "wis": ("wis", "value", True, "largest importance-sampling estimate; refuses below 10 effective episodes"),
-    "wis-raw": ("wis", "value", False, "the same without refusing"),
-    "td-error": ("td-error", "value", False, "smallest Bellman error on a log that nobody trained on"),
+KEY = ["algorithm", "cql_alpha"]
+
+
+class Variant(NamedTuple):
+    """A rule of `cql_tutorial.evaluation.off_policy.RULES`, or that rule with one thing changed."""
+
+    rule: str  # and the estimator that it reads
+    column: str
+    refuses: bool  # what is not usable
+    change: str = ""
+
+    @property
+    def about(self) -> str:
+        """What it is."""
+        return self.change or RULES[self.rule].about
+
+
+VARIANTS = {
+    "fqe": Variant("fqe", "value", True),
+    "fqe-raw": Variant("fqe", "value", False, "the same without refusing"),
+    "fqe-low": Variant("fqe", "low", True, "largest lower end of its interval over starts; refuses as fqe"),
+    "initial-value": Variant("initial-value", "value", False),
+    "wis": Variant("wis", "value", True),
+    "wis-raw": Variant("wis", "value", False, "the same without refusing"),
+    "td-error": Variant("td-error", "value", False),
 }
 CONTROLS = {
     "largest-alpha": "CQL with the largest alpha",
@@ -32,32 +52,33 @@ CONTROLS = {
 }
 
 
-def draws_of(task: str) -> dict[str, list[Row]]:
+@cache  # the report is made when all is measured
+def draws_of(task: str) -> dict[int, pd.DataFrame]:
     """Reported draw -> its rows, draws whose candidates are all there."""
-    rows = [row for row in read("ope") if row["split"] == "report" and row["task"] == task]
-    found = {str(draw): [row for row in rows if row["seed"] == str(draw)] for draw in REPORTED}
-    many = len(candidates(task)) * len(ESTIMATORS)
-    return {draw: mine for draw, mine in found.items() if len(mine) == many}
+    frame, many = read_reported("ope"), len(candidates(task)) * len(ESTIMATORS)
+    draws = frame[(frame["task"] == task) & frame["seed"].isin(REPORTED)].groupby("seed")
+    return {int(draw): rows for draw, rows in draws if len(rows) == many}
 
 
-def truths(rows: list[Row]) -> Scores:
+def rows_of(task: str, estimator: str) -> pd.DataFrame:
+    """The rows of one estimator, of all draws."""
+    rows = pd.concat(draws_of(task).values())
+    return rows[rows["estimator"] == estimator]
+
+
+def truths(rows: pd.DataFrame) -> Scores:
     """True value of each policy of one draw."""
-    return {(row["algorithm"], row["cql_alpha"]): float(row["true"]) for row in rows}
+    return rows.drop_duplicates(KEY).set_index(KEY)["true"].to_dict()
 
 
-def scores(rows: list[Row], rule: str) -> Scores:
+def scores(rows: pd.DataFrame, rule: str) -> Scores:
     """What a rule maximises, for each policy of one draw; nan where it cannot judge."""
     if rule in CONTROLS:
-        return {key: control(key, rule, rows[0]["task"]) for key in truths(rows)}
-    estimator, column, refuses, _ = RULES[rule]
-    sign = -1.0 if rule == "td-error" else 1.0
-    return {
-        (row["algorithm"], row["cql_alpha"]): math.nan
-        if row[column] == "" or (refuses and row["usable"] == "0")
-        else sign * float(row[column])
-        for row in rows
-        if row["estimator"] == estimator
-    }
+        return {key: control(key, rule, rows["task"].iloc[0]) for key in truths(rows)}
+    variant = VARIANTS[rule]
+    mine = rows[rows["estimator"] == variant.rule].set_index(KEY)
+    values = mine[variant.column].where((mine["usable"] == 1) | (not variant.refuses))
+    return values.map(RULES[variant.rule].score).to_dict()
 
 
 def control(key: Key, rule: str, task: str) -> float:
@@ -83,15 +104,9 @@ def correlation(found: Scores, true: Scores, kendall: bool = False) -> float:
     return float(measure(rankdata(values), rankdata(list(true.values())))[0])
 
 
-def pick(found: Scores, among: list[Key]) -> Key | None:
-    """The best score among some policies, the first of equals; None if none was judged."""
-    judged = [key for key in among if not math.isnan(found[key])]
-    return max(judged, key=lambda key: found[key]) if judged else None
-
-
 def regret(found: Scores, true: Scores) -> float:
     """Best true value minus the chosen policy's, in per cent of best minus worst; without a choice the mean one's."""
-    best, worst, chosen = max(true.values()), min(true.values()), pick(found, list(true))
+    best, worst, chosen = max(true.values()), min(true.values()), pick_best({key: found[key] for key in true})
     value = true[chosen] if chosen else sum(true.values()) / len(true)
     return 100 * (best - value) / (best - worst)
 
@@ -105,7 +120,10 @@ def within(found: Scores, true: Scores, of_best: bool = False) -> float:
     alphas = {key: value for key, value in true.items() if key[0] == "cql"}
     best, worst = max(alphas.values()), min(alphas.values())
     slack = 0.1 * (abs(best) if of_best else best - worst)
-    near, chosen = {key: float(value >= best - slack) for key, value in alphas.items()}, pick(found, list(alphas))
+    near, chosen = (
+        {key: float(value >= best - slack) for key, value in alphas.items()},
+        pick_best({key: found[key] for key in alphas}),
+    )
     return near[chosen] if chosen else 0.0
 
 
@@ -115,96 +133,99 @@ def chance(true: Scores, of_best: bool = False) -> float:
     return sum(within({key: float(key == one) for key in alphas}, true, of_best) for one in alphas) / len(alphas)
 
 
-def errors(rows: list[Row], rule: str) -> list[tuple[float, bool]]:
+def errors(rows: pd.DataFrame, rule: str) -> list[tuple[float, bool]]:
     """(estimate minus truth, whether the 95 % interval holds the truth) of each policy that was judged."""
-    estimator, refuses = (RULES[rule][0], RULES[rule][2]) if rule in RULES else (rule, False)
-    return [
-        (float(row["value"]) - float(row["true"]), float(row["low"]) <= float(row["true"]) <= float(row["high"]))
-        for row in rows
-        if row["estimator"] == estimator and row["value"] != "nan" and not (refuses and row["usable"] == "0")
-    ]
+    variant = VARIANTS.get(rule, Variant(rule, "value", False))
+    judged = rows["value"].notna() & ((rows["usable"] == 1) | (not variant.refuses))
+    mine = rows[judged & (rows["estimator"] == variant.rule)]
+    holds = mine["true"].between(mine["low"], mine["high"])
+    return list(zip((mine["value"] - mine["true"]).tolist(), holds.tolist(), strict=True))
+
+
+@cache
+def judge_draws(task: str, rule: str) -> list[tuple[Scores, Scores]]:
+    """(scores of a rule, true values), a pair a draw."""
+    return [(scores(rows, rule), truths(rows)) for rows in draws_of(task).values()]
 
 
 def each(task: str, rule: str, measure: Callable[[Scores, Scores], float]) -> list[float]:
     """A measure of a rule, draw by draw."""
-    return [measure(scores(rows, rule), truths(rows)) for rows in draws_of(task).values()]
+    return [measure(found, true) for found, true in judge_draws(task, rule)]
 
 
-def unjudged(task: str, rule: str) -> tuple[int, int]:
+def count_unjudged(task: str, rule: str) -> tuple[int, int]:
     """(policies without a score, all policies) over the draws."""
-    found = [value for rows in draws_of(task).values() for value in scores(rows, rule).values()]
+    found = [score for scores, _ in judge_draws(task, rule) for score in scores.values()]
     return sum(map(math.isnan, found)), len(found)
 
 
-def pm(values: list[float], digits: int) -> str:
-    """Mean and t-interval over draws."""
-    mean, half = t_interval(values)
-    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+def digits_of(task: str) -> int:
+    """How many digits a value of a task is shown with."""
+    return 3 if task == "sepsis" else 2 if task != "pendulum-medium" else 1
 
 
 def error_cells(task: str, rule: str) -> list[str]:
     """Absolute error, signed error (both a mean over policies, then over draws), intervals that hold the truth."""
-    digits = 3 if task == "sepsis" else 2 if task != "pendulum-medium" else 1
+    form = f".{digits_of(task)}f"
     found = [mine for rows in draws_of(task).values() if (mine := errors(rows, rule))]
     if not found:
         return ["", "", ""]
     sizes = [sum(abs(error) for error, _ in mine) / len(mine) for mine in found]
     signed = [sum(error for error, _ in mine) / len(mine) for mine in found]
     held = [holds for mine in found for _, holds in mine]
-    return [pm(sizes, digits), pm(signed, digits), f"{sum(held)} of {len(held)}"]
+    return [mean_and_interval(sizes, form), mean_and_interval(signed, form), f"{sum(held)} of {len(held)}"]
+
+
+CORRELATIONS = correlation, partial(correlation, kendall=True)
+READINGS = within, partial(within, of_best=True)  # of 10 %
 
 
 def markdown(task: str) -> list[str]:
     """How each rule ranks, errs and chooses on one task."""
     heads = ["rule", "Spearman", "Kendall", "not judged", "absolute error", "signed error", "interval holds truth",
              "regret of the choice, % of spread", "alpha within 10 % of spread", "of best"]  # fmt: skip
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    draws = len(draws_of(task))
-    for rule in RULES:
-        missing, every = unjudged(task, rule)
-        ranks = [each(task, rule, lambda f, t, k=k: correlation(f, t, k)) for k in (False, True)]  # type: ignore[misc]
-        cells = [rule, pm(ranks[0], 2), pm(ranks[1], 2), f"{missing} of {every}"]
-        cells += error_cells(task, rule) if rule in ("fqe", "fqe-raw", "initial-value", "wis", "wis-raw") else [""] * 3
-        near = [sum(each(task, rule, lambda f, t, b=b: within(f, t, b))) for b in (False, True)]  # type: ignore[misc]
-        cells += [pm(each(task, rule, regret), 0), *(f"{count:.0f} of {draws}" for count in near)]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append("| " + " | ".join(["data-return", "", "", "", *error_cells(task, "data-return"), "", "", ""]) + " |")
+    rows, draws = [], len(draws_of(task))
+    for rule in VARIANTS:
+        missing, every = count_unjudged(task, rule)
+        ranks = [mean_and_interval(each(task, rule, measure), ".2f") for measure in CORRELATIONS]
+        value_rule = VARIANTS[rule].rule != "td-error" and VARIANTS[rule].column == "value"
+        cells = [rule, *ranks, f"{missing} of {every}", *(error_cells(task, rule) if value_rule else [""] * 3)]
+        near = [f"{sum(each(task, rule, measure)):.0f} of {draws}" for measure in READINGS]
+        rows.append([*cells, mean_and_interval(each(task, rule, regret), ".0f"), *near])
+    rows.append(["data-return", "", "", "", *error_cells(task, "data-return"), "", "", ""])
     for rule in CONTROLS:
-        cells = [rule, *[""] * 6, pm(each(task, rule, regret), 0)]
-        for of_best in (False, True):
-            if rule == "random":
-                cells.append(f"{sum(each(task, rule, lambda f, t, b=of_best: chance(t, b))):.1f} of {draws}")  # type: ignore[misc]
-            elif rule == "cloning":
-                cells.append("")
-            else:
-                count = sum(each(task, rule, lambda f, t, b=of_best: within(f, t, b)))  # type: ignore[misc]
-                cells.append(f"{count:.0f} of {draws}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        near = [f"{sum(each(task, rule, measure)):.0f} of {draws}" for measure in READINGS]
+        if rule == "random":
+            true = [values for _, values in judge_draws(task, rule)]
+            near = [f"{sum(chance(values, of_best) for values in true):.1f} of {draws}" for of_best in (False, True)]
+        if rule == "cloning":
+            near = ["", ""]
+        rows.append([rule, *[""] * 6, mean_and_interval(each(task, rule, regret), ".0f"), *near])
+    return markdown_lines(heads, rows)
 
 
 def policies(task: str) -> list[str]:
     """True value and estimates of every policy, means over the draws."""
-    names = ("fqe", "initial-value", "wis")
-    lines = ["| policy | true | " + " | ".join(names) + " |", "|" + "---|" * (2 + len(names))]
-    digits = 3 if task == "sepsis" else 2 if task != "pendulum-medium" else 1
+    names, form = ("fqe", "initial-value", "wis"), f".{digits_of(task)}f"
+    estimates = {name: rows_of(task, name).set_index(KEY) for name in names}
+    rows = []
     for key in candidates(task):
-        mine = [row for rows in draws_of(task).values() for row in rows if (row["algorithm"], row["cql_alpha"]) == key]
-        cells = [" ".join(key).strip(), pm([float(r["true"]) for r in mine if r["estimator"] == "fqe"], digits)]
+        cells = [" ".join(key).strip(), mean_and_interval(estimates["fqe"].loc[[key], "true"], form)]
         for name in names:
-            values = [float(r["value"]) for r in mine if r["estimator"] == name and r["value"] != "nan"]
-            weak = sum(r["usable"] == "0" for r in mine if r["estimator"] == name)
-            cells.append((pm(values, digits) if values else "") + (f" ({weak} refused)" if weak and values else ""))
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+            mine = estimates[name].loc[[key]]
+            values, refusals = mine["value"].dropna(), int((mine["usable"] == 0).sum())
+            mark = f" ({refusals} refused)" if refusals and len(values) else ""
+            cells.append((mean_and_interval(values, form) if len(values) else "") + mark)
+        rows.append(cells)
+    return markdown_lines(["policy", "true", *names], rows)
 
 
 def picks(task: str, rule: str, alphas: bool = False) -> list[Key | None]:
     """What a rule chooses on each draw, of all policies or of the alphas."""
     found = []
-    for rows in draws_of(task).values():
-        keys = [key for key in truths(rows) if not alphas or key[0] == "cql"]
-        found.append(pick(scores(rows, rule), keys))
+    for scores, _ in judge_draws(task, rule):
+        among = {key: score for key, score in scores.items() if not alphas or key[0] == "cql"}
+        found.append(pick_best(among))
     return found
 
 
@@ -214,10 +235,11 @@ def mean_regret(task: str, rule: str) -> float:
     return sum(values) / len(values)
 
 
-def refused(task: str, estimator: str, algorithm: str = "") -> int:
+def count_refused(task: str, estimator: str, algorithm: str = "") -> int:
     """How many estimates of a task were made and are not usable."""
-    rows = [row for mine in draws_of(task).values() for row in mine if row["estimator"] == estimator]
-    return sum(row["usable"] == "0" and row["value"] != "nan" and algorithm in ("", row["algorithm"]) for row in rows)
+    rows = rows_of(task, estimator)
+    mine = rows["algorithm"] == algorithm if algorithm else True
+    return int(((rows["usable"] == 0) & rows["value"].notna() & mine).sum())
 
 
 def sentences() -> list[str]:
@@ -232,15 +254,17 @@ def sentences() -> list[str]:
         return f"{rule} {sum(sum(each(task, rule, measure)) for task in main):.3g}"
 
     def rank(task: str, rule: str) -> str:
-        return pm(each(task, rule, correlation), 2)
+        return mean_and_interval(each(task, rule, correlation), ".2f")
 
     critics = ("fqe", "initial-value")
     least = {task: ("cql", f"{min(TASKS[task].alphas):g}") for task in main[1:]}
     smallest = sum(key == one for task, one in least.items() for rule in critics for key in picks(task, rule, True))
     held = [holds for task in main for rows in draws_of(task).values() for _, holds in errors(rows, "fqe-raw")]
-    best = sum(regret(scores(rows, "fqe"), truths(rows)) == 0 for rows in draws_of("sepsis").values())
+    best = sum(lost == 0 for lost in each("sepsis", "fqe", regret))
     sac = [sum(key == ("sac", "") for key in picks("maze", rule)) for rule in critics]
-    wis = sum(unjudged(task, "wis")[0] for task in main)
+    wis = sum(count_unjudged(task, "wis")[0] for task in main)
+    impossible = sum(count_refused(task, "fqe") for task in (*main, "sepsis"))
+    refusing, raw = (mean_and_interval(each("maze-long", rule, regret), ".0f") for rule in ("fqe", "fqe-raw"))
     return [
         f"No rule is safe. Mean regret in {', '.join(shown)}, per cent: "
         + "; ".join(f"{rule} {listed(rule)}" for rule in ("fqe", "initial-value", "wis", "td-error", "random"))
@@ -257,14 +281,15 @@ def sentences() -> list[str]:
         + f"; {near('middle-alpha')}, around which a simulator's knowledge had laid the others. In sepsis its regret "
         f"is {mean_regret('sepsis', 'middle-alpha'):.0f} %; the largest alpha's in the maze is "
         f"{mean_regret('maze', 'largest-alpha'):.0f} %.",
-        f"Refusing values that no reward could pay refuses {sum(refused(task, 'fqe') for task in (*main, 'sepsis'))} "
-        "estimates at the tuned number of steps. At 5,000, the default of `choose`, it refuses SAC in "
-        f"{refused('maze-long', 'fqe', 'sac')} of {len(draws_of('maze-long'))} draws of the maze: regret "
-        f"{pm(each('maze-long', 'fqe', regret), 0)} with it, {pm(each('maze-long', 'fqe-raw', regret), 0)} without.",
+        f"Refusing values that no reward could pay refuses {impossible} "
+        "estimates at the tuned number of steps. At 5,000, the default of `cql-tutorial evaluate`, it refuses SAC in "
+        f"{count_refused('maze-long', 'fqe', 'sac')} of {len(draws_of('maze-long'))} draws of the maze: regret "
+        f"{refusing} with it, {raw} without.",
         f"The 95 % intervals of fitted Q-evaluation hold the truth in {sum(held)} of {len(held)} cases (gridworld, "
         "maze, Pendulum): they are over starts, and blind to the rest. Their lower ends choose the same as the means.",
         f"Importance sampling cannot judge {wis} of 180 policies there. In sepsis it refuses "
-        f"{refused('sepsis', 'wis')} of {unjudged('sepsis', 'wis')[1]} and errs by {error_cells('sepsis', 'wis')[0]}: "
+        f"{count_refused('sepsis', 'wis')} of {len(rows_of('sepsis', 'wis'))} and errs by "
+        f"{error_cells('sepsis', 'wis')[0]}: "
         "its count of effective episodes is no warning there.",
         "As an estimate of the value, fitted Q-evaluation beats the log's own return in gridworld and maze, and not on "
         "Pendulum or in sepsis.",
@@ -273,7 +298,7 @@ def sentences() -> list[str]:
 
 def sheet() -> list[str]:
     """The part of the results' data sheet: what was measured, how it was tuned, and a table a task."""
-    rows: list[dict[str, Any]] = list(read("ope"))
+    rows = read_rows("ope")
     tuned = "; ".join(
         f"{steps:,} steps {error:.2f} ({rank:+.2f})" for steps, (rank, error) in off_policy.tuning_scores(rows).items()
     )
@@ -289,7 +314,7 @@ def sheet() -> list[str]:
         f"({settings})",
         f"was tuned in sight of the truth on draw {', '.join(map(str, TUNING))} of all tasks but sepsis, six policies",
         "each, by the mean absolute error in spreads of the true values (behind it the mean rank correlation):",
-        f"{tuned}; chosen: {off_policy.chosen(rows):,}.",
+        f"{tuned}; chosen: {off_policy.chosen_steps(rows):,}.",
         "The criterion was the rank correlation at first; it was changed in sight of draw 100 alone. Two policies of",
         "a reported draw, measured with 1,000 steps by then, were taken out unread and measured again.",
         "",
@@ -301,7 +326,7 @@ def sheet() -> list[str]:
         "- *maze-long*: the maze's policies again, fitted Q-evaluation for 5,000 steps (added after the main rows were",
         "  seen, because there it had refused nothing; nothing was chosen by it).",
         "- *-early*: an eighth of the updates. `td-error` had a log of its own, that nobody trained on.",
-        *(f"- *{name}*: {about}." for name, (_, _, _, about) in RULES.items()),
+        *(f"- *{name}*: {variant.about}." for name, variant in VARIANTS.items()),
         *(f"- *{name}*: {about}." for name, about in CONTROLS.items()),
         "- *data-return*: the log's mean discounted return taken as everybody's value: the baseline of the errors.",
     ]
@@ -310,16 +335,3 @@ def sheet() -> list[str]:
         if draws_of(task):
             lines += ["", f"### ope: {task} ({len(draws_of(task))} draws)", "", *markdown(task), "", *policies(task)]
     return lines
-
-
-def panels(names: tuple[str, ...] = ("fqe", "initial-value", "wis")) -> dict[str, Any]:
-    """True values and estimates of all reported policies, as `figures.estimates_and_truth` takes them."""
-    found: dict[str, Any] = {}
-    for task in TASKS:
-        rows = [row for mine in draws_of(task).values() for row in mine]
-        if rows:
-            pairs = {
-                name: [(float(r["true"]), float(r["value"])) for r in rows if r["estimator"] == name] for name in names
-            }
-            found[task] = {name: tuple(zip(*mine, strict=True)) for name, mine in pairs.items()}
-    return found

@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from pathlib import Path
 
 import torch
 
 from cql_tutorial import __version__
-from experiments import off_policy_tables, sepsis, wrong_penalties_tables
-from experiments.tables import AGAIN, RESULTS, again, interval, markdown, read
+from experiments import headline, headline_tables, off_policy_tables, sepsis_tables, wrong_penalties_tables
+from experiments.headline_tables import AGAIN
+from experiments.storage import RESULTS, read_rows
+from experiments.tables import mean_and_interval, read_reported
 
+ROOT = RESULTS.parents[1]
+SHEET = RESULTS / "README.md"
 PAGES = {  # page -> the marks around its short tables
     "docs/results.md": ("<!-- results: written by make results -->", "<!-- /results -->"),
     "README.md": ("<!-- result: written by make results -->", "<!-- /result -->"),
 }
+IN_THE_README = "pendulum-medium"
 
 
-def write_sheet(tasks: Mapping[str, Any]) -> None:
+def write_report(measured: bool = False) -> None:
+    """Write the sheet and the pages; the sheet's versions and date are renewed only if something was ``measured``."""
+    SHEET.write_text("\n".join(sheet(describe_origin(measured))) + "\n", encoding="utf-8")
+    write_pages(ROOT)
+    print(f"wrote {SHEET.relative_to(ROOT)}, {', '.join(PAGES)}")
+
+
+def write_pages(root: Path) -> None:
+    """Put the short tables between the marks of docs/results.md, and one of them between those of the README."""
+    for page, (start, end) in PAGES.items():
+        lines = short_tables([IN_THE_README] if page == "README.md" else [*HEADLINES, "sepsis"])
+        before, rest = (root / page).read_text(encoding="utf-8").split(start)
+        text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
+        (root / page).write_text(text, encoding="utf-8")
+
+
+def describe_origin(measured: bool) -> str:
+    """Versions, system and date of the last measurement."""
+    if not measured and SHEET.exists():
+        return SHEET.read_text(encoding="utf-8").splitlines()[3]
+    versions = f"cql-tutorial {__version__}, torch {torch.__version__.split('+')[0]}"
+    return f"{versions}, {platform.system()} {platform.machine()}, {date.today()}."
+
+
+def sheet(origin: str) -> list[str]:
     """The data sheet of the results: how they were made, the tables, and what each column means."""
-    versions = (
-        f"cql-tutorial {__version__}, torch {torch.__version__.split('+')[0]}, {platform.system()} {platform.machine()}"
-    )
     lines = [
         "# Results",
         "",
         "Made by `make results` (`python -m experiments results`), a row a run in the CSV files.",
-        f"{versions}, {date.today()}.",
+        origin,
         "",
         "- *Return*: deterministic policy on start states common to all runs.",
         "- *Estimation error*: min over the critics minus Q^pi (Monte-Carlo, 4 rollouts) of the stochastic policy at",
@@ -40,18 +66,16 @@ def write_sheet(tasks: Mapping[str, Any]) -> None:
         "- A row whose settings say `trained_with` was trained as one program with so many others (`fit_population`),",
         "  one without alone, by the readable update. The two differ by rounding, as two machines do.",
     ]
-    for table in tasks:
-        if read(table):
-            lines += ["", f"## {table}", "", ABOUT[table], *made_from(tasks[table]), "", *markdown(table)]
-        if read(table + AGAIN):
-            lines += ["", *ABOUT_AGAIN, "", *again(table)]
-    lines += ["", *sepsis.sheet()] if read("sepsis") else []
-    lines += ["", *wrong_penalties_tables.sheet()] if any(row["split"] == "report" for row in read("pitfalls")) else []
-    lines += ["", *off_policy_tables.sheet()] if any(row["split"] == "report" for row in read("ope")) else []
-    text = "\n".join(lines) + "\n"
-    (RESULTS / "README.md").write_text(text, encoding="utf-8")
-    print(text)
-    write_pages(tasks)
+    for table in headline.TASKS:
+        if read_rows(table):
+            lines += ["", f"## {table}", "", ABOUT[table], *describe_runs(table), "", *headline_tables.markdown(table)]
+        if read_rows(table + AGAIN):
+            lines += ["", *ABOUT_AGAIN, "", *headline_tables.compare_again(table)]
+    for table, part in (("sepsis", sepsis_tables), ("pitfalls", wrong_penalties_tables), ("ope", off_policy_tables)):
+        rows = read_rows(table)
+        if any(row.get("split", "report") == "report" for row in rows):  # tuning alone is no result
+            lines += ["", *part.sheet()]
+    return lines
 
 
 ABOUT = {
@@ -72,11 +96,11 @@ ABOUT_AGAIN = (
 )
 
 
-def made_from(task: Any) -> list[str]:
+def describe_runs(table: str) -> list[str]:
     """Which draws and seeds were tuned on and which are reported, and for how many updates."""
     lines = []
     for split, word in (("tune", "Tuned on"), ("report", "Reported")):
-        jobs = [job for job in task.jobs() if job.split == split]
+        jobs = [job for job in headline.TASKS[table].jobs() if job.split == split]
         if jobs:
             draws, seeds = (sorted({getattr(job, name) for job in jobs}) for name in ("draw", "seed"))
             lines.append(f"{word}: draws {draws}, seeds {seeds}, {jobs[0].steps} updates of 64 transitions.")
@@ -94,23 +118,15 @@ SEPSIS = (
 )
 
 
-IN_THE_README = "pendulum-medium"
-
-
-def write_pages(tasks: Mapping[str, Any]) -> None:
-    """Put the short tables between the marks of docs/results.md, and one of them between those of the README."""
-    parts = {}
-    for table, headline in HEADLINES.items():
-        if any(row["split"] == "report" for row in read(table)):
-            draws = sorted({int(row["draw"]) for row in read(table) if row["split"] == "report"})
-            returns = [float(tasks[table].data(draw).episode_returns().mean()) for draw in draws]
-            above = headline.format(data=interval([[r] for r in returns], ".1f"))
-            parts[table] = [above, "", *markdown(table, False), ""]
-    if read("sepsis"):
-        parts["sepsis"] = [SEPSIS, "", *sepsis.markdown(every=False), ""]
-    shown = {"docs/results.md": [line for part in parts.values() for line in part]}
-    shown["README.md"] = parts.get(IN_THE_README, [])
-    for page, (start, end) in PAGES.items():
-        path = RESULTS.parent.parent / page
-        before, rest = path.read_text(encoding="utf-8").split(start)
-        path.write_text("\n".join([before + start, *shown[page], end + rest.split(end)[1]]), encoding="utf-8")
+def short_tables(names: Sequence[str]) -> list[str]:
+    """These tables with the interval over draws alone, each under its headline."""
+    lines: list[str] = []
+    for table in names:
+        runs = read_reported(table) if table in HEADLINES else []
+        if len(runs):
+            logs = [headline.TASKS[table].data(int(draw)) for draw in sorted(runs["draw"].unique())]
+            returns = mean_and_interval((float(log.episode_returns().mean()) for log in logs), ".1f")
+            lines += [HEADLINES[table].format(data=returns), "", *headline_tables.markdown(table, False), ""]
+        elif table == "sepsis" and read_rows(table):
+            lines += [SEPSIS, "", *sepsis_tables.markdown(every=False), ""]
+    return lines

@@ -1,7 +1,7 @@
 """The table of pitfalls: each wrong penalty trained on bandit, arm and maze, beside the correct one on the same logs.
 
 `cql_alpha` and the Lagrange targets are set on tuning draws and reported on others; every variant sees the same ten
-logs, so that a difference is taken draw by draw. `python -m experiments wrong_penalties` calls this. A row a run.
+logs, so that a difference is taken draw by draw. A row a run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import torch
@@ -20,21 +21,25 @@ from cql_tutorial.envs import Arm, Bandit, Maze
 from cql_tutorial.envs.arm import arm_episodes
 from cql_tutorial.envs.base import World, normal, record_episodes
 from cql_tutorial.envs.maze import stitching_episodes
-from cql_tutorial.evaluation import estimation_report, evaluate_policy, t_interval
+from cql_tutorial.evaluation import EVALUATION_SEED, estimation_report, evaluate_policy
 from cql_tutorial.losses import mixture_log_density, uniform_log_density
 from cql_tutorial.networks import MAX_ACTION
 from cql_tutorial.training.population import Member
-from experiments.tables import crowds, measured, read, together, trained, write_csv
+from experiments.runner import Study, place
+from experiments.settings import BATCH_SIZE, CQL, NETWORK, SAC
+from experiments.storage import Row
+from experiments.training import can_stack, settings_record, train_group
 
 TUNING, REPORTED, COMMON = (100, 101, 102), tuple(range(10)), 999  # draws; the last gives the evaluation states
 ALPHAS, FACTOR = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), 30.0
 STATES, STARTS = 200, 300
-COLUMNS = [
+COLUMNS = (
     "task", "variant", "cql_alpha", "split", "draw", "return", "predicted", "true", "true_half_width",
     "estimation_error", "share_over", "share_impossible", "error_data", "error_uniform", "push_on_policy",
     "softmax_on_policy", "log_q_value", "log_q_value_half", "log_td_loss", "log_cql_gap", "log_multiplier",
     "log_entropy", "log_temperature", "diverged", "seconds", "settings",
-]  # fmt: skip
+)  # fmt: skip
+KEYS = ("task", "variant", "cql_alpha", "draw")
 VARIANTS = {  # name -> what it is
     "correct": "the right penalty at the tuned alpha",
     "mixture": "right too: every candidate weighed by the density of all proposals together",
@@ -86,10 +91,7 @@ def arm_data(behaviour: str) -> Callable[[int], dict[str, torch.Tensor]]:
     return lambda draw: arm_episodes(Arm(joints=6), behaviour, 500, torch.Generator().manual_seed(draw))
 
 
-COMMON_SETTINGS = {
-    "hidden_dim": 64, "critic_lr": 1e-3, "actor_lr": 1e-3, "alpha": 0.1, "temperature_lr": 3e-3,
-    "backup_entropy": False, "device": "cpu",
-}  # fmt: skip
+SETTINGS = {**NETWORK, **SAC, "actor_lr": 1e-3}
 TASKS = {
     "bandit-1": Task(Bandit(actions=1), bandit_data(1), 1500, {"discount": 0.95, "tau": 0.02}),
     "bandit-6": Task(Bandit(actions=6), bandit_data(6), 1500, {"discount": 0.95, "tau": 0.02}),
@@ -117,19 +119,9 @@ class Job:
 
     task: str
     variant: str
-    alpha: float
+    cql_alpha: float
     draw: int
     target: float | None = None  # of the CQL gap, under Lagrange
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What tells two rows apart; settings found by tuning are not part of it."""
-        return (self.task, self.variant, f"{self.alpha:g}" if self.variant == "tuning" else "", str(self.draw))
-
-
-def key_of(row: dict[str, Any]) -> tuple[str, ...]:
-    """The key of a row, equal to that of its job."""
-    return (row["task"], row["variant"], str(row["cql_alpha"]) if row["variant"] == "tuning" else "", str(row["draw"]))
 
 
 def tuning_jobs() -> Iterator[Job]:
@@ -140,51 +132,50 @@ def tuning_jobs() -> Iterator[Job]:
                 yield Job(task, "tuning", alpha, draw)
 
 
-def large_alpha_jobs(rows: list[dict[str, Any]]) -> Iterator[Job]:
+def large_alpha_jobs(rows: list[Row]) -> Iterator[Job]:
     """The large alpha on the tuning draws: its gap is the floor."""
     for task in TASKS:
         for draw in TUNING:
-            yield Job(task, "floor", FACTOR * tuned(rows, task), draw)
+            yield Job(task, "floor", FACTOR * tuned_alpha(rows, task), draw)
 
 
-def reported_jobs(rows: list[dict[str, Any]]) -> Iterator[Job]:
+def reported_jobs(rows: list[Row]) -> Iterator[Job]:
     """Every variant on every reported draw."""
     for draw in REPORTED:
         for task in TASKS:
-            alpha, targets = tuned(rows, task), lagrange_targets(rows, task)
+            alpha, targets = tuned_alpha(rows, task), lagrange_targets(rows, task)
             for variant in VARIANTS:
                 scale = {"alpha_small": 1 / FACTOR, "alpha_large": FACTOR}.get(variant, 1.0)
                 yield Job(task, variant, scale * alpha, draw, targets.get(variant))
 
 
-def column(rows: list[dict[str, Any]], name: str, **where: Any) -> list[float]:
+def column(rows: list[Row], name: str, **where: Any) -> list[float]:
     """The numbers of a column in the rows where the other columns have these values; empty cells are left out."""
     chosen = [row for row in rows if all(str(row[k]) == str(v) for k, v in where.items())]
     return [float(row[name]) for row in chosen if row.get(name) not in ("", None)]
 
 
-def tuned(rows: list[dict[str, Any]], task: str) -> float:
+def tuned_alpha(rows: list[Row], task: str) -> float:
     """The largest alpha whose mean return over the tuning draws is within 2 % of the best alpha's.
 
     The most conservative one that costs nothing: where returns are tied, a weak penalty would hide every pitfall.
     """
     means = {
-        alpha: t_interval(column(rows, "return", task=task, variant="tuning", cql_alpha=f"{alpha:g}"))[0]
-        for alpha in ALPHAS
+        alpha: mean(column(rows, "return", task=task, variant="tuning", cql_alpha=f"{alpha:g}")) for alpha in ALPHAS
     }
     best = max(means.values())
-    return max(alpha for alpha, mean in means.items() if mean >= best - 0.02 * abs(best))
+    return max(alpha for alpha, value in means.items() if value >= best - 0.02 * abs(best))
 
 
-def lagrange_targets(rows: list[dict[str, Any]], task: str) -> dict[str, float]:
+def lagrange_targets(rows: list[Row], task: str) -> dict[str, float]:
     """Targets of the CQL gap, read off the tuning draws: one that can be held, one below and one above all that can."""
 
     def gaps(**where: Any) -> list[float]:
         return column(rows, "log_cql_gap", task=task, **where)
 
-    feasible = gaps(variant="tuning", cql_alpha=f"{tuned(rows, task):g}")
+    feasible = gaps(variant="tuning", cql_alpha=f"{tuned_alpha(rows, task):g}")
     return {
-        "lagrange": round(sum(feasible) / len(feasible), 2),
+        "lagrange": round(mean(feasible), 2),
         "lagrange_low": round(min(gaps(variant="floor")) - 1, 2),
         "lagrange_high": round(max(gaps(variant="tuning", cql_alpha="0")) + 1, 2),
     }
@@ -201,12 +192,12 @@ class InUnits:
             self.q_values = lambda observations, actions: agent.q_values(observations, actions) / unit
 
 
-def alike(job: Job) -> tuple[Any, ...] | None:
-    """Equal for jobs whose agents may be trained as one population."""
+def population_key(job: Job) -> tuple[Any, ...] | None:
+    """Equal for jobs whose agents can be trained as one population."""
     name, settings = agent_settings(job, 0.0)
     free = {"initial_value", "pitfall", "cql_alpha", "critic_weight_decay", "cql_target_action_gap"}
     shared = json.dumps({k: v for k, v in settings.items() if k not in free}, sort_keys=True)
-    return (job.task, name, shared) if together(name) else None
+    return (job.task, name, shared) if can_stack(name) else None
 
 
 def measure(jobs: list[Job]) -> list[dict[str, Any]]:
@@ -218,44 +209,45 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
     named = [agent_settings(job, float(data.rewards.mean())) for job, data in zip(jobs, logs, strict=True)]
     dims = {"state_dim": common.observation_dim, "action_dim": common.action_dim}
     configs = [{**dims, "seed": job.draw, **settings} for job, (_, settings) in zip(jobs, named, strict=True)]
-    options: dict[str, Any] = {"batch_size": 64, "log_every": task.steps // 10, "progress": False}
     name = named[0][0]
-    members = trained(name, configs, logs, task.steps, **options)
-    told = [{"steps": task.steps, "batch_size": 64, **settings} for _, settings in named]
-    if together(name):
-        told = [{**settings, "trained_with": len(jobs) - 1} for settings in told]
-    each = zip(jobs, members, units, told, strict=True)
-    return [row_of(job, member, unit, settings, common) for job, member, unit, settings in each]
+    options: dict[str, Any] = {"batch_size": BATCH_SIZE, "log_every": task.steps // 10, "progress": False}
+    members = train_group(name, configs, logs, task.steps, **options)
+    settings = [{"steps": task.steps, "batch_size": BATCH_SIZE, **each} for _, each in named]
+    records = [settings_record(name, each, len(jobs)) for each in settings]
+    runs = zip(jobs, members, units, records, strict=True)
+    return [measure_member(*run, common) for run in runs]
 
 
-def row_of(job: Job, member: Member, unit: float, told: dict[str, Any], common: OfflineDataset) -> dict[str, Any]:
+def measure_member(
+    job: Job, member: Member, unit: float, record: dict[str, Any], common: OfflineDataset
+) -> dict[str, Any]:
     """The row of a trained agent, or of one whose loss stopped being finite."""
     history, diverged = member.history, member.diverged is not None
     row: dict[str, Any] = {"task": job.task, "variant": job.variant, "draw": job.draw, "diverged": int(diverged)}
-    row |= {"cql_alpha": f"{job.alpha:g}", "split": "report" if job.draw in REPORTED else "tune"}
-    row |= {"seconds": round(history.seconds, 1), "settings": json.dumps(told)}
+    row |= {"cql_alpha": job.cql_alpha, "split": "report" if job.draw in REPORTED else "tune"}
+    row |= {"seconds": round(history.seconds, 1), "settings": json.dumps(record)}
     if diverged:
-        return row | {"settings": json.dumps({**told, "diverged": str(member.diverged)})}
+        return row | {"settings": json.dumps({**record, "diverged": str(member.diverged)})}
     names = ("q_value", "td_loss", "cql_gap", "entropy", "temperature")
     row |= {f"log_{k}": history.last(k) for k in names if k in history.columns}
     if "q_value" in history.columns:
         row["log_q_value_half"] = history["q_value"][len(history) // 2 - 1]
     if "cql_alpha" in history.columns:
         row["log_multiplier"] = history.last("cql_alpha")
-    found = judged(InUnits(member.agent, unit), TASKS[job.task].world, common)
-    return row | {k: v for k, v in found.items() if k in COLUMNS} | shares(member.agent, common)
+    found = measure_agent(InUnits(member.agent, unit), TASKS[job.task].world, common)
+    return row | {k: v for k, v in found.items() if k in COLUMNS} | measure_shares(member.agent, common)
 
 
 def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
     """The agent's name and settings for a job."""
-    settings = {**COMMON_SETTINGS, **TASKS[job.task].settings}
+    settings = {**SETTINGS, **TASKS[job.task].settings}
     if job.variant == "bc":
         return "bc", {k: settings[k] for k in ("hidden_dim", "actor_lr", "device")}
     # A task of one step has no future: its values start at the mean reward.
     settings["initial_value"] = mean_reward / (1 - settings["discount"] * (not TASKS[job.task].world.terminates))
     if job.variant in ("sac", "sac-decay"):
         return "sac", settings | ({"critic_weight_decay": 1e-2} if job.variant == "sac-decay" else {})
-    settings |= {"cql_alpha": job.alpha, "cql_n_actions": 5}
+    settings |= {"cql_alpha": job.cql_alpha, "cql_n_actions": CQL["cql_n_actions"]}
     if job.variant == "mixture":
         settings["proposal_weights"] = "mixture"
     if job.variant in PITFALLS:
@@ -265,16 +257,16 @@ def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
     return "cql-wrong-penalty", settings  # "correct" too: all variants of a task are trained as one program
 
 
-def judged(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:
+def measure_agent(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:
     """Return from the common starts; with critics, their estimation report in the common states."""
     row = {"return": float(evaluate_policy(world, agent.policy(deterministic=True), STARTS).mean())}
     if hasattr(agent, "q_values"):
-        report = estimation_report(agent, world, common, n_states=STATES, seed=2_000_003)
+        report = estimation_report(agent, world, common, n_states=STATES, seed=EVALUATION_SEED)
         row |= report.at("policy") | {f"error_{k}": report.at(k)["estimation_error"] for k in ("data", "uniform")}
     return row
 
 
-def shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[str, float]:
+def measure_shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[str, float]:
     """Share of the push-down on the policy's region, {a: pi(a|s) > uniform density}, beside that of softmax(Q).
 
     The first is what the variant's own penalty did with its own candidates (the mean over 20 batches of noise); the
@@ -308,32 +300,13 @@ def shares(agent: Any, common: OfflineDataset, many: int = 500) -> dict[str, flo
 
 
 # ---------------------------------------------------------------- all runs
-def run(processes: int, deadline: float) -> bool:
-    """Measure the missing rows, tuning first; False if time ran out."""
-    rows: list[dict[str, Any]] = list(read("pitfalls"))
-    for jobs in (tuning_jobs, lambda: large_alpha_jobs(rows), lambda: reported_jobs(rows)):
-        there = {key_of(row) for row in rows}
-        missing = [job for job in jobs() if job.key not in there]
-        print(f"pitfalls: {len(rows)} rows are there, {len(missing)} to measure", flush=True)
-        for found in measured(measure, crowds(missing, alike), processes, deadline):
-            rows.extend(found)
-            write(rows)
-            for row in found:
-                error = row.get("estimation_error")
-                told = f"return {row['return']:.1f}" if "return" in row else "diverged"
-                told += "" if error is None else f", estimation error {error:+.2f}"
-                print(f"  {' '.join(key_of(row))}: {told} ({row['seconds']} s)", flush=True)
-        if {job.key for job in missing} - {key_of(row) for row in rows}:
-            print("time is up; run again to go on", flush=True)
-            return False
-    return True
+def order(row: Row) -> tuple[Any, ...]:
+    """Task by task, tuning first, then the variants."""
+    places = place(row["task"], TASKS), place(row["variant"], ("tuning", "floor", *VARIANTS))
+    return (*places, float(row["cql_alpha"]), int(row["draw"]))
 
 
-def write(rows: list[dict[str, Any]]) -> None:
-    """Write the whole table in one order."""
-    order = ["tuning", "floor", *VARIANTS]
-
-    def place(row: dict[str, Any]) -> tuple[Any, ...]:
-        return (list(TASKS).index(row["task"]), order.index(row["variant"]), float(row["cql_alpha"]), int(row["draw"]))
-
-    write_csv("pitfalls", COLUMNS, sorted(rows, key=place))
+STUDY = Study(
+    table="pitfalls", columns=COLUMNS, keys=KEYS, jobs=tuning_jobs, later_jobs=(large_alpha_jobs, reported_jobs),
+    measure=measure, population_key=population_key, order=order,
+)  # fmt: skip

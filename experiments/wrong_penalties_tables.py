@@ -2,66 +2,66 @@
 
 from __future__ import annotations
 
-import math
+from statistics import mean
+from typing import NamedTuple
 
-from cql_tutorial.course.studies.ch07 import differences
+import pandas as pd
+
 from cql_tutorial.evaluation import t_interval
-from experiments.tables import read
-from experiments.wrong_penalties import ALPHAS, COMMON, REPORTED, STARTS, STATES, TASKS, TUNING, VARIANTS, column, tuned
+from experiments.storage import read_rows
+from experiments.tables import markdown_lines, mean_and_interval, read_frame, read_reported
+from experiments.wrong_penalties import ALPHAS, COMMON, REPORTED, STARTS, STATES, TASKS, TUNING, VARIANTS, tuned_alpha
 
 
-def difference(rows: list[dict[str, str]], task: str, variant: str, name: str) -> tuple[float, float, float] | None:
-    """Variant minus correct, draw by draw: (mean, t-interval's half width, smallest effect seen with power 0.8).
+class Difference(NamedTuple):
+    """A variant minus the correct penalty, draw by draw."""
 
-    The last is ``(t_0.975 + t_0.8) * standard error`` at n - 1 degrees of freedom. None where there are no numbers.
-    """
+    text: str  # mean and t-interval; bold where the interval leaves out 0
+    smallest: float  # the smallest effect seen with power 0.8: (t_0.975 + t_0.8) * standard error at n - 1
+
+
+def compare(variant: pd.Series, correct: pd.Series) -> Difference:
+    """The paired difference of two series over the same draws."""
     from scipy.stats import t
 
-    if not column(rows, name, task=task, variant=variant, split="report"):
-        return None
-    pairs = differences(rows, task, variant, name)
-    mean, half = t_interval(pairs)
-    freedom = len(pairs) - 1
-    return mean, half, half * (1 + float(t.ppf(0.8, freedom)) / float(t.ppf(0.975, freedom)))
+    pairs = (variant - correct).tolist()
+    middle, half = t_interval(pairs)
+    ratio = float(t.ppf(0.8, len(pairs) - 1)) / float(t.ppf(0.975, len(pairs) - 1))
+    text = mean_and_interval(pairs)
+    return Difference(f"**{text}**" if abs(middle) > half else text, half * (1 + ratio))
 
 
 def markdown() -> list[str]:
     """Return and estimation error of every variant on every task, with what differs from "correct" in bold."""
+    heads = ["variant", "return", "minus correct", "could have seen", "estimation error", "minus correct",
+             "could have seen", "impossible", "push on policy", "softmax on policy"]  # fmt: skip
     lines: list[str] = []
-    rows = read("pitfalls")
+    tuning, frame = read_rows("pitfalls"), read_reported("pitfalls")
     for task in TASKS:
-        lines += ["", f"### {task} (tuned alpha {tuned(rows, task):g})", ""]
-        heads = ["variant", "return", "minus correct", "could have seen", "estimation error", "minus correct",
-                 "could have seen", "impossible", "push on policy", "softmax on policy"]  # fmt: skip
-        lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        runs = frame[frame["task"] == task]
+        rows = []
         for variant in VARIANTS:
             cells = [variant]
             for name in ("return", "estimation_error"):
-                values = column(rows, name, task=task, variant=variant, split="report")
-                cells.append(_pm(*t_interval(values)) if values else "")
-                found = difference(rows, task, variant, name) if variant != "correct" else None
-                cells += ["", ""] if found is None else [_bold(found), f"{found[2]:.2g}"]
+                by_draw = runs.pivot(index="draw", columns="variant", values=name)
+                values = by_draw[variant].dropna()
+                cells.append(mean_and_interval(values) if len(values) else "")
+                if variant == "correct" or values.empty:
+                    cells += ["", ""]
+                else:
+                    found = compare(values, by_draw["correct"])
+                    cells += [found.text, f"{found.smallest:.2g}"]
             for name in ("share_impossible", "push_on_policy", "softmax_on_policy"):
-                values = column(rows, name, task=task, variant=variant, split="report")
-                cells.append(f"{sum(values) / len(values):.2f}" if values else "")
-            lines.append("| " + " | ".join(cells) + " |")
+                values = runs[runs["variant"] == variant][name].dropna()
+                cells.append(f"{mean(values.tolist()):.2f}" if len(values) else "")
+            rows.append(cells)
+        lines += ["", f"### {task} (tuned alpha {tuned_alpha(tuning, task):g})", "", *markdown_lines(heads, rows)]
     return lines
-
-
-def _pm(mean: float, half: float) -> str:
-    digits = max(0, 1 - math.floor(math.log10(half))) if half > 0 else 2
-    return f"{mean:.{digits}f} ± {half:.{digits}f}"
-
-
-def _bold(found: tuple[float, float, float]) -> str:
-    text = _pm(*found[:2])
-    return f"**{text}**" if abs(found[0]) > found[1] else text
 
 
 def sheet() -> list[str]:
     """The part of the results' data sheet: what the table is, and every variant."""
-    rows = read("pitfalls")
-    hours = sum(column(rows, "seconds")) / 3600
+    hours = read_frame("pitfalls")["seconds"].sum() / 3600
     return [
         "## pitfalls",
         "",

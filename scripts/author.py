@@ -20,8 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.tables import read as read_csv
-from experiments.tables import write_csv
+from experiments.storage import read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -158,8 +157,8 @@ def measure(path: Path, seconds: float) -> int:
         "chapter": number, "seconds": f"{seconds:.0f}", "cells": len(cells), "words": words,
         "exercises": len(exercises), "student_minutes": 5 * round(minutes / 5),
     }  # fmt: skip
-    rows = {old["chapter"]: old for old in read_csv("chapters")} | {number: row}
-    write_csv("chapters", list(row), [rows[key] for key in sorted(rows)])
+    rows = {old["chapter"]: old for old in read_rows("chapters")} | {number: row}
+    write_rows("chapters", list(row), [rows[key] for key in sorted(rows)])
     return 5 * round(minutes / 5)
 
 
@@ -171,7 +170,7 @@ def table() -> str:
         "| # | notebook | the question it answers | exercises | your time (estimate) | to run (measured) |",
         "|---|---|---|---|---|---|",
     ]
-    for row in read_csv("chapters"):
+    for row in read_rows("chapters"):
         path = find(row["chapter"])
         first = nbformat.read(path, as_version=4).cells[0].source
         question = re.search(r"^\*(.*\?)\*$", first, re.MULTILINE)

@@ -12,15 +12,17 @@ import tyro
 from ..agents import load_agent
 from ..errors import CheckpointError, CQLTutorialError, require
 from ..evaluation.off_policy import (
+    RULES,
     bellman_error,
     fitted_q_evaluation,
     initial_state_value,
+    pick_best,
     weighted_importance_sampling,
 )
 from .files import plain, table, versions, write_json
 from .options import DataOptions, TaskOptions
 
-Rule = Literal["fqe", "initial-value", "wis", "td-error"]
+Rule = Literal["fqe", "initial-value", "wis", "td-error"]  # the names of RULES
 _IN_JSON_ONLY = ("share_", "true_", "error_", "predicted_", "median_", "count")  # of an Evaluator's row
 
 
@@ -72,12 +74,11 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
         rows[name] |= measure(agent)
     shown = {name: {k: v for k, v in row.items() if not k.startswith(_IN_JSON_ONLY)} for name, row in rows.items()}
     notes: list[str] = []
-    preferred: dict[str, str | None] = {}
+    choices: dict[str, str | None] = {}
     for rule in judging.rules:
         judged = held_out if rule == "td-error" and held_out is not None else dataset
         verdicts = {name: judge(rule, agent, judged, judging) for name, agent in agents.items()}
-        usable = {name: one.score for name, one in verdicts.items() if not one.why}
-        preferred[rule] = (min if rule == "td-error" else max)(usable, key=usable.__getitem__) if usable else None
+        choices[rule] = pick_best({name: RULES[rule].score(one.score) for name, one in verdicts.items() if not one.why})
         for name, one in verdicts.items():
             rows[name] |= {rule: one.score, f"{rule} low": one.low, f"{rule} high": one.high}
             shown[name][rule] = (
@@ -92,13 +93,13 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
     print(table(list(shown.values())))
     text = "the log itself, at discount {discount:g}: mean return {mean:.4g}, best of {episodes} episodes {best:.4g}"
     print(text.format(**log))
-    for name, choice in preferred.items():
+    for name, choice in choices.items():
         print(f"{name} prefers {choice or 'none: no estimate of it can be used'}")
     print("\n".join(notes), end="\n" if notes else "")
-    if len(set(preferred.values())) > 1:
+    if len(set(choices.values())) > 1:
         print("The rules disagree: no choice among these agents is safe without a test in the world.")
     if judging.out is not None:
-        content = {"rows": list(rows.values()), "preferred": preferred, "notes": notes, "log": log}
+        content = {"rows": list(rows.values()), "preferred": choices, "notes": notes, "log": log}
         options = {"data": plain(data), "simulator": plain(simulator), "judging": plain(judging)}
         write_json(judging.out, {"format": "cql-tutorial evaluate 1", **content, **options, "versions": versions()})
         print(f"results: {judging.out}")

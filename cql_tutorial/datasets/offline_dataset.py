@@ -198,10 +198,6 @@ class OfflineDataset:
         """The same data, iterated in mini-batches of ``batch_size`` rows."""
         return replace(self, batch_size=check_int("batch_size", batch_size, 1))
 
-    def with_seed(self, seed: int) -> OfflineDataset:
-        """The same data, shuffled by another seed, from epoch 0."""
-        return replace(self, seed=check_int("seed", seed, 0), epoch=0)
-
     def with_returns_to_go(
         self, discount: float, reward_scale: float = 1.0, truncation_value: float | Tensor | None = None
     ) -> OfflineDataset:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from .estimation_report import EstimationReport, estimation_report
 from .intervals import t_interval, t_quantile
-from .quadrature import expected_value_quadrature, log_partition_quadrature
-from .rollouts import Evaluator, evaluate_env, evaluate_policy, normalised_score, rollout_returns
+from .quadrature import log_partition_quadrature
+from .rollouts import EVALUATION_SEED, Evaluator, evaluate_env, evaluate_policy, normalised_score, rollout_returns
 from .true_values import monte_carlo_value, optimal_q, solve_q, true_q
 
 __all__ = [
+    "EVALUATION_SEED",
     "EstimationReport",
     "Evaluator",
     "estimation_report",
     "evaluate_env",
     "evaluate_policy",
-    "expected_value_quadrature",
     "log_partition_quadrature",
     "monte_carlo_value",
     "normalised_score",

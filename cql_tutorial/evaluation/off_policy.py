@@ -1,4 +1,4 @@
-"""What a policy is worth, judged from a log alone: fitted Q-evaluation, importance sampling, and a choice by a rule.
+"""What a policy is worth, judged from a log alone: fitted Q-evaluation, importance sampling, and rules of choice.
 
 None is the truth: fitted Q-evaluation trusts its network where the policy leaves the data, importance sampling needs
 the behaviour's probabilities and many episodes, an agent's own critics mark their own homework. An ``actor`` is an
@@ -9,9 +9,9 @@ agent or a policy ``(observations, generator) -> actions``. Of an agent it is ``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from ..seeding import seeded
 from ..training.offline import History
 from .target_policy import Estimate, TargetPolicy, by_chunks
 
+Candidate = TypeVar("Candidate", bound=Hashable)
 WEIGHTS, RESAMPLES = 10, 12  # what a random stream is for; an agent's own are numbered from 0
 
 
@@ -225,61 +226,35 @@ def weighted_importance_sampling(
     return Estimate(float(estimate(torch.ones(episodes).double())), low, high, covers, (), effective, shares[:, -1])
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """What a rule prefers; others ``tied`` with it; and a ``table``: name, score, low, high, note, result."""
+@dataclass(frozen=True)
+class SelectionRule:
+    """How to choose among agents without a simulator: by the largest, or the smallest, of an estimate of each."""
 
-    name: str
-    rule: str
-    tied: tuple[str, ...]
-    table: list[dict[str, Any]]
+    about: str
+    smallest: bool = False
 
-    def __str__(self) -> str:
-        lines = [f"{'candidate':<16}{'score':>10}{'low':>10}{'high':>10}"]
-        for row in self.table:
-            numbers = "".join(f"{row[key]:>10.3f}" for key in ("score", "low", "high"))
-            lines.append(f"{row['name']:<16}{numbers}  {row['note']}")
-        return "\n".join([*lines, f"{self.rule} prefers {', tied with '.join([self.name, *self.tied])}"])
+    def score(self, value: float) -> float:
+        """What the rule maximises."""
+        return -value if self.smallest else value
 
 
-def choose(candidates: Mapping[str, Any], dataset: OfflineDataset, rule: str, **options: Any) -> Choice:
-    """Score agents (or policies) by a rule that needs no simulator, and name the one that it prefers.
+RULES = {
+    "fqe": SelectionRule("largest fitted Q-evaluation; refuses what no reward of the log could pay"),
+    "initial-value": SelectionRule("largest value of the agent's own critics (cloning has none)"),
+    "wis": SelectionRule("largest importance-sampling estimate; refuses below 10 effective episodes"),
+    "td-error": SelectionRule("smallest Bellman error on a log that nobody trained on", smallest=True),
+}
+"""Every rule, by the name that `cql-tutorial evaluate` and the table *ope* of `data/results` give it.
 
-    No rule is the default, because none was reliable where the truth is known (`data/results`, table ope): each did
-    worse than a random choice in some world. ``fqe`` and ``initial-value`` over-estimate most what has no penalty or
-    was trained too little, so that they can rank upside down: do not let them choose between SAC and CQL, or a small
-    alpha. ``wis`` can judge little but near-clones of the behaviour. ``td-error`` prefers a weak penalty. Take them as
-    a list to doubt, together with what few real episodes say.
+None is reliable where the truth is known: each did worse than a random choice in some world. ``fqe`` and
+``initial-value`` over-estimate most what has no penalty or was trained too little, so that they can rank upside down:
+do not let them choose between SAC and CQL, or a small alpha. ``wis`` can judge little but near-clones of the behaviour.
+``td-error`` prefers a weak penalty. Take them as a list to doubt, together with what few real episodes say. Source:
+Paine et al. 2020 (arXiv 2007.09055).
+"""
 
-    Rules: ``fqe`` (largest `fitted_q_evaluation` at the starts; 5,000 ``steps`` unless given), ``initial-value``
-    (largest `initial_state_value`), ``wis`` (largest `weighted_importance_sampling`), ``td-error`` (smallest
-    `bellman_error`: pass held-out data). ``options`` go to that function, with one seed for all. A candidate whose
-    estimate is not usable, or whose FQE diverges (score nan), is never chosen; of equal scores the first one wins.
-    Raises as that function does, ``ConfigError`` for an unknown rule, no candidates or unlike discounts, ``DataError``
-    if no score is usable. Source: Paine et al. 2020 (arXiv 2007.09055).
-    """
-    measures: dict[str, Callable[..., Any]] = {
-        "fqe": lambda actor, data, steps=5000, **rest: fitted_q_evaluation(actor, data, steps, **rest),
-        "initial-value": initial_state_value, "wis": weighted_importance_sampling, "td-error": bellman_error,
-    }  # fmt: skip
-    require(rule in measures, "rule", rule, f"one of {list(measures)}")
-    require(isinstance(candidates, Mapping) and candidates, "candidates", candidates, "a mapping of name -> agent")
-    found = sorted({one.config.discount for one in candidates.values() if hasattr(one, "config")})
-    require("discount" in options or len(found) < 2, "candidates' discounts", found, "one for all: pass discount=")
-    table: list[dict[str, Any]] = []
-    usable: dict[str, float] = {}
-    for name, actor in candidates.items():
-        row = {"name": name, "score": math.nan, "low": math.nan, "high": math.nan, "note": "", "result": None}
-        table.append(row)
-        try:
-            result = measures[rule](actor, dataset, **options)
-            seen = result.initial_value() if isinstance(result, FittedQ) else result
-            row |= {"score": seen.value, "low": seen.low, "high": seen.high, "result": result}
-            row["note"] = seen.covers if seen.usable else f"NOT USABLE: {seen.covers}"
-            usable |= {name: seen.value} if seen.usable else {}
-        except DivergedError as error:
-            row["note"] = str(error)
-    require_data(usable, "scores", f"{[row['note'] for row in table]}", "a usable one", "try another rule.")
-    best = min(usable.values()) if rule == "td-error" else max(usable.values())
-    first, *tied = [name for name, score in usable.items() if score == best]
-    return Choice(first, rule, tuple(tied), table)
+
+def pick_best(scores: Mapping[Candidate, float]) -> Candidate | None:
+    """The candidate of the largest score, the first of equals; one whose score is nan is never preferred."""
+    judged = [candidate for candidate, score in scores.items() if not math.isnan(score)]
+    return max(judged, key=scores.__getitem__, default=None)

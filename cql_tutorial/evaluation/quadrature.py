@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..errors import require, require_data
+from ..errors import require
 
 Function = Callable[[Tensor], Tensor]
 
@@ -32,20 +31,3 @@ def log_partition_quadrature(
     grid = torch.cartesian_prod(*[x] * action_dim).view(-1, action_dim)
     log_weights = torch.cartesian_prod(*[weights.log()] * action_dim).view(-1, action_dim).sum(-1)
     return torch.logsumexp(q(grid) + log_weights, 0)
-
-
-def expected_value_quadrature(
-    mean: Tensor, log_std: Tensor, per_dimension: Sequence[Function], points: int = 4001
-) -> Tensor:
-    """The exact E[Q(a)] of a tanh-Gaussian policy, ``a_j = tanh(mean_j + exp(log_std_j) z)``, for a separable Q.
-
-    ``sum_j integral f_j(tanh(mean_j + std_j z)) N(z; 0, 1) dz`` by the trapezoidal rule on z in ±8.5, where it is
-    spectrally accurate. ``mean, log_std [..., A] -> [...]``, float64.
-    """
-    sizes = (mean.shape[-1], log_std.shape[-1], len(per_dimension))
-    require_data(len(set(sizes)) == 1, "mean, log_std, per_dimension", f"{sizes} dimensions", "the same in all three")
-    z = torch.linspace(-8.5, 8.5, points, dtype=torch.float64, device=mean.device)
-    weights = torch.exp(-0.5 * z**2) * (17.0 / (points - 1)) / math.sqrt(2 * math.pi)
-    actions = torch.tanh(mean.double()[..., None] + log_std.double().exp()[..., None] * z)  # [..., A, points]
-    parts = [(f(actions[..., j, :]) * weights).sum(-1) for j, f in enumerate(per_dimension)]
-    return torch.stack(parts).sum(0)

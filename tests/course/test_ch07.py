@@ -351,22 +351,27 @@ def test_every_run_has_a_key_of_its_own() -> None:
         *wrong_penalties.large_alpha_jobs(rows),
         *wrong_penalties.reported_jobs(rows),
     ]
-    keys = [job.key for job in jobs]
+    study = wrong_penalties.STUDY
+    keys = [study.key_of_job(job) for job in jobs]
     assert len(set(keys)) == len(keys) == 5 * (3 * 7 + 3 + 10 * len(wrong_penalties.VARIANTS))
-    written = [{"task": j.task, "variant": j.variant, "cql_alpha": f"{j.alpha:g}", "draw": str(j.draw)} for j in jobs]
-    assert [wrong_penalties.key_of(row) for row in written] == keys
+    written = [
+        {"task": j.task, "variant": j.variant, "cql_alpha": f"{j.cql_alpha:g}", "draw": str(j.draw)} for j in jobs
+    ]
+    assert [study.key_of_row(row) for row in written] == keys
     targets = {job.variant for job in jobs if job.target is not None}
     assert targets == {"lagrange", "lagrange_low", "lagrange_high"}
-    scale = {job.variant: job.alpha / 3.0 for job in jobs if job.variant in wrong_penalties.VARIANTS}
+    scale = {job.variant: job.cql_alpha / 3.0 for job in jobs if job.variant in wrong_penalties.VARIANTS}
     assert scale["alpha_large"] == pytest.approx(30) and scale["alpha_small"] == pytest.approx(1 / 30)
     assert {value for name, value in scale.items() if not name.startswith("alpha")} == {1.0}
     assert set(studies_07.TASKS) == set(wrong_penalties.TASKS)
 
 
 def test_tuning_takes_the_largest_alpha_that_costs_nothing() -> None:
-    assert wrong_penalties.tuned(tuning_rows(), "maze") == 3.0
-    assert wrong_penalties.tuned(tuning_rows(-20.0), "maze") == 3.0  # below zero: -10.15 counts as -10, -10.3 does not
-    assert wrong_penalties.tuned(tuning_rows(-100.0), "arm-narrow") == 10.0
+    assert wrong_penalties.tuned_alpha(tuning_rows(), "maze") == 3.0
+    assert (
+        wrong_penalties.tuned_alpha(tuning_rows(-20.0), "maze") == 3.0
+    )  # below zero: -10.15 counts as -10, -10.3 does not
+    assert wrong_penalties.tuned_alpha(tuning_rows(-100.0), "arm-narrow") == 10.0
 
 
 def test_lagrange_targets_are_in_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_an_epoch_covers_every_row_at_most_once_in_a_new_order() -> None:
     assert not torch.equal(first, second) and dataset.epoch == 2
     again = torch.cat([batch.rewards for batch in numbered(1000)])
     assert torch.equal(first, again)
-    other = torch.cat([batch.rewards for batch in numbered(1000).with_seed(1)])
+    other = torch.cat([batch.rewards for batch in replace(numbered(1000), seed=1)])
     assert not torch.equal(first, other)
     whole = torch.cat([batch.rewards for batch in dataset.with_batch_size(250)])
     assert torch.equal(whole.sort().values, dataset.rewards)
@@ -263,6 +264,6 @@ def test_describe_counts_and_prints() -> None:
 
 def test_fingerprint_sees_every_stored_number() -> None:
     dataset = make()
-    assert dataset.fingerprint() == make().fingerprint() == dataset.with_seed(4).fingerprint()
+    assert dataset.fingerprint() == make().fingerprint() == replace(dataset, seed=4).fingerprint()
     assert len({make(seed=s).fingerprint() for s in range(3)}) == 3
     assert dataset.subset(range(15)).fingerprint() != dataset.fingerprint() != make(ends="TXX").fingerprint()

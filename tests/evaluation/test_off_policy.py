@@ -14,17 +14,17 @@ from torch import Tensor
 from cql_tutorial import make_agent
 from cql_tutorial.agents import tabular
 from cql_tutorial.agents.tabular import TabularLog, fitted_q, record_log
-from cql_tutorial.course.figures import estimates_and_truth
 from cql_tutorial.datasets import OfflineDataset
 from cql_tutorial.envs import Gridworld, Maze
 from cql_tutorial.envs.base import UniformPolicy
 from cql_tutorial.errors import ConfigError, DataError, DivergedError
 from cql_tutorial.evaluation import optimal_q, solve_q, t_interval
 from cql_tutorial.evaluation.off_policy import (
+    RULES,
     bellman_error,
-    choose,
     fitted_q_evaluation,
     initial_state_value,
+    pick_best,
     weighted_importance_sampling,
 )
 
@@ -484,70 +484,28 @@ def test_errors_name_the_field(covering: TabularLog) -> None:
 
 # ---------------------------------------------------------------- a choice
 @pytest.mark.slow
-def test_fqe_chooses_the_best_of_three(covering: TabularLog) -> None:
+def test_fqe_prefers_the_best_of_three(covering: TabularLog) -> None:
     best = tabular.greedy_policy(optimal_q(WORLD, 0.95))
     policies = {"random": RANDOM, "best": best, "mixed": 0.5 * best + 0.125}
     values = {name: float((t * solve_q(WORLD, t, 0.95)).sum(-1)[GOING].mean()) for name, t in policies.items()}
     assert max(values, key=values.__getitem__) == "best" and sorted(values.values())[1] < values["best"] - 0.5
-    candidates = {name: Table(table) for name, table in policies.items()}
-    choice = choose(candidates, as_dataset(covering), "fqe", steps=2500, discount=0.95, **LINEAR)
-    assert choice.name == "best" and choice.tied == () and choice.rule == "fqe"
-    scores = {row["name"]: row["score"] for row in choice.table}
-    assert scores == pytest.approx(values, abs=0.3) and all(
-        row["low"] < row["score"] < row["high"] for row in choice.table
-    )
-    lines = str(choice).splitlines()
-    assert len(lines) == 5 and lines[2].split()[0] == "best" and lines[4] == "fqe prefers best"
+    data, found = as_dataset(covering), {}
+    for name, table in policies.items():
+        found[name] = fitted_q_evaluation(Table(table), data, 2500, discount=0.95, **LINEAR).initial_value()
+        assert found[name].low < found[name].value < found[name].high and found[name].usable
+    assert {name: estimate.value for name, estimate in found.items()} == pytest.approx(values, abs=0.3)
+    assert pick_best({name: RULES["fqe"].score(estimate.value) for name, estimate in found.items()}) == "best"
 
 
-def test_ties_nan_and_unlike_discounts() -> None:
-    class Other(Known):
-        class config:
-            discount, backup_entropy = 0.9, False
-
-    class Lost(Known):
-        def q_values(self, s: Tensor, a: Tensor) -> Tensor:
-            return super().q_values(s, a) * math.nan
-
-    data = small_log()
-    choice = choose({"lost": Lost(), "a": Known(), "b": Known()}, data, "initial-value")
-    assert (choice.name, choice.tied) == ("a", ("b",)) and str(choice).endswith("initial-value prefers a, tied with b")
-    assert math.isnan(choice.table[0]["score"])
-    assert choose({"a": Known(), "lost": Lost()}, data, rule="td-error").name == "a"
-    with pytest.raises(DataError, match="scores: found"):
-        choose({"lost": Lost()}, data, "td-error")
-    with pytest.raises(TypeError, match="rule"):  # no default: the table of off-policy evaluation supports none
-        choose({"a": Known()}, data)  # type: ignore[call-arg]
-    with pytest.raises(ConfigError, match=r"discounts: found \[0.5, 0.9\]"):
-        choose({"a": Known(), "b": Other()}, data, "initial-value")
-    for candidates, rule, message in (
-        ({"a": Known()}, "best", "rule: found 'best'"),
-        ({}, "fqe", "candidates: found {}"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            choose(candidates, data, rule)
-    diverged = choose(
-        {"far": lambda s, g: torch.full((len(s), 1), 1e30), "near": lambda s, g: torch.zeros(len(s), 1)}, data, "fqe",
-        steps=60, discount=0.9, hidden_dim=8, log_every=20,
-    )  # fmt: skip
-    assert diverged.name == "near" and "bellman_error" in diverged.table[0]["note"]
-    chances = {"a": Table([[0.9, 0.1]]), "b": Table([[0.1, 0.9]])}
-    for n, usable in ((20, True), (2, False)):
-        data = bandit([0, 1] * n, [1.0, 0.0] * n)
-        how = {"behaviour_log_prob": np.log(np.full(2 * n, 0.5)), "discount": 1.0}
-        if usable:
-            wis = choose(chances, data, "wis", **how)
-            assert (
-                wis.name == "a"
-                and wis.table[0]["score"] == pytest.approx(0.9)
-                and wis.table[0]["note"].endswith("24.4 effective")
-            )
-        else:  # 2.4 effective episodes
-            with pytest.raises(DataError, match=r"scores: found .*NOT USABLE.*; expected a usable one"):
-                choose(chances, data, "wis", **how)
+def test_a_rule_prefers_the_largest_or_the_smallest_and_never_nan() -> None:
+    values = {"lost": math.nan, "a": 1.0, "b": 3.0, "c": 3.0, "d": 1.0}
+    chosen = {name: pick_best({k: rule.score(value) for k, value in values.items()}) for name, rule in RULES.items()}
+    assert chosen == {"fqe": "b", "initial-value": "b", "wis": "b", "td-error": "a"}  # of equals the first
+    assert pick_best({"lost": math.nan}) is None and pick_best({}) is None
+    assert all(rule.about.startswith("smallest" if rule.smallest else "largest") for rule in RULES.values())
 
 
-def test_values_that_no_reward_can_pay_are_never_chosen() -> None:
+def test_values_that_no_reward_can_pay_are_not_usable() -> None:
     """Rewards 1 for ever are worth 10: a critic that starts at 20 and cannot move says 20."""
     data = OfflineDataset.from_arrays(
         np.zeros((20, 1)), np.zeros((20, 1)), np.ones(20), np.zeros((20, 1)), np.zeros(20)
@@ -557,8 +515,21 @@ def test_values_that_no_reward_can_pay_are_never_chosen() -> None:
         found = fitted_q_evaluation(policy, data, initial_value=first, learning_rate=1e-9, **settings)
         assert found.initial_value().possible is found.initial_value().usable is possible
     assert str(found.initial_value()).endswith("NOT USABLE: no reward of the log can pay that")
-    with pytest.raises(DataError, match=r"scores: found .*NOT USABLE: 1 episode starts, drift .nan"):
-        choose({"a": policy}, data, "fqe", initial_value=20.0, learning_rate=1e-9, **settings)
+
+
+def test_few_effective_episodes_are_not_usable() -> None:
+    policy, how = Table([[0.9, 0.1]]), {"discount": 1.0}
+    for n, effective in ((20, 24.4), (2, 2.4)):
+        data = bandit([0, 1] * n, [1.0, 0.0] * n)
+        found = weighted_importance_sampling(policy, data, np.log(np.full(2 * n, 0.5)), **how)
+        assert found.value == pytest.approx(0.9) and found.effective_episodes == pytest.approx(effective, abs=0.05)
+        assert found.usable is (effective > 10)
+
+
+def test_fqe_that_diverges_says_so() -> None:
+    far = {"steps": 60, "discount": 0.9, "hidden_dim": 8, "log_every": 20}
+    with pytest.raises(DivergedError, match="bellman_error"):
+        fitted_q_evaluation(lambda s, g: torch.full((len(s), 1), 1e30), small_log(), **far)
 
 
 def test_smallest_bellman_error_is_not_the_best_policy() -> None:
@@ -572,22 +543,6 @@ def test_smallest_bellman_error_is_not_the_best_policy() -> None:
     rewards = torch.zeros(100)
     rewards[-1] = 1.0
     data = OfflineDataset.from_arrays(s, torch.rand(100, 1), rewards, s, np.zeros(100, bool))
-    choice = choose({"known": Known(), "zero": Zero()}, data, "td-error")
-    assert choice.name == "zero" and choice.table[1]["score"] == pytest.approx(0.01)
-
-
-def test_the_picture_of_estimates_tells_what_is_above_the_truth() -> None:
-    true = [0.0, 5.0, 10.0]
-    panels = {
-        "one": {"fqe": (true, [0.5, 7.0, 10.9]), "own": (true, [math.nan, 25.0, 10.0])},
-        "two": {"fqe": ([1.0, 2.0], [1.0, 2.0])},
-    }
-    figure = estimates_and_truth(panels)
-    assert repr(figure) == (
-        "Estimates clearly above the truth, one: fqe 1 of 3, own 1 of 2, 1 off the picture; two: fqe 0 of 2."
-    )
-    first, second = figure.axes
-    assert first.get_ylim() == pytest.approx((-0.5, 20.5)) and second.get_title() == "two"
-    drawn = [points.get_offsets().tolist() for points in first.collections]
-    assert drawn == [[[0.0, 0.5], [5.0, 7.0], [10.0, 10.9]], [[5.0, 20.0], [10.0, 10.0]]]
-    assert figure.png().startswith(b"\x89PNG")
+    known, zero = bellman_error(Known(), data).value, bellman_error(Zero(), data).value
+    assert zero == pytest.approx(0.01) and known > zero
+    assert pick_best({"known": RULES["td-error"].score(known), "zero": RULES["td-error"].score(zero)}) == "zero"

@@ -1,32 +1,67 @@
-"""`python -m experiments`: every name is listed, and leads to its own arguments."""
+"""`python -m experiments`: every name is listed, says what it takes, and leads to its own tables."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import __main__ as experiments
-from experiments import headline
+from experiments import headline, report
+from experiments.runner import Progress
 
 
-def test_every_name_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_name_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as ended:
         experiments.main(["--help"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0 and "python -m experiments" in shown
     for name, (text, _) in experiments.NAMES.items():
-        assert f"  {name}" in shown and text in shown
+        assert f"    {name}" in shown and text in shown
 
 
-def test_a_name_leads_to_its_own_arguments(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, option in (("make_datasets", "--only"), ("results", "--table")):
-        with pytest.raises(SystemExit):
-            experiments.main([name, "--help"])
-        shown = capsys.readouterr().out
-        assert f"python -m experiments {name}" in shown and option in shown
-    told: list[list[str]] = []
-    monkeypatch.setattr(headline, "main", lambda arguments: told.append(list(arguments)) or 0)
-    for name in ("sepsis", "wrong_penalties", "off_policy", "report"):
-        assert experiments.main([name, "--minutes", "1"]) == 0
-    assert told == [["--table", table, "--minutes", "1"] for table in ("sepsis", "pitfalls", "ope")] + [
-        ["--show", "--minutes", "1"]
-    ]
+@pytest.mark.parametrize("name", list(experiments.NAMES))
+def test_every_name_has_its_own_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        experiments.main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0 and f"python -m experiments {name}" in shown
+    tables = experiments.NAMES[name][1]
+    assert ("--only" in shown) == (name == "make_datasets")
+    assert ("--minutes" in shown) == ("--processes" in shown) == ("--folder" in shown) == bool(tables)
+    assert ("--table" in shown) == (len(tables) > 1) and ("--again" in shown) == (name in ("results", "headline"))
+
+
+def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def run(study: Any, processes: int, deadline: float, folder: Path) -> Progress:
+        ran.append(study.table)
+        return Progress(0, study.table != "pendulum-swinging")
+
+    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(experiments.signature, "draw", lambda folder: ran.append("picture"))
+    written: list[bool] = []
+    monkeypatch.setattr(report, "write_report", lambda measured=False: written.append(measured))
+    for name, tables in (("sepsis", ["sepsis"]), ("wrong_penalties", ["pitfalls"]), ("off_policy", ["ope"])):
+        ran.clear()
+        assert experiments.main([name]) == 0 and ran == tables
+    assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[1:] == ["signature", "picture"]
+    assert written == [False] * 3  # none for another folder
+    ran.clear()
+    assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
+    ran.clear()
+    assert experiments.main(["results"]) == 3  # time was up in the third
+    assert ran == ["maze", "pendulum-medium", "pendulum-swinging"]
+    assert experiments.main(["report"]) == 0 and written[-1] is False
+    with pytest.raises(SystemExit):
+        experiments.main(["results", "--table", "sepsis", "--again"])
+    assert set(experiments.NAMES["results"][1]) == {*headline.TASKS, "sepsis", "pitfalls", "ope", "signature"}
+
+
+def test_a_report_without_measuring_keeps_the_date() -> None:
+    line = report.describe_origin(measured=False)
+    assert line == report.SHEET.read_text(encoding="utf-8").splitlines()[3] and line.startswith("cql-tutorial ")
+    assert "\n".join(report.sheet(line)) + "\n" == report.SHEET.read_text(encoding="utf-8")

@@ -266,7 +266,7 @@ def test_a_solved_chapter_says_so_and_prints_the_same_numbers(path: Path, monkey
 
 # ---------------------------------------------------------------- times
 def test_the_readme_tells_what_the_last_runs_took() -> None:
-    rows = author.read_csv("chapters")
+    rows = author.read_rows("chapters")
     assert [row["chapter"] for row in rows] == [path.name[:2] for path in CHAPTERS]
     assert all(float(row["seconds"]) <= 90 for row in rows)
     assert author.table() in (ROOT / "README.md").read_text(encoding="utf-8"), "python -m scripts.author table"

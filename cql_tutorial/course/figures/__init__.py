@@ -12,7 +12,6 @@ from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
 from .ch08 import maze_values
-from .choosing import estimates_and_truth
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .training import prediction_and_truth
@@ -36,7 +35,6 @@ __all__ = [
     "error_against_count",
     "error_maps",
     "estimate_histograms",
-    "estimates_and_truth",
     "every_draw",
     "falling",
     "greedy_kinds",
