@@ -122,8 +122,7 @@ def short_tables(names: Sequence[str]) -> list[str]:
     """These tables with the interval over draws alone, each under its headline."""
     lines: list[str] = []
     for table in names:
-        runs = read_reported(table) if table in HEADLINES else []
-        if len(runs):
+        if table in HEADLINES and len(runs := read_reported(table)):
             logs = [headline.TASKS[table].data(int(draw)) for draw in sorted(runs["draw"].unique())]
             returns = mean_and_interval((float(log.episode_returns().mean()) for log in logs), ".1f")
             lines += [HEADLINES[table].format(data=returns), "", *headline_tables.markdown(table, False), ""]
