@@ -15,6 +15,7 @@ from .losses import normal_log_prob, tanh_gaussian_log_prob
 from .seeding import generator_device
 
 LOG_STD_RANGE = (-5.0, 2.0)
+ROWS_AT_ONCE = 1024  # of a network on a CPU
 MAX_ACTION = 1.0 - 1e-6  # atanh of a logged action at the bound would be infinite
 
 
@@ -50,10 +51,11 @@ class EnsembleMLP(nn.Module):
         ensemble, layers = len(self.weights[0]), [*zip(self.weights, self.biases, strict=True)]
         if inputs.is_cuda:  # a GPU waits for every start: all networks in one operation
             return relu_network(inputs.expand(ensemble, *inputs.shape), layers, torch.baddbmm)
-        outputs = []  # a CPU multiplies one matrix after the other faster than a batch of them
+        outputs = []  # a CPU wants one matrix at a time, and rows whose activations stay in its cache
         for network in range(ensemble):
             own_layers = [(weight[network], bias[network]) for weight, bias in layers]
-            outputs.append(relu_network(inputs, own_layers, torch.addmm))
+            parts = [relu_network(rows, own_layers, torch.addmm) for rows in inputs.split(ROWS_AT_ONCE)]
+            outputs.append(torch.cat(parts))
         return torch.stack(outputs)
 
 
