@@ -112,11 +112,15 @@ def main() -> None:
             for kind, stored in (("plain", {}), ("gzip", {"compression": "gzip", "compression_opts": 4})):
                 path = Path(folder) / f"{width}_{actions}_{kind}.hdf5"
                 write(path, options.rows, width, actions, **stored)
-                ms = rounds(options.rounds, {
-                    "h5py": partial(bare, path), "read": partial(d4rl_io.read, path, dtype="float32"),
-                    "all": partial(OfflineDataset.from_d4rl_hdf5, path),
-                    "without": partial(OfflineDataset.from_d4rl_hdf5, path, use_next_observations=False),
-                })  # fmt: skip
+                ms = rounds(
+                    options.rounds,
+                    {
+                        "h5py": partial(bare, path),
+                        "read": partial(d4rl_io.read, path, dtype="float32"),
+                        "all": partial(OfflineDataset.from_d4rl_hdf5, path),
+                        "without": partial(OfflineDataset.from_d4rl_hdf5, path, use_next_observations=False),
+                    },
+                )
                 ratios = "  ".join(
                     f"{ms[name]:5.0f}  {ms[name] / ms['h5py']:5.2f}" for name in ("read", "all", "without")
                 )

@@ -114,18 +114,29 @@ def d3rlpy_update(hidden: list[int], n_actions: int, batch: dict[str, Tensor]) -
 
     encoder = d3rlpy.models.VectorEncoderFactory(hidden_units=hidden)
     config = d3rlpy.algos.CQLConfig(
-        actor_encoder_factory=encoder, critic_encoder_factory=encoder, n_action_samples=n_actions, alpha_threshold=0.0,
-        alpha_learning_rate=0.0, conservative_weight=CQL_WEIGHT, actor_learning_rate=1e-4, critic_learning_rate=3e-4,
-    )  # fmt: skip
+        actor_encoder_factory=encoder,
+        critic_encoder_factory=encoder,
+        n_action_samples=n_actions,
+        alpha_threshold=0.0,
+        alpha_learning_rate=0.0,
+        conservative_weight=CQL_WEIGHT,
+        actor_learning_rate=1e-4,
+        critic_learning_rate=3e-4,
+    )
     agent = config.create(device=False)
     agent.create_impl((STATES,), ACTIONS)
     columns = {key: batch[key][:, None].float() for key in ("rewards", "terminations")}
     rows = TorchMiniBatch(
-        observations=batch["observations"], actions=batch["actions"], rewards=columns["rewards"],
-        next_observations=batch["next_observations"], next_actions=batch["actions"],
-        returns_to_go=torch.zeros_like(columns["rewards"]), terminals=columns["terminations"],
-        intervals=torch.ones_like(columns["rewards"]), device="cpu:0",
-    )  # fmt: skip
+        observations=batch["observations"],
+        actions=batch["actions"],
+        rewards=columns["rewards"],
+        next_observations=batch["next_observations"],
+        next_actions=batch["actions"],
+        returns_to_go=torch.zeros_like(columns["rewards"]),
+        terminals=columns["terminations"],
+        intervals=torch.ones_like(columns["rewards"]),
+        device="cpu:0",
+    )
     return lambda: agent.impl.update(rows, 0)
 
 

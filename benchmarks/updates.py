@@ -61,9 +61,14 @@ def variants(hidden: list[int], n: int) -> dict[str, Update]:
     """Name -> one update of a fresh agent; d3rlpy only where it is installed."""
     batch = make_batch()
     settings = {
-        "state_dim": STATES, "action_dim": ACTIONS, "hidden_dim": hidden[0], "hidden_layers": len(hidden),
-        "cql_n_actions": n, "cql_alpha": CQL_WEIGHT, "device": "cpu",
-    }  # fmt: skip
+        "state_dim": STATES,
+        "action_dim": ACTIONS,
+        "hidden_dim": hidden[0],
+        "hidden_layers": len(hidden),
+        "cql_n_actions": n,
+        "cql_alpha": CQL_WEIGHT,
+        "device": "cpu",
+    }
 
     readable, faster, textbook = (
         make_agent("cql", settings),
@@ -163,10 +168,20 @@ def bench_updates(cells: list[tuple[list[int], int]], threads: int, count: int) 
         shape, gflop = "x".join(map(str, hidden)), floor_gflop(hidden, n)
         for number, (rate, found) in enumerate(rounds(variants(hidden, n), count, clock)):
             for name, ms in found.items():
-                rows.append({
-                    "what": "update", "hidden": shape, "n": n, "threads": threads, "round": number, "variant": name,
-                    "ms": ms, "floor_ms": 1e3 * gflop / rate, "memory_mb": memory[name], "gflops": rate,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "what": "update",
+                        "hidden": shape,
+                        "n": n,
+                        "threads": threads,
+                        "round": number,
+                        "variant": name,
+                        "ms": ms,
+                        "floor_ms": 1e3 * gflop / rate,
+                        "memory_mb": memory[name],
+                        "gflops": rate,
+                    }
+                )
         report(rows[-count * len(found) :])
     return rows
 
@@ -179,8 +194,9 @@ def bench_loading(count: int, episodes: int = 200, length: int = 1000) -> list[d
         "observations": rng.normal(size=(size, STATES)).astype(np.float32),
         "actions": rng.uniform(-1, 1, (size, ACTIONS)).astype(np.float32),
         "rewards": rng.normal(size=size).astype(np.float32),
-        "terminations": ends, "truncations": np.zeros(size, bool),
-    }  # fmt: skip
+        "terminations": ends,
+        "truncations": np.zeros(size, bool),
+    }
     stream = OfflineDataset.from_arrays(**data).batches(10**9, BATCH, 0)
     calls: dict[str, Update] = {"ours": lambda: next(stream)}
     try:

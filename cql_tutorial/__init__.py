@@ -15,15 +15,31 @@ __version__ = "0.1.0"
 
 _HOME = {
     "agents": (
-        "BCAgent", "BCConfig", "CQLAgent", "CQLConfig", "DQNAgent", "DQNConfig", "DiscreteBCAgent", "DiscreteBCConfig",
-        "DiscreteCQLAgent", "DiscreteCQLConfig", "DiscreteIQLAgent", "DiscreteIQLConfig", "IQLAgent", "IQLConfig",
-        "SACAgent", "SACConfig", "load_agent", "make_agent",
+        "BCAgent",
+        "BCConfig",
+        "CQLAgent",
+        "CQLConfig",
+        "DQNAgent",
+        "DQNConfig",
+        "DiscreteBCAgent",
+        "DiscreteBCConfig",
+        "DiscreteCQLAgent",
+        "DiscreteCQLConfig",
+        "DiscreteIQLAgent",
+        "DiscreteIQLConfig",
+        "IQLAgent",
+        "IQLConfig",
+        "SACAgent",
+        "SACConfig",
+        "load_agent",
+        "make_agent",
+        "register_agent",
     ),
     "batch": ("Batch", "Noise"),
     "datasets": ("OfflineDataset", "load_dataset"),
     "evaluation": ("EstimationReport", "estimation_report", "true_q"),
     "training": ("History", "fit", "fit_population"),
-}  # fmt: skip
+}
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = ["__version__", *sorted(_MODULE_OF)]
@@ -48,6 +64,7 @@ if TYPE_CHECKING:
         SACConfig,
         load_agent,
         make_agent,
+        register_agent,
     )
     from .batch import Batch, Noise
     from .datasets import OfflineDataset, load_dataset

@@ -60,9 +60,11 @@ class Batch(Mapping[str, Tensor]):
         missing = [key for key in REQUIRED if key not in source]
         if missing:
             raise DataError(
-                f"batch[{missing[0]!r}]", f"no such key among {sorted(map(str, source))}", f"the keys {list(REQUIRED)}",
+                f"batch[{missing[0]!r}]",
+                f"no such key among {sorted(map(str, source))}",
+                f"the keys {list(REQUIRED)}",
                 "rename your arrays to the Gymnasium/Minari terms above.",
-            )  # fmt: skip
+            )
         keys = [*REQUIRED, *(["returns_to_go"] if source.get("returns_to_go") is not None else [])]
         return cls(**{key: as_tensor(source[key], f"batch[{key!r}]") for key in keys})
 

@@ -242,10 +242,12 @@ def measure_agent(job: Job, member: Member, data: OfflineDataset, record: dict[s
     if job.algorithm == "cql-lagrange":
         row |= {"cql_gap": history.last("cql_gap"), "multiplier": history.last("cql_alpha")}
     return {
-        **{name: getattr(job, name) for name in KEYS}, **{k: v for k, v in row.items() if k in COLUMNS},
-        "normalised": normalised_score(row["return"], *task.references()), "seconds": round(history.seconds, 2),
+        **{name: getattr(job, name) for name in KEYS},
+        **{k: v for k, v in row.items() if k in COLUMNS},
+        "normalised": normalised_score(row["return"], *task.references()),
+        "seconds": round(history.seconds, 2),
         "settings": json.dumps(record),
-    }  # fmt: skip
+    }
 
 
 STUDIES = {

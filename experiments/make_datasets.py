@@ -122,29 +122,57 @@ SHEETS = {
     sheet.id: sheet
     for sheet in (
         Sheet("pendulum/replay-v0", "all that online SAC saw until the medium snapshot, in order", Pendulum, None),
-        Sheet("pendulum/random-10k-v0", "uniform torques, seed 100", Pendulum,
-              partial(pendulum, "random", 10_000, 100)),
-        Sheet("pendulum/medium-10k-v0", "the stochastic medium policy, seed 200", Pendulum,
-              partial(pendulum, "medium", 10_000, 200)),
-        *(Sheet(f"pendulum/medium-10k-draw{k}-v0", f"the same policy, a further draw, seed {200 + k}", Pendulum,
-                partial(pendulum, "medium", 10_000, 200 + k)) for k in (1, 2, 3)),
-        Sheet("pendulum/expert-1k-v0", "the stochastic expert policy, seed 300", Pendulum,
-              partial(pendulum, "expert", 1_000, 300)),
-        Sheet("maze/stitch-8k-v0", "scripts: left arm then down (120 episodes), right arm then up (40), seed 400", Maze,
-              partial(maze, 400)),
-        Sheet("gridworld/epsilon30-2k-v0", "optimal actions, 30 % uniform ones, seed 500", Gridworld,
-              partial(gridworld, 0.3, 2_000, 500)),
+        Sheet(
+            "pendulum/random-10k-v0", "uniform torques, seed 100", Pendulum, partial(pendulum, "random", 10_000, 100)
+        ),
+        Sheet(
+            "pendulum/medium-10k-v0",
+            "the stochastic medium policy, seed 200",
+            Pendulum,
+            partial(pendulum, "medium", 10_000, 200),
+        ),
+        *(
+            Sheet(
+                f"pendulum/medium-10k-draw{k}-v0",
+                f"the same policy, a further draw, seed {200 + k}",
+                Pendulum,
+                partial(pendulum, "medium", 10_000, 200 + k),
+            )
+            for k in (1, 2, 3)
+        ),
+        Sheet(
+            "pendulum/expert-1k-v0",
+            "the stochastic expert policy, seed 300",
+            Pendulum,
+            partial(pendulum, "expert", 1_000, 300),
+        ),
+        Sheet(
+            "maze/stitch-8k-v0",
+            "scripts: left arm then down (120 episodes), right arm then up (40), seed 400",
+            Maze,
+            partial(maze, 400),
+        ),
+        Sheet(
+            "gridworld/epsilon30-2k-v0",
+            "optimal actions, 30 % uniform ones, seed 500",
+            Gridworld,
+            partial(gridworld, 0.3, 2_000, 500),
+        ),
     )
-}  # fmt: skip
+}
 
 
 def write(sheet: Sheet, dataset: OfflineDataset) -> None:
     """Store a data set in Minari's format under its id."""
     print(f"  {sheet.id}: {len(dataset)} transitions")
     dataset.to_minari(
-        sheet.id, DATA, description=sheet.how, author="The cql-tutorial authors", overwrite=True,
+        sheet.id,
+        DATA,
+        description=sheet.how,
+        author="The cql-tutorial authors",
+        overwrite=True,
         extra={"world": sheet.world().name, "made_by": f"cql-tutorial {__version__}, make data"},
-    )  # fmt: skip
+    )
 
 
 def files() -> list[Path]:

@@ -248,9 +248,12 @@ def measure_policy(job: Job) -> list[dict[str, Any]]:
     agent, settings = train_agent(job.task, job.seed, job.algorithm, job.cql_alpha)
     true, half = true_value(job.task, agent.policy())
     about = {
-        **{name: getattr(job, name) for name in KEYS}, "split": "report" if job.seed in REPORTED else "tune",
-        "true": true, "true_half_width": half, "settings": json.dumps(settings),
-    }  # fmt: skip
+        **{name: getattr(job, name) for name in KEYS},
+        "split": "report" if job.seed in REPORTED else "tune",
+        "true": true,
+        "true_half_width": half,
+        "settings": json.dumps(settings),
+    }
     estimates = reported_estimates(job, agent) if job.steps else tuning_estimates(job, agent)
     return [about | row for row in estimates]
 
@@ -349,6 +352,12 @@ def order(row: Row) -> tuple[Any, ...]:
 
 
 STUDY = Study(
-    table="ope", columns=COLUMNS, keys=KEYS, jobs=tuning_jobs, later_jobs=(reported_jobs,), measure=measure,
-    order=order, shown=("true", "value"),
-)  # fmt: skip
+    table="ope",
+    columns=COLUMNS,
+    keys=KEYS,
+    jobs=tuning_jobs,
+    later_jobs=(reported_jobs,),
+    measure=measure,
+    order=order,
+    shown=("true", "value"),
+)

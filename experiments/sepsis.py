@@ -109,10 +109,14 @@ def iterate(world: Sepsis, log: TabularLog, job: Job) -> dict[str, Any]:
     if job.algorithm == "iql":
         policy = tabular.advantage_policy(log, q, backup(log, q), inverse_temperature=INVERSE_TEMPERATURE)
     return {
-        "predicted": survival(world, backup(log, q)), "true": true_survival(world, policy),
-        "true_greedy": true_survival(world, greedy), "sweeps": used, "last_change": change,
-        "settled": int(change <= 1e-6), "seconds": round(time.perf_counter() - started, 2),
-    }  # fmt: skip
+        "predicted": survival(world, backup(log, q)),
+        "true": true_survival(world, policy),
+        "true_greedy": true_survival(world, greedy),
+        "sweeps": used,
+        "last_change": change,
+        "settled": int(change <= 1e-6),
+        "seconds": round(time.perf_counter() - started, 2),
+    }
 
 
 def to_convergence(
@@ -140,10 +144,13 @@ def clone(world: Sepsis, log: TabularLog, job: Job) -> dict[str, Any]:
 
     q, used, change = to_convergence(log, tabular.cql_fit(0.0), backup, 0.0)
     return {
-        "predicted": survival(world, backup(log, q)), "true": true_survival(world, policy),
-        "true_greedy": true_survival(world, most), "sweeps": used, "last_change": change,
+        "predicted": survival(world, backup(log, q)),
+        "true": true_survival(world, policy),
+        "true_greedy": true_survival(world, most),
+        "sweeps": used,
+        "last_change": change,
         "settled": int(change <= 1e-6),
-    }  # fmt: skip
+    }
 
 
 def survival(world: Sepsis, values: Tensor) -> float:
@@ -157,6 +164,12 @@ def true_survival(world: Sepsis, policy: Tensor) -> float:
 
 
 STUDY = Study(
-    table="sepsis", columns=COLUMNS, keys=KEYS, jobs=jobs, measure=measure, population_key=population_key,
-    group_size=len(ALGORITHMS) + 2 * len(ALPHAS), shown=("predicted", "true"),
-)  # fmt: skip
+    table="sepsis",
+    columns=COLUMNS,
+    keys=KEYS,
+    jobs=jobs,
+    measure=measure,
+    population_key=population_key,
+    group_size=len(ALGORITHMS) + 2 * len(ALPHAS),
+    shown=("predicted", "true"),
+)

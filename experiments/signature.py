@@ -56,8 +56,17 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
     settings |= {**NETWORK, "discount": DISCOUNT, "initial_value": initial_value(data, DISCOUNT)}
     dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0}
     configs = [{**dims, **settings, "seed": job.seed} for job in jobs]
-    members = fit_population(algorithm, configs, data, STEPS, batch_size=BATCH_SIZE, log_every=STEPS,
-                             evaluate=Evaluator(Pendulum(), data), eval_every=EVERY, progress=False)  # fmt: skip
+    members = fit_population(
+        algorithm,
+        configs,
+        data,
+        STEPS,
+        batch_size=BATCH_SIZE,
+        log_every=STEPS,
+        evaluate=Evaluator(Pendulum(), data),
+        eval_every=EVERY,
+        progress=False,
+    )
     rows = []
     for job, member in zip(jobs, members, strict=True):
         about = {name: getattr(job, name) for name in KEYS}
@@ -67,9 +76,14 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 STUDY = Study(
-    table="signature", columns=COLUMNS, keys=KEYS, jobs=jobs, measure=measure, population_key=population_key,
+    table="signature",
+    columns=COLUMNS,
+    keys=KEYS,
+    jobs=jobs,
+    measure=measure,
+    population_key=population_key,
     shown=("estimation_error",),
-)  # fmt: skip
+)
 
 
 def draw(folder: Path = RESULTS) -> None:

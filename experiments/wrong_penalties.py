@@ -307,6 +307,12 @@ def order(row: Row) -> tuple[Any, ...]:
 
 
 STUDY = Study(
-    table="pitfalls", columns=COLUMNS, keys=KEYS, jobs=tuning_jobs, later_jobs=(large_alpha_jobs, reported_jobs),
-    measure=measure, population_key=population_key, order=order,
-)  # fmt: skip
+    table="pitfalls",
+    columns=COLUMNS,
+    keys=KEYS,
+    jobs=tuning_jobs,
+    later_jobs=(large_alpha_jobs, reported_jobs),
+    measure=measure,
+    population_key=population_key,
+    order=order,
+)

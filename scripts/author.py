@@ -117,10 +117,14 @@ def execute(notebook: Any, path: Path) -> float:
     os.environ.pop("CQL_TUTORIAL_PROGRESS", None)
     start = time.perf_counter()
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", record_timing=False, store_widget_state=False,
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
-    )  # fmt: skip
+    )
     client.execute()
     seconds = time.perf_counter() - start
     write(notebook, path)
@@ -154,9 +158,13 @@ def measure(path: Path, seconds: float) -> int:
     exercises = [exercise for id, exercise in SESSION.exercises.items() if id.startswith(f"{number}.")]
     minutes = words / WORDS_A_MINUTE + sum(exercise.minutes for exercise in exercises)
     row = {
-        "chapter": number, "seconds": f"{seconds:.0f}", "cells": len(cells), "words": words,
-        "exercises": len(exercises), "student_minutes": 5 * round(minutes / 5),
-    }  # fmt: skip
+        "chapter": number,
+        "seconds": f"{seconds:.0f}",
+        "cells": len(cells),
+        "words": words,
+        "exercises": len(exercises),
+        "student_minutes": 5 * round(minutes / 5),
+    }
     rows = {old["chapter"]: old for old in read_rows("chapters")} | {number: row}
     write_rows("chapters", list(row), [rows[key] for key in sorted(rows)])
     return 5 * round(minutes / 5)

@@ -230,9 +230,12 @@ def cql_minimum(targets: Tensor, behaviour: Tensor, cql_alpha: float) -> Tensor:
 
 # ---------------------------------------------------------------- the iteration
 def sweeps(
-    log: TabularLog, discount: float, fit: Fit = exact_fit, backup: Backup = greedy_backup,
+    log: TabularLog,
+    discount: float,
+    fit: Fit = exact_fit,
+    backup: Backup = greedy_backup,
     initial: float | Tensor = 0.0,
-) -> Iterator[Tensor]:  # fmt: skip
+) -> Iterator[Tensor]:
     """The tables of fitted Q-iteration one after the other, without end: ``[S, A]`` each.
 
     ``initial`` is the table before the first sweep, and what `exact_fit` leaves at unseen pairs.
@@ -245,9 +248,14 @@ def sweeps(
 
 
 def fitted_q(
-    log: TabularLog, discount: float, fit: Fit = exact_fit, backup: Backup = greedy_backup,
-    initial: float | Tensor = 0.0, tolerance: float = 1e-8, limit: int = 20_000,
-) -> Tensor:  # fmt: skip
+    log: TabularLog,
+    discount: float,
+    fit: Fit = exact_fit,
+    backup: Backup = greedy_backup,
+    initial: float | Tensor = 0.0,
+    tolerance: float = 1e-8,
+    limit: int = 20_000,
+) -> Tensor:
     """The table at which fitted Q-iteration rests: the first that no sweep moves by more than ``tolerance``.
 
     Raises ``ConfigError`` if that is not so after ``limit`` sweeps. At discount 1 there may be no such table: a loop in

@@ -59,9 +59,14 @@ def collect(recording: CollectOptions) -> int:
     data = _from_world(recording) if recording.world else _from_env(recording)
     about = f"{recording.policy} policy in {recording.env or recording.world}, seed {recording.seed}"
     folder = data.to_minari(
-        recording.id, recording.out, description=about, author=recording.author, overwrite=recording.overwrite,
-        environment=recording.env, extra={"made_by": "cql-tutorial collect"},
-    )  # fmt: skip
+        recording.id,
+        recording.out,
+        description=about,
+        author=recording.author,
+        overwrite=recording.overwrite,
+        environment=recording.env,
+        extra={"made_by": "cql-tutorial collect"},
+    )
     print(data.describe())
     print(f"\nwritten: {folder}")
     return 0

@@ -54,9 +54,13 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
         _draw(dataset, report.figure)
     if report.out is not None:
         content = {
-            "format": "cql-tutorial describe 1", "data": plain(data), "facts": dict(facts), "refused": refusal,
-            "defects": [plain(one) for one in found], "versions": versions(),
-        }  # fmt: skip
+            "format": "cql-tutorial describe 1",
+            "data": plain(data),
+            "facts": dict(facts),
+            "refused": refusal,
+            "defects": [plain(one) for one in found],
+            "versions": versions(),
+        }
         write_json(report.out, content)
     return int(dataset is None or (report.strict and bool(found)))
 

@@ -36,8 +36,12 @@ def run(words: Sequence[str]) -> int:
     for name in AGENTS:
         agents.command(name=name, help=summary(name))(_deferred(_training(name)))
     commands: dict[str, Callable[..., int]] = {
-        "describe": describe, "evaluate": evaluate, "convert": convert, "collect": collect, "doctor": doctor
-    }  # fmt: skip
+        "describe": describe,
+        "evaluate": evaluate,
+        "convert": convert,
+        "collect": collect,
+        "doctor": doctor,
+    }
     for name, about in COMMANDS.items():
         text = f"{about}\n\nexample: {EXAMPLES[name]}"
         if name == "train":

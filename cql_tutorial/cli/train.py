@@ -131,11 +131,18 @@ def _together(
     require(name in stackable, "--together", name, f"one of {', '.join(stackable)}", "leave it out.")
     print(f"update: the faster form, {len(options.seeds)} agents at once")
     members = fit_population(
-        name, [agent_config(dataset, settings, seed) for seed in options.seeds], dataset, options.steps,
-        batch_size=options.batch_size, log_every=options.log_every, evaluate=evaluate, eval_every=options.eval_every,
+        name,
+        [agent_config(dataset, settings, seed) for seed in options.seeds],
+        dataset,
+        options.steps,
+        batch_size=options.batch_size,
+        log_every=options.log_every,
+        evaluate=evaluate,
+        eval_every=options.eval_every,
         checkpoint=[options.out / f"seed-{seed}.safetensors" for seed in options.seeds],
-        checkpoint_every=options.checkpoint_every, progress=not options.quiet,
-    )  # fmt: skip
+        checkpoint_every=options.checkpoint_every,
+        progress=not options.quiet,
+    )
     for seed, member in zip(options.seeds, members, strict=True):
         if options.tensorboard and member.diverged is None:
             writer = TensorBoard(options.out / "tensorboard" / f"seed-{seed}")
@@ -157,11 +164,20 @@ def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options:
 
     try:
         history = fit(
-            agent, dataset, options.steps, batch_size=options.batch_size, seed=seed, log_every=options.log_every,
-            evaluate=evaluate, eval_every=options.eval_every, checkpoint=options.out / f"seed-{seed}.safetensors",
-            checkpoint_every=options.checkpoint_every, progress=not options.quiet, on_row=on_row,
+            agent,
+            dataset,
+            options.steps,
+            batch_size=options.batch_size,
+            seed=seed,
+            log_every=options.log_every,
+            evaluate=evaluate,
+            eval_every=options.eval_every,
+            checkpoint=options.out / f"seed-{seed}.safetensors",
+            checkpoint_every=options.checkpoint_every,
+            progress=not options.quiet,
+            on_row=on_row,
             fast=why_not is None,
-        )  # fmt: skip
+        )
         if writer is not None:
             writer(history)  # a finished run that is only read again
         return history

@@ -53,9 +53,13 @@ class Explorer(ipywidgets.VBox):
         self.label, names = label, list(options or [f"{value:g}" for value in values])
         first = 0 if start is None else list(values).index(start)
         self.slider = ipywidgets.SelectionSlider(
-            options=[(name, i) for i, name in enumerate(names)], value=first, description=label, continuous_update=True,
-            style={"description_width": "initial"}, layout=ipywidgets.Layout(width="min(36em, 95%)"),
-        )  # fmt: skip
+            options=[(name, i) for i, name in enumerate(names)],
+            value=first,
+            description=label,
+            continuous_update=True,
+            style={"description_width": "initial"},
+            layout=ipywidgets.Layout(width="min(36em, 95%)"),
+        )
         width = f"min(100%, {max(round(figure.get_figwidth() * 100) for figure in figures)}px)"  # never enlarged
         self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=width, height="auto"))
         self.caption = ipywidgets.HTML()
@@ -114,9 +118,16 @@ def explore_policy() -> Explorer:
     def draw(epsilon: float) -> CaptionedFigure:
         i = epsilons.index(epsilon)
         return map_and_curve(
-            values[i], world, (epsilons, starts), i, name=f"{epsilon:.0%} random moves", limits=(-10.0, 10.0),
-            policy=policies[i], xlabel="share of random moves (epsilon)", ylabel="exact $V^\\pi$ at the start",
-        )  # fmt: skip
+            values[i],
+            world,
+            (epsilons, starts),
+            i,
+            name=f"{epsilon:.0%} random moves",
+            limits=(-10.0, 10.0),
+            policy=policies[i],
+            xlabel="share of random moves (epsilon)",
+            ylabel="exact $V^\\pi$ at the start",
+        )
 
     return Explorer(draw, epsilons, "random moves", start=0.0, options=[f"{epsilon:.0%}" for epsilon in epsilons])
 

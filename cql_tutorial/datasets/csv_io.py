@@ -34,9 +34,12 @@ _DELIMITERS = ",;\t| "
 
 
 def read(
-    path: str | os.PathLike[str], columns: Mapping[str, str | Sequence[str]], dtype: Any = np.float64,
-    discrete: bool = False, delimiter: str = ",",
-) -> dict[str, Any]:  # fmt: skip
+    path: str | os.PathLike[str],
+    columns: Mapping[str, str | Sequence[str]],
+    dtype: Any = np.float64,
+    discrete: bool = False,
+    delimiter: str = ",",
+) -> dict[str, Any]:
     """Read a CSV file into the arguments of ``from_arrays``; see ``OfflineDataset.from_csv``.
 
     ``discrete`` makes one column of choices of the actions. Raises ``ConfigError`` for the mapping, ``DataError`` for
@@ -116,9 +119,15 @@ def _parsed(
         with warnings.catch_warnings(), np.errstate(over="ignore"):  # infinite then, which from_arrays reports
             warnings.filterwarnings("ignore", "loadtxt: input contained no data", UserWarning)
             return np.loadtxt(
-                text, np.dtype(fields), comments=None, delimiter=delimiter, converters=converters, ndmin=1,
-                encoding=None, quotechar='"',
-            )  # fmt: skip
+                text,
+                np.dtype(fields),
+                comments=None,
+                delimiter=delimiter,
+                converters=converters,
+                ndmin=1,
+                encoding=None,
+                quotechar='"',
+            )
     except UnicodeDecodeError:
         raise
     except ValueError as error:

@@ -72,9 +72,12 @@ def _numbers(name: str, item: Any, dtype: str | None) -> np.ndarray:
 
 
 def read(
-    path: str | os.PathLike[str], max_episode_steps: int | None = None, max_gigabytes: float = 8.0,
-    use_next_observations: bool = True, dtype: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    path: str | os.PathLike[str],
+    max_episode_steps: int | None = None,
+    max_gigabytes: float = 8.0,
+    use_next_observations: bool = True,
+    dtype: str | None = None,
+) -> dict[str, Any]:
     """Read a D4RL file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
     arrays, stored = _load(path, max_gigabytes, dtype, None if use_next_observations else "next_observations")
     columns: dict[str, Any] = dict(arrays)

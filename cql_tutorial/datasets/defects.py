@@ -40,9 +40,15 @@ class Defect:
 
 
 def find(
-    source: Any, *, action_low: Any = None, action_high: Any = None, time_limit: int | None = None,
-    returns: Any = None, discount: float = 1.0, duplicates: bool = True,
-) -> list[Defect]:  # fmt: skip
+    source: Any,
+    *,
+    action_low: Any = None,
+    action_high: Any = None,
+    time_limit: int | None = None,
+    returns: Any = None,
+    discount: float = 1.0,
+    duplicates: bool = True,
+) -> list[Defect]:
     """The defects of a mapping of arrays (keys as in ``from_arrays``) or of an ``OfflineDataset``; [] if none.
 
     Bounds default to the data set's, or -1 and 1. ``time_limit`` is the task's, if known: then every termination at it

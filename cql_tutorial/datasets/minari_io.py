@@ -140,9 +140,14 @@ def _columns(data: Any, steps: int, dtype: str | None) -> tuple[dict[str, Any], 
 
 
 def write(
-    data: Any, dataset_id: str, root_path: str | os.PathLike[str], environment: Any, about: Mapping[str, Any],
-    extra: Mapping[str, Any], overwrite: bool,
-) -> Path:  # fmt: skip
+    data: Any,
+    dataset_id: str,
+    root_path: str | os.PathLike[str],
+    environment: Any,
+    about: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    overwrite: bool,
+) -> Path:
     """Write an ``OfflineDataset`` as Minari data set `dataset_id` below `root_path` and return its folder.
 
     The data set is made in a hidden folder beside its place and renamed into it, so no half of one ever remains. The
@@ -163,9 +168,11 @@ def write(
         folder = Path(workplace) / "new"
         folder.mkdir()
         storage = MinariStorage.new(
-            folder / "data", observation_space=observation_space, action_space=action_space,
+            folder / "data",
+            observation_space=observation_space,
+            action_space=action_space,
             env_spec=_specification(environment),
-        )  # fmt: skip
+        )
         storage.update_metadata({"dataset_id": dataset_id, **about, "minari_version": version("minari")})
         storage.update_episodes(_episodes(data))
         _store_contiguously(folder / "data" / _FILE)

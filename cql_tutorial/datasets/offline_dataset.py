@@ -28,9 +28,13 @@ from . import defects as known_defects
 _STORED = minari_io.ARRAYS
 _ROW_FIELDS = (*_STORED, "clipped", "batch_returns")
 _OTHER_NAMES = {
-    "terminals": "terminations", "terminated": "terminations", "timeouts": "truncations", "truncated": "truncations",
-    "dones": "terminations or truncations", "done": "terminations or truncations",
-}  # fmt: skip
+    "terminals": "terminations",
+    "terminated": "terminations",
+    "timeouts": "truncations",
+    "truncated": "truncations",
+    "dones": "terminations or truncations",
+    "done": "terminations or truncations",
+}
 _BLOCK_ROWS, _GATHER_ROWS = 2**18, 2**14  # rows drawn from one seed (1,024 batches of 256); rows gathered at once
 
 
@@ -67,11 +71,24 @@ class OfflineDataset:
 
     @classmethod
     def from_arrays(
-        cls, observations: Any, actions: Any, rewards: Any, next_observations: Any = None, terminations: Any = None,
-        truncations: Any = None, *, id: str = "arrays", action_low: Any = None, action_high: Any = None,
-        n_actions: int | None = None, out_of_bounds: str = "error", episode_starts: Any = None,
-        dtype: torch.dtype = torch.float32, metadata: Mapping[str, Any] | None = None, copy: bool = True,
-    ) -> OfflineDataset:  # fmt: skip
+        cls,
+        observations: Any,
+        actions: Any,
+        rewards: Any,
+        next_observations: Any = None,
+        terminations: Any = None,
+        truncations: Any = None,
+        *,
+        id: str = "arrays",
+        action_low: Any = None,
+        action_high: Any = None,
+        n_actions: int | None = None,
+        out_of_bounds: str = "error",
+        episode_starts: Any = None,
+        dtype: torch.dtype = torch.float32,
+        metadata: Mapping[str, Any] | None = None,
+        copy: bool = True,
+    ) -> OfflineDataset:
         """Check and copy arrays, tensors or lists of N transitions (shapes as in the class) into a data set.
 
         ``copy=False`` takes over arrays that have the right dtype already: change them no more.
@@ -137,9 +154,14 @@ class OfflineDataset:
 
     @classmethod
     def from_d4rl_hdf5(
-        cls, path: Any, *, max_episode_steps: int | None = None, max_gigabytes: float = 8.0,
-        use_next_observations: bool = True, **options: Any,
-    ) -> OfflineDataset:  # fmt: skip
+        cls,
+        path: Any,
+        *,
+        max_episode_steps: int | None = None,
+        max_gigabytes: float = 8.0,
+        use_next_observations: bool = True,
+        **options: Any,
+    ) -> OfflineDataset:
         """Read a D4RL file (v0-v2); ``terminals`` become terminations, ``timeouts`` truncations.
 
         ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed, and how many
@@ -159,11 +181,20 @@ class OfflineDataset:
         return cls.from_arrays(**(csv_io.read(path, columns, _dtype_name(options), discrete, delimiter) | options))
 
     def to_minari(
-        self, id: str, root_path: str | os.PathLike[str], *, description: str, author: str | Collection[str],
-        author_email: str | Collection[str] | None = None, algorithm_name: str | None = None,
-        code_permalink: str | None = None, requirements: Sequence[str] | None = None, environment: Any = None,
-        extra: Mapping[str, Any] | None = None, overwrite: bool = False,
-    ) -> Path:  # fmt: skip
+        self,
+        id: str,
+        root_path: str | os.PathLike[str],
+        *,
+        description: str,
+        author: str | Collection[str],
+        author_email: str | Collection[str] | None = None,
+        algorithm_name: str | None = None,
+        code_permalink: str | None = None,
+        requirements: Sequence[str] | None = None,
+        environment: Any = None,
+        extra: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
         """Write Minari data set ``id`` below ``root_path`` and return its folder.
 
         Reading it in the same dtype gives the same numbers. ``environment`` (an id, an EnvSpec or a gymnasium.Env) is
@@ -179,10 +210,13 @@ class OfflineDataset:
             mend = "pass episode_starts= to from_arrays with a start after each such row."
             raise DataError("next_observations", found, expected, mend)
         about = {
-            "code_permalink": code_permalink, "author": _names(author), "author_email": _names(author_email),
-            "algorithm_name": algorithm_name, "description": description,
+            "code_permalink": code_permalink,
+            "author": _names(author),
+            "author_email": _names(author_email),
+            "algorithm_name": algorithm_name,
+            "description": description,
             "requirements": None if requirements is None else list(requirements),
-        }  # fmt: skip
+        }
         about = {key: value for key, value in about.items() if value is not None}
         return minari_io.write(self, id, root_path, environment, about, dict(extra or {}), overwrite)
 

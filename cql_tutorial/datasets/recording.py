@@ -35,7 +35,9 @@ def dataset_of(world: World, recorded: Mapping[str, Tensor], *, id: str) -> Offl
     columns: dict[str, Any] = {key: value.clone() for key, value in recorded.items() if key != "episode_starts"}
     if not columns["terminations"][-1]:
         columns["truncations"][-1] = True
-    bounds = {"n_actions": world.action_dim} if world.discrete else {
-        "action_low": world.action_low, "action_high": world.action_high
-    }  # fmt: skip
+    bounds = (
+        {"n_actions": world.action_dim}
+        if world.discrete
+        else {"action_low": world.action_low, "action_high": world.action_high}
+    )
     return OfflineDataset.from_arrays(**columns, id=id, **bounds)

@@ -92,9 +92,12 @@ def narrow_behaviour(
 
 
 def arm_episodes(
-    world: Arm, behaviour: str = "narrow", n_episodes: int = 500, generator: Generator | None = None,
+    world: Arm,
+    behaviour: str = "narrow",
+    n_episodes: int = 500,
+    generator: Generator | None = None,
     dtype: torch.dtype = torch.float32,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """The arm's data, flat as in ``record_episodes``: ``narrow`` (the controller), ``uniform`` actions, or ``mixed``
     (half of the episodes each)."""
     n_uniform = {"narrow": 0, "uniform": n_episodes, "mixed": n_episodes // 2}

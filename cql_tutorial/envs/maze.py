@@ -94,9 +94,14 @@ def stitching_behaviour(
 
 
 def stitching_episodes(
-    world: Maze, n_left: int = 120, n_right: int = 40, steps: int = 50, generator: Generator | None = None,
-    dtype: torch.dtype = torch.float32, turn_before: float = 0.5,
-) -> dict[str, Tensor]:  # fmt: skip
+    world: Maze,
+    n_left: int = 120,
+    n_right: int = 40,
+    steps: int = 50,
+    generator: Generator | None = None,
+    dtype: torch.dtype = torch.float32,
+    turn_before: float = 0.5,
+) -> dict[str, Tensor]:
     """The maze's data: ``n_left`` episodes from the left arm that turn down (return 0), ``n_right`` from the right arm
     that turn up to the goal. The flat tensors of ``record_episodes``; the left-arm episodes come first."""
     how = {"half_width": world.half_width, "turn_before": turn_before}

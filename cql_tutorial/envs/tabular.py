@@ -50,9 +50,13 @@ class TabularWorld(World):
 
     @classmethod
     def from_tables(
-        cls, transitions: Tensor, rewards: Tensor, terminal_states: Tensor | Sequence[bool], start_state: int = 0,
+        cls,
+        transitions: Tensor,
+        rewards: Tensor,
+        terminal_states: Tensor | Sequence[bool],
+        start_state: int = 0,
         **settings: Any,
-    ) -> TabularWorld:  # fmt: skip
+    ) -> TabularWorld:
         """A world from tables ``[S, A, S]``, ``[S, A]`` or ``[S, A, S]``, and ``[S]``."""
         world = cls(**settings)
         world.set_tables(transitions, rewards, terminal_states, start_state)

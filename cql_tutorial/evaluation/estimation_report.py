@@ -76,9 +76,18 @@ def _value_bound(
 
 @torch.no_grad()
 def estimation_report(
-    agent: Any, world: World, dataset: Any, *, n_states: int = 200, q: str = "min", rollouts: int = 4,
-    discount: float | None = None, seed: int = 0, temperature: float | None = None, tolerance: float = 1e-3,
-) -> EstimationReport:  # fmt: skip
+    agent: Any,
+    world: World,
+    dataset: Any,
+    *,
+    n_states: int = 200,
+    q: str = "min",
+    rollouts: int = 4,
+    discount: float | None = None,
+    seed: int = 0,
+    temperature: float | None = None,
+    tolerance: float = 1e-3,
+) -> EstimationReport:
     """Measure Q-hat minus Q^pi at ``n_states`` states of a data set, the same ones for every agent with this ``seed``.
 
     The actions are the logged ones, one draw of the agent's policy, and uniform ones. Q-hat is the ``min``, ``mean`` or

@@ -80,11 +80,24 @@ class FittedQ:
 
 
 def fitted_q_evaluation(
-    actor: Any, dataset: OfflineDataset, steps: int, *, discount: float | None = None,
-    deterministic: bool | None = None, samples: int = 4, n_critics: int = 3, hidden_dim: int = 256,
-    hidden_layers: int = 2, learning_rate: float = 1e-3, tau: float = 0.02, initial_value: float | None = None,
-    batch_size: int = 256, seed: int = 0, log_every: int = 100, progress: bool = False,
-) -> FittedQ:  # fmt: skip
+    actor: Any,
+    dataset: OfflineDataset,
+    steps: int,
+    *,
+    discount: float | None = None,
+    deterministic: bool | None = None,
+    samples: int = 4,
+    n_critics: int = 3,
+    hidden_dim: int = 256,
+    hidden_layers: int = 2,
+    learning_rate: float = 1e-3,
+    tau: float = 0.02,
+    initial_value: float | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    log_every: int = 100,
+    progress: bool = False,
+) -> FittedQ:
     """Fit critics to the values of one *fixed* policy: the Bellman equation of pi, solved by regression on the log.
 
     ``min sum_j E (Q_j(s, a) - r - discount (1 - termination) E_a'~pi [Qbar_j(s', a')])^2`` by Adam, each critic against
@@ -177,9 +190,17 @@ def bellman_error(
 
 
 def weighted_importance_sampling(
-    actor: Any, dataset: OfflineDataset, behaviour_log_prob: Any, *, discount: float | None = None, seed: int = 0,
-    deterministic: bool | None = None, per_decision: bool = True, weighted: bool = True, resamples: int = 2000,
-) -> Estimate:  # fmt: skip
+    actor: Any,
+    dataset: OfflineDataset,
+    behaviour_log_prob: Any,
+    *,
+    discount: float | None = None,
+    seed: int = 0,
+    deterministic: bool | None = None,
+    per_decision: bool = True,
+    weighted: bool = True,
+    resamples: int = 2000,
+) -> Estimate:
     """The discounted return of a policy from the behaviour's episodes, each weighted by how likely the policy made it.
 
     With ``w_it = prod_{k<=t} pi(a_ik|s_ik) / behaviour(a_ik|s_ik)`` (kept at its last value after an episode's end) and

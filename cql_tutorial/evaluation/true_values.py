@@ -63,9 +63,16 @@ def optimal_q(world: TabularWorld, discount: float | None = None, tolerance: flo
 
 # ---------------------------------------------------------------- any world
 def _monte_carlo(
-    world: World, policy: Any, states: Tensor, actions: Tensor | None, gamma: float, rollouts: int, tolerance: float,
-    seed: int, temperature: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    world: World,
+    policy: Any,
+    states: Tensor,
+    actions: Tensor | None,
+    gamma: float,
+    rollouts: int,
+    tolerance: float,
+    seed: int,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
     """Discounted returns ``[n, rollouts]`` with the midpoint of the cut tail, and half the tail's range ``[n]``."""
     require(gamma < 1.0, "discount", gamma, "less than 1: Monte-Carlo returns are cut where discount^H <= tolerance")
     check_int("rollouts", rollouts, 2)  # one return has no interval
@@ -110,9 +117,16 @@ def _interval(returns: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def _returns(
-    world: World, policy: Any, observations: Tensor, actions: Tensor, gamma: float, rollouts: int, tolerance: float,
-    seed: int, temperature: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    world: World,
+    policy: Any,
+    observations: Tensor,
+    actions: Tensor,
+    gamma: float,
+    rollouts: int,
+    tolerance: float,
+    seed: int,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
     """As `_monte_carlo`, with one exact "return" where the world allows it."""
     require(temperature >= 0, "temperature", temperature, "a number >= 0 (0: no entropy in the value)")
     if isinstance(world, TabularWorld):
@@ -141,9 +155,17 @@ def _check_pairs(world: World, observations: Any, actions: Any) -> tuple[Tensor,
 
 
 def true_q(
-    world: World, policy: Any, observations: Any, actions: Any, discount: float | None = None, *, rollouts: int = 4,
-    tolerance: float = 1e-3, seed: int = 0, temperature: float = 0.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    world: World,
+    policy: Any,
+    observations: Any,
+    actions: Any,
+    discount: float | None = None,
+    *,
+    rollouts: int = 4,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+    temperature: float = 0.0,
+) -> tuple[Tensor, Tensor]:
     """Q^pi at pairs (s, a), ``[n, S]`` and ``[n, A]`` (or ``[n]``), and the half width of its 95 % interval: ``[n]``.
 
     ``Q(s, a) = E sum_t discount^t r_t``; with a temperature the soft Q^pi, which adds ``-discount^t temperature
@@ -160,9 +182,16 @@ def true_q(
 
 @torch.no_grad()
 def monte_carlo_value(
-    world: World, policy: Any, states: Tensor, discount: float | None = None, rollouts: int = 4, *,
-    tolerance: float = 1e-3, seed: int = 0, temperature: float = 0.0,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    world: World,
+    policy: Any,
+    states: Tensor,
+    discount: float | None = None,
+    rollouts: int = 4,
+    *,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+    temperature: float = 0.0,
+) -> tuple[Tensor, Tensor]:
     """V^pi at states ``[n, ...]`` by simulation and the half width of its 95 % interval, ``[n]``; else as `true_q`.
 
     With a temperature the soft value, ``E_pi[Q - temperature log pi]``: the first action's entropy counts.

@@ -133,8 +133,6 @@ def _networks(agent: Any) -> Iterator[str]:
             if "forward" in vars(module):
                 yield f"{name}: a forward put in by hand, which would not be called"
         for parameter in (*network.weights, *network.biases):
-            if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
-                yield f"{name}: a hook on a parameter, which would not be called"
             if name != "target_critic" and not parameter.requires_grad:
                 yield f"{name}: a parameter that asks for no gradient"
 
@@ -147,11 +145,11 @@ def _hooks(module: nn.Module) -> bool:
 
 def _optimizers(agent: Any) -> Iterator[str]:
     config = agent.config
-    learned = {"critic": agent.critic.parameters(), "actor": agent.actor.parameters()}
+    learned = {"critic": [*agent.critic.parameters()], "actor": [*agent.actor.parameters()]}
     if config.auto_alpha:
-        learned["temperature"] = iter([agent.log_temperature])
+        learned["temperature"] = [agent.log_temperature]
     if getattr(config, "cql_lagrange", False):
-        learned["multiplier"] = iter([agent.log_multiplier])
+        learned["multiplier"] = [agent.log_multiplier]
     if set(agent.optimizers) != set(learned):
         yield f"optimisers {sorted(agent.optimizers)} in place of {sorted(learned)}"
         return
@@ -162,7 +160,9 @@ def _optimizers(agent: Any) -> Iterator[str]:
         elif len(optimizer.param_groups) != 1 or not optimizer.state or optimizer.param_groups[0]["amsgrad"]:
             yield f"optimizers[{name!r}]: other groups, state or options than this package's"
         elif [*map(id, optimizer.param_groups[0]["params"])] != [*map(id, parameters)]:
-            yield f"optimizers[{name!r}]: other parameters than the network's"
+            yield f"optimizers[{name!r}]: other parameters than the agent's"
+        elif any(one._backward_hooks or getattr(one, "_post_accumulate_grad_hooks", None) for one in parameters):
+            yield f"optimizers[{name!r}]: a hook on a parameter, which would not be called"
         elif optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
             yield f"optimizers[{name!r}]: a hook, which would not be called"
         elif not getattr(vars(optimizer).get("step"), "_wrapped_by_lr_sched", "step" not in vars(optimizer)):

@@ -185,9 +185,13 @@ class Run:
         if self.count:
             self.means()
         training = {
-            "run": self.settings, "step": self.step, "count": self.count, "sums": list(self.sums),
-            "rows": self.history.rows, "seconds": self.history.seconds,
-        }  # fmt: skip
+            "run": self.settings,
+            "step": self.step,
+            "count": self.count,
+            "sums": list(self.sums),
+            "rows": self.history.rows,
+            "seconds": self.history.seconds,
+        }
         tensors = {**self.agent.state(), **{f"sum.{name}": value for name, value in self.sums.items()}}
         write_tensors(path, tensors, {**agent_header(self.agent), "training": json.dumps(training)})
 

@@ -1,9 +1,9 @@
 """`fit_population`: many agents (seeds, alphas, step sizes) trained as one program; each as `fit` would train it alone.
 
 A small network's update is mostly the cost of starting its operations. Here one operation serves a block of members,
-whose parameters are stacked (`fast.fused`). Agents without such a
-form are trained one after the other. Every member has its own random stream and its own batches, so its
-numbers are those of its run alone, up to rounding, whoever its neighbours are.
+whose parameters are stacked (`fast.fused`). Agents without such a form are trained one after the other. Every member
+has its own random stream and its own batches, so its numbers are those of its run alone, up to rounding, whoever its
+neighbours are.
 """
 
 from __future__ import annotations

@@ -49,13 +49,25 @@ def test_numbers_of_numpy_and_torch_are_taken_and_can_be_saved(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("action_high", [1.0, 1.0, 1.0]), ("action_high", float("inf")), ("action_low", float("nan")),
-        ("action_low", "abc"), ("action_low", None), ("backup_entropy", "False"), ("cql_lagrange", "no"),
-        ("target_entropy", "x"), ("target_entropy", float("nan")), ("cql_target_action_gap", float("inf")),
-        ("initial_value", None), ("cql_alpha", float("inf")), ("seed", 2**64),
-        ("dtype", ["float32"]),        ("device", None), ("device", "cuda:99"), ("n_critics", True),
+        ("action_high", [1.0, 1.0, 1.0]),
+        ("action_high", float("inf")),
+        ("action_low", float("nan")),
+        ("action_low", "abc"),
+        ("action_low", None),
+        ("backup_entropy", "False"),
+        ("cql_lagrange", "no"),
+        ("target_entropy", "x"),
+        ("target_entropy", float("nan")),
+        ("cql_target_action_gap", float("inf")),
+        ("initial_value", None),
+        ("cql_alpha", float("inf")),
+        ("seed", 2**64),
+        ("dtype", ["float32"]),
+        ("device", None),
+        ("device", "cuda:99"),
+        ("n_critics", True),
     ],
-)  # fmt: skip
+)
 def test_unusable_settings_name_their_field(name: str, value: Any) -> None:
     with pytest.raises(ConfigError) as error:
         CQLAgent({**SMALL, name: value})
@@ -377,7 +389,12 @@ def log_of(size: int) -> OfflineDataset:
     g = torch.Generator().manual_seed(0)
     states = torch.randn(size + 1, 3, generator=g)
     return OfflineDataset.from_arrays(
-        observations=states[:-1], actions=torch.rand(size, 2, generator=g) - 0.5, rewards=torch.rand(size, generator=g),
-        next_observations=states[1:], terminations=torch.zeros(size, dtype=torch.bool),
-        truncations=torch.arange(size) == size - 1, action_low=-1.0, action_high=1.0,
-    )  # fmt: skip
+        observations=states[:-1],
+        actions=torch.rand(size, 2, generator=g) - 0.5,
+        rewards=torch.rand(size, generator=g),
+        next_observations=states[1:],
+        terminations=torch.zeros(size, dtype=torch.bool),
+        truncations=torch.arange(size) == size - 1,
+        action_low=-1.0,
+        action_high=1.0,
+    )

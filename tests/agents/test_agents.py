@@ -413,13 +413,27 @@ def test_unknown_setting_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("discount", 1.5), ("discount", -0.1), ("discount", float("nan")), ("tau", 0.0), ("hidden_dim", 0),
-        ("state_dim", 2.5), ("critic_lr", -1.0), ("critic_lr", float("inf")), ("cql_alpha", -1), ("alpha", 0.0),
-        ("cql_n_actions", 0), ("dtype", "float16"), ("device", "gpu9000"), ("action_high", -1.0), ("seed", -1),
-        ("proposal_weights", "both"), ("n_critics", 0),
-        ("hidden_layers", -1), ("critic_weight_decay", -0.1),
+        ("discount", 1.5),
+        ("discount", -0.1),
+        ("discount", float("nan")),
+        ("tau", 0.0),
+        ("hidden_dim", 0),
+        ("state_dim", 2.5),
+        ("critic_lr", -1.0),
+        ("critic_lr", float("inf")),
+        ("cql_alpha", -1),
+        ("alpha", 0.0),
+        ("cql_n_actions", 0),
+        ("dtype", "float16"),
+        ("device", "gpu9000"),
+        ("action_high", -1.0),
+        ("seed", -1),
+        ("proposal_weights", "both"),
+        ("n_critics", 0),
+        ("hidden_layers", -1),
+        ("critic_weight_decay", -0.1),
     ],
-)  # fmt: skip
+)
 def test_unusable_settings_are_named(name: str, value: Any) -> None:
     with pytest.raises(ConfigError) as error:
         CQLAgent({**SMALL, name: value})

@@ -41,8 +41,13 @@ def make_batch(discrete: bool, device: str = "cpu") -> dict[str, torch.Tensor]:
     actions = torch.zeros(6, dtype=torch.long, device=device) if discrete else torch.full((6, 2), 0.5, device=device)
     states = torch.linspace(-1, 1, 18, device=device).reshape(6, 3)
     rewards = torch.linspace(0, 1, 6, device=device)
-    return {"observations": states, "actions": actions, "rewards": rewards, "next_observations": states + 0.1,
-            "terminations": torch.zeros(6, dtype=torch.bool, device=device)}  # fmt: skip
+    return {
+        "observations": states,
+        "actions": actions,
+        "rewards": rewards,
+        "next_observations": states + 0.1,
+        "terminations": torch.zeros(6, dtype=torch.bool, device=device),
+    }
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -289,9 +289,12 @@ def test_a_small_world_gives_the_values_and_policy_of_the_closed_form(expectile:
     rows = [(0, 0, 0.0, 1, False), (0, 1, 0.3, 0, True), (1, 0, 1.0, 0, True), (1, 1, -1.0, 0, True)]
     state, action, reward, following, done = zip(*rows, strict=True)
     batch = {
-        "observations": eye[list(state)], "actions": torch.tensor(action), "rewards": torch.tensor(reward).double(),
-        "next_observations": eye[list(following)], "terminations": torch.tensor(done),
-    }  # fmt: skip
+        "observations": eye[list(state)],
+        "actions": torch.tensor(action),
+        "rewards": torch.tensor(reward).double(),
+        "next_observations": eye[list(following)],
+        "terminations": torch.tensor(done),
+    }
     rates = {"critic_lr": 1e-2, "value_lr": 1e-2, "actor_lr": 2e-2, "tau": 0.2}
     settings = {"expectile": expectile, "inverse_temperature": beta, "discount": discount, "hidden_layers": 0, **rates}
     agent = build("discrete-iql", state_dim=2, action_dim=3, **settings)
@@ -378,12 +381,24 @@ def test_one_huge_advantage_counts_no_more_than_the_cap() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("expectile", 0.0), ("expectile", 1.0), ("expectile", 1.2), ("expectile", "high"), ("expectile", float("nan")),
-        ("inverse_temperature", -1.0), ("inverse_temperature", float("inf")), ("advantage_cap", 0.0),
-        ("advantage_cap", -5.0), ("value_lr", 0.0), ("actor_lr", -1.0), ("critic_lr", 0), ("tau", 0.0), ("tau", 1.5),
-        ("n_critics", 0), ("initial_value", None),
+        ("expectile", 0.0),
+        ("expectile", 1.0),
+        ("expectile", 1.2),
+        ("expectile", "high"),
+        ("expectile", float("nan")),
+        ("inverse_temperature", -1.0),
+        ("inverse_temperature", float("inf")),
+        ("advantage_cap", 0.0),
+        ("advantage_cap", -5.0),
+        ("value_lr", 0.0),
+        ("actor_lr", -1.0),
+        ("critic_lr", 0),
+        ("tau", 0.0),
+        ("tau", 1.5),
+        ("n_critics", 0),
+        ("initial_value", None),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("kind", [IQLAgent, DiscreteIQLAgent])
 def test_unusable_settings_name_their_field(kind: Any, key: str, value: Any) -> None:
     with pytest.raises(ConfigError) as error:

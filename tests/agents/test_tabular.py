@@ -62,9 +62,13 @@ def test_counts_and_means_against_a_slow_loop(log: TabularLog) -> None:
     values = torch.randn(64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     counts, rewards, following = (np.zeros((64, 4)) for _ in range(3))
     for s, a, r, t, ended in zip(
-        log.states.tolist(), log.actions.tolist(), log.rewards.tolist(), log.next_states.tolist(),
-        log.terminations.tolist(), strict=True,
-    ):  # fmt: skip
+        log.states.tolist(),
+        log.actions.tolist(),
+        log.rewards.tolist(),
+        log.next_states.tolist(),
+        log.terminations.tolist(),
+        strict=True,
+    ):
         counts[s, a] += 1
         rewards[s, a] += r
         following[s, a] += 0.0 if ended else float(values[t])

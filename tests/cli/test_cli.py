@@ -149,7 +149,7 @@ def test_settings_of_an_agent_are_documented_all_or_none() -> None:
         (["train", "cql", *MAZE, "--out", "x", "--seeds"], "--seeds: found ()"),
         (["train", "cql", *MAZE, "--out", "x", "--keep-every", "30"], "--keep-every: found 30; expected a multiple"),
         (["train", "cql", *MAZE, "--out", "x", "--env", "None-v0"], "--env 'None-v0': found NameNotFound"),
-        (["train", "cql", *MAZE, "--out", "x", "--env", "recorded"], "--env recorded: found \"no environment"),
+        (["train", "cql", *MAZE, "--out", "x", "--env", "recorded"], '--env recorded: found "no environment'),
         (["train", "cql", *MAZE, "--out", "x", "--world", "mase"], "did you mean 'maze'"),
         (["train", "cql", "--data", "log.csv", "--out", "x"], "--columns: found 'nothing'"),
         (["train", "cql", "--data", "log.csv", "--columns", "rewards", "--out", "x"], "--columns: found 'rewards'"),
@@ -162,7 +162,7 @@ def test_settings_of_an_agent_are_documented_all_or_none() -> None:
         (["collect", "--id", "a/b-v0", "--env", "Blackjack-v1"], "expected flat observations"),
         (["convert", *MAZE], "--id, --csv: found None"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_clear_error(
     words: list[str], expected: str, capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,7 +185,7 @@ def test_bad_input_is_one_clear_error(
         (["train", "cql-lagrange", *MAZE, "--out", "x", "--no-cql-lagrange"], ["--no-cql-lagrange"]),
         (["describe"], ["Missing from cql-tutorial describe: --data DATA A Minari id or folder"]),
     ],
-)  # fmt: skip
+)
 def test_words_that_cannot_be_read_are_told_with_what_can(
     words: list[str], expected: list[str], capsys: pytest.CaptureFixture
 ) -> None:
@@ -511,10 +511,12 @@ def test_describe_reports_and_counts(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "new" / "d.png").stat().st_size > 10_000
     assert "0 known defects: none was found." in capsys.readouterr().out
     dataset = load_dataset("maze/stitch-8k-v0").subset(range(50))
-    twice = OfflineDataset.from_arrays(**{
-        name: torch.cat([getattr(dataset, name)] * 2)
-        for name in ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
-    })  # fmt: skip
+    twice = OfflineDataset.from_arrays(
+        **{
+            name: torch.cat([getattr(dataset, name)] * 2)
+            for name in ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
+        }
+    )
     write_csv(twice, tmp_path / "twice.csv")
     run("describe", "--data", tmp_path / "twice.csv", "--columns", *columns(twice), "--strict", expect=1)
     assert "50 of 100" in capsys.readouterr().out

@@ -92,8 +92,12 @@ def test_versions_are_held_against_the_metadata(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(room.metadata, "requires", lambda name: wanted)
     found = {finding.subject: finding for finding in room._packages()}
     assert {name: finding.status for name, finding in found.items()} == {
-        "torch": "ok", "matplotlib": "warning", "numpy": "problem", "tqdm": "ok", "icu-sepsis": "ok",
-    }  # fmt: skip
+        "torch": "ok",
+        "matplotlib": "warning",
+        "numpy": "problem",
+        "tqdm": "ok",
+        "icu-sepsis": "ok",
+    }
     assert "wanted >=99" in found["numpy"].found and found["numpy"].mend == "pip install 'numpy>=99'"
     for version, status in (("2.13.0+cpu", "ok"), ("2.12.0rc1", "ok"), ("2.10.1", "problem"), ("3.0", "problem")):
         monkeypatch.setattr(room.metadata, "version", lambda name, version=version: version)

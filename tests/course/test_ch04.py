@@ -42,10 +42,12 @@ def test_the_penalty_is_the_discrete_agents() -> None:
     agent = make_agent("discrete-cql", {"state_dim": 3, "action_dim": 4, "hidden_dim": 8, "seed": 0, "device": "cpu"})
     generator = torch.Generator().manual_seed(0)
     batch = {
-        "observations": torch.randn(16, 3, generator=generator), "rewards": torch.zeros(16),
-        "next_observations": torch.randn(16, 3, generator=generator), "terminations": torch.ones(16),
+        "observations": torch.randn(16, 3, generator=generator),
+        "rewards": torch.zeros(16),
+        "next_observations": torch.randn(16, 3, generator=generator),
+        "terminations": torch.ones(16),
         "actions": torch.randint(4, (16,), generator=generator),
-    }  # fmt: skip
+    }
     every = torch.arange(4).repeat(16)
     table = agent.q_values(batch["observations"].repeat_interleave(4, 0), every).detach().view(-1, 16, 4)
     expected = torch.stack([ch04.penalty(q, batch["actions"]) for q in table]).mean()

@@ -121,9 +121,12 @@ def test_the_regularised_policy_is_what_an_optimiser_finds(alpha: float) -> None
             return float(-(p * q[s].numpy()[keep]).sum() + alpha * ((p**2 / b[s].numpy()[keep]).sum() - 1))
 
         best = minimize(
-            loss, b[s].numpy()[keep], bounds=[(0, 1)] * int(keep.sum()), method="SLSQP",
+            loss,
+            b[s].numpy()[keep],
+            bounds=[(0, 1)] * int(keep.sum()),
+            method="SLSQP",
             constraints={"type": "eq", "fun": lambda p: p.sum() - 1},
-        )  # fmt: skip
+        )
         assert loss(policy[s].numpy()[keep]) <= best.fun + 1e-7
 
 

@@ -259,8 +259,17 @@ def made(variant: str, returns: list[float], errors: list[float], **logged: list
     for task in studies_07.TASKS:
         for draw, (value, error) in enumerate(zip(returns, errors, strict=True)):
             log = {c: str(logged[c][draw]) if c in logged else "1.0" for c in studies_07.LOGGED}
-            rows.append({"task": task, "variant": variant, "split": "report", "draw": str(draw),
-                         "return": str(value), "estimation_error": str(error), **log})  # fmt: skip
+            rows.append(
+                {
+                    "task": task,
+                    "variant": variant,
+                    "split": "report",
+                    "draw": str(draw),
+                    "return": str(value),
+                    "estimation_error": str(error),
+                    **log,
+                }
+            )
         rows.append(rows[-1] | {"split": "tune", "draw": "100", "return": "1e9", "estimation_error": "1e9"})
     return rows
 
@@ -291,10 +300,14 @@ def test_what_bites_and_its_letter() -> None:
         *made("both", [5.0, 15.01, 25.0], [4.0, 3.01, 2.0]),
     ]
     expected = {
-        "worse": ("a", lists(much=True)), "slightly": ("b", lists(little=True)), "higher": ("b", lists(high=True)),
-        "perhaps": ("c", lists()), "better": ("c", lists()), "equal": ("c", lists()),
+        "worse": ("a", lists(much=True)),
+        "slightly": ("b", lists(little=True)),
+        "higher": ("b", lists(high=True)),
+        "perhaps": ("c", lists()),
+        "better": ("c", lists()),
+        "equal": ("c", lists()),
         "both": ("a", lists(much=True, high=True)),
-    }  # fmt: skip
+    }
     for variant, (letter, found) in expected.items():
         assert studies_07.bites(rows, variant) == found, variant
         assert studies_07.letter(found) == letter

@@ -322,10 +322,15 @@ def test_pairs_are_taken_draw_by_draw() -> None:
     rows = [
         {"draw": d, "algorithm": a, "cql_alpha": c, "return": r}
         for d, a, c, r in (
-            ("0", "cql", "1", "3"), ("0", "cql", "1", "5"), ("1", "cql", "1", "10"), ("0", "cql", "2", "99"),
-            ("0", "bc", "", "1"), ("1", "bc", "", "4"), ("1", "bc", "", "6"),
+            ("0", "cql", "1", "3"),
+            ("0", "cql", "1", "5"),
+            ("1", "cql", "1", "10"),
+            ("0", "cql", "2", "99"),
+            ("0", "bc", "", "1"),
+            ("1", "bc", "", "4"),
+            ("1", "bc", "", "6"),
         )
-    ]  # fmt: skip
+    ]
     assert studies_08.against_cloning(rows, "1") == [3.0, 5.0]
     assert studies_08.paired([row for row in rows if row["cql_alpha"] != "2"], "cql", "bc", "return") == [3.0, 5.0]
 

@@ -37,9 +37,15 @@ def test_actions_are_drawn_between_their_bounds(width: int) -> None:
     actions[100, 0] = 3.0
     zeros = np.zeros((400, 1))
     dataset = OfflineDataset.from_arrays(
-        zeros, actions, rng.normal(size=400), zeros, np.arange(400) % 4 == 3, action_low=-2, action_high=2,
+        zeros,
+        actions,
+        rng.normal(size=400),
+        zeros,
+        np.arange(400) % 4 == 3,
+        action_low=-2,
+        action_high=2,
         out_of_bounds="clip",
-    )  # fmt: skip
+    )
     figure = data_report(dataset)
     share = 100 * (101 if width == 1 else 100) / 400
     assert f"most in dimension {width - 1} ({share:.1f}%)" in str(figure)

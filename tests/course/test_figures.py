@@ -134,9 +134,12 @@ def plane() -> tuple[Any, torch.Tensor]:
     behaviour = torch.zeros(9, 41, dtype=torch.float64)
     behaviour[:, 10] = 1.0
     world = SimpleNamespace(
-        states=torch.linspace(-1, 1, 9, dtype=torch.float64), actions=actions, truth=torch.ones(9, 41),
-        behaviour=behaviour, peak=torch.full((9,), 0.5, dtype=torch.float64),
-    )  # fmt: skip
+        states=torch.linspace(-1, 1, 9, dtype=torch.float64),
+        actions=actions,
+        truth=torch.ones(9, 41),
+        behaviour=behaviour,
+        peak=torch.full((9,), 0.5, dtype=torch.float64),
+    )
     return world, torch.ones(9, 41, dtype=torch.float64)
 
 

@@ -65,9 +65,13 @@ def only_our_errors(read: Callable[[], Any], folder: Path | None = None) -> None
 
 KINDS = ("?", "i1", "u2", ">i4", "i8", "u8", "f2", ">f4", "f4", "f8", ">f8", "g", "c8", "S3", "V4")
 FILTERS: tuple[dict[str, Any], ...] = (
-    {"compression": "gzip"}, {"compression": "lzf"}, {"shuffle": True}, {"fletcher32": True}, {"scaleoffset": 2},
+    {"compression": "gzip"},
+    {"compression": "lzf"},
+    {"shuffle": True},
+    {"fletcher32": True},
+    {"scaleoffset": 2},
     {"chunks": True, "maxshape": None},
-)  # fmt: skip
+)
 SHAPES = ((0,), (0, 3), (1,), (10**12, 10), (10**18,), (12, 0), (12, 3, 0), (2,) * 9, (12, 10**11))
 
 
@@ -76,15 +80,23 @@ def replacements(array: np.ndarray, amount: int) -> dict[str, Callable[[], Any]]
     holed = array.astype("f4")
     holed[len(array) * amount // 101 :][:1] = (np.nan, np.inf, -np.inf)[amount % 3]
     return {
-        "type": lambda: array.astype(KINDS[amount % len(KINDS)]), "scalar": lambda: np.float32(1),
-        "cut": lambda: array[: len(array) * amount // 100], "stack": lambda: np.stack([array] * 2),
-        "wide": lambda: np.stack([array] * 2, -1), "flat": array.ravel,
-        "one more": lambda: np.append(array, array[:1], 0), "large": lambda: array.astype("f8") * 1e300,
-        "text": lambda: np.array(["__import__('os')"] * len(array), object), "holes": lambda: holed,
-        "empty": lambda: h5py.Empty("f4"), "named type": lambda: np.dtype("f4"),
-        "compound": lambda: np.zeros(len(array), [("a", "f4"), ("b", "i2")]), "soft": lambda: h5py.SoftLink("/rewards"),
-        "external": lambda: h5py.ExternalLink("other.hdf5", "/rewards"), "dangling": lambda: h5py.SoftLink("/no"),
-    }  # fmt: skip
+        "type": lambda: array.astype(KINDS[amount % len(KINDS)]),
+        "scalar": lambda: np.float32(1),
+        "cut": lambda: array[: len(array) * amount // 100],
+        "stack": lambda: np.stack([array] * 2),
+        "wide": lambda: np.stack([array] * 2, -1),
+        "flat": array.ravel,
+        "one more": lambda: np.append(array, array[:1], 0),
+        "large": lambda: array.astype("f8") * 1e300,
+        "text": lambda: np.array(["__import__('os')"] * len(array), object),
+        "holes": lambda: holed,
+        "empty": lambda: h5py.Empty("f4"),
+        "named type": lambda: np.dtype("f4"),
+        "compound": lambda: np.zeros(len(array), [("a", "f4"), ("b", "i2")]),
+        "soft": lambda: h5py.SoftLink("/rewards"),
+        "external": lambda: h5py.ExternalLink("other.hdf5", "/rewards"),
+        "dangling": lambda: h5py.SoftLink("/no"),
+    }
 
 
 OTHERS = ("delete", "rename", "group", "shape", "filter", "virtual", "raw", "cycle", "extra", "attribute", "reference")
@@ -221,7 +233,7 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "latin-1", "utf-32", "cp037")
     options=st.sampled_from(
         [{}, {}, {"delimiter": ";"}, {"delimiter": 3}, {"delimiter": ""}, {"n_actions": 2}, {"n_actions": 0}]
     ),
-)  # fmt: skip
+)
 def test_csv_files(edits: Any, names: Any, whole_file: int, options: Any, place: Path, whole: Any) -> None:
     text = whole["x.csv"].decode()
     rows = list(csv.reader(io.StringIO(text)))
@@ -260,9 +272,11 @@ def test_arrays_and_their_settings(changed: Any, kinds: Any, left_out: str | Non
         columns |= {name: columns[name].astype(kind) for name, kind in kinds.items()}
     columns |= {name: VALUES[i] for name, i in changed.items()}
     columns.pop(left_out, None)
-    only_our_errors(lambda: OfflineDataset.from_mapping(columns, copy=copy, **{
-        name: columns[name] for name in ARGUMENTS[6:] if name in columns
-    }))  # fmt: skip
+    only_our_errors(
+        lambda: OfflineDataset.from_mapping(
+            columns, copy=copy, **{name: columns[name] for name in ARGUMENTS[6:] if name in columns}
+        )
+    )
 
 
 @FUZZ

@@ -25,9 +25,14 @@ Columns = dict[str, Any]
 D4RL = {"terminations": "terminals", "truncations": "timeouts"}
 SHIPPED = sorted(file.parents[1].relative_to(DATA).as_posix() for file in DATA.rglob("main_data.hdf5"))
 MAPPING = {
-    "observations": "obs_*", "actions": ["act_0", "act_1"], "rewards": "reward", "next_observations": "next_obs_*",
-    "terminations": "done", "truncations": "cut", "episode": "episode",
-}  # fmt: skip
+    "observations": "obs_*",
+    "actions": ["act_0", "act_1"],
+    "rewards": "reward",
+    "next_observations": "next_obs_*",
+    "terminations": "done",
+    "truncations": "cut",
+    "episode": "episode",
+}
 
 
 def table(lengths: Any = (60, 41, 77, 30, 52), ends: str = "TXTXT", seed: int = 0) -> Columns:
@@ -532,9 +537,11 @@ def test_no_false_alarm_in_shipped_and_in_clean_data() -> None:
         assert load_dataset(name).defects() == [] and "known_defects" not in load_dataset(name).describe(), name
     n = 400
     bandit = {
-        "observations": np.zeros((n, 1), np.float32), "next_observations": np.zeros((n, 1), np.float32),
-        "terminations": np.ones(n, bool), **{name: table((n,), "T")[name] for name in ("actions", "rewards")},
-    }  # fmt: skip
+        "observations": np.zeros((n, 1), np.float32),
+        "next_observations": np.zeros((n, 1), np.float32),
+        "terminations": np.ones(n, bool),
+        **{name: table((n,), "T")[name] for name in ("actions", "rewards")},
+    }
     assert defects.find(bandit) == []
     rng = np.random.default_rng(0)
     cells, choices = np.eye(9, dtype=np.float32)[rng.integers(0, 8, n)], rng.integers(0, 4, n)

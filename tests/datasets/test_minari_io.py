@@ -63,8 +63,10 @@ def test_round_trip_is_exact_to_the_bit(kind: str, home: Path, monkeypatch: pyte
     again = OfflineDataset.from_minari(folder, dtype=dataset.dtype)
     assert same(dataset, again) and again.id == "course/tiny/made-v3"
     assert (again.action_low, again.action_high, again.n_actions) == (
-        dataset.action_low, dataset.action_high, dataset.n_actions,
-    )  # fmt: skip
+        dataset.action_low,
+        dataset.action_high,
+        dataset.n_actions,
+    )
     assert again.metadata["description"] == "made for a test" and again.metadata["steps_of_training"] == 5
     assert again.metadata["author"] == {"the tests"}
     assert not (home / ".minari").exists() and "MINARI_DATASETS_PATH" not in os.environ
@@ -104,19 +106,25 @@ def test_the_files_hold_what_minari_s_own_writer_writes(kind: str, home: Path, m
         steps = {name: getattr(data, name)[start:end].numpy() for name in names}
         buffers.append(EpisodeBuffer(id=number, observations=chain, **steps))
     texts: dict[str, Any] = {
-        **TEXTS, "author_email": "a@b.org", "algorithm_name": "SAC", "code_permalink": "https://c.org/d",
+        **TEXTS,
+        "author_email": "a@b.org",
+        "algorithm_name": "SAC",
+        "code_permalink": "https://c.org/d",
         "requirements": ["mujoco>=3"],
-    }  # fmt: skip
+    }
     low, high = (np.broadcast_to(np.array(x, "f8"), actions.shape[1:]) for x in (data.action_low, data.action_high))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(home / "theirs"))
     with pytest.warns(UserWarning, match="`eval_env` is set to None"):
         minari.create_dataset_from_buffers(
-            "course/tiny/made-v3", buffers, env="Pendulum-v1", **texts,
+            "course/tiny/made-v3",
+            buffers,
+            env="Pendulum-v1",
+            **texts,
             observation_space=Box(-np.inf, np.inf, observations.shape[1:], observations.dtype.type),
-            action_space=Discrete(4) if data.discrete else Box(
-                low.astype(actions.dtype), high.astype(actions.dtype), dtype=actions.dtype.type
-            ),
-        )  # fmt: skip
+            action_space=Discrete(4)
+            if data.discrete
+            else Box(low.astype(actions.dtype), high.astype(actions.dtype), dtype=actions.dtype.type),
+        )
     monkeypatch.delenv("MINARI_DATASETS_PATH")
     data.to_minari("course/tiny/made-v3", home / "ours", **texts, environment="Pendulum-v1", extra={"world": "w"})
 
@@ -191,8 +199,13 @@ def test_writing_leaves_no_half_and_overwrites_only_when_asked(home: Path, monke
             make(seed=2).to_minari(name, root, **TEXTS, overwrite=True)
     assert same(OfflineDataset.from_minari(folder), make(seed=1))
     assert sorted(path.name for path in root.rglob("*")) == [
-        "course", "data", "main_data.hdf5", "metadata.json", "namespace_metadata.json", "tiny-v0",
-    ]  # fmt: skip
+        "course",
+        "data",
+        "main_data.hdf5",
+        "metadata.json",
+        "namespace_metadata.json",
+        "tiny-v0",
+    ]
     assert os.environ["MINARI_DATASETS_PATH"] == "elsewhere" and not Path("elsewhere").exists()
 
 
@@ -320,8 +333,14 @@ def test_not_found_lists_places_and_nearest_ids(home: Path) -> None:
     with pytest.raises(DatasetNotFoundError) as caught:
         load_dataset("course/pendulum-medum-v0")
     message = str(caught.value)
-    for part in ("'course/pendulum-medum-v0'", "nearest: course/pendulum-medium-v0", "make data", "remote=True",
-                 str(home / "data"), str(home / ".minari" / "datasets")):  # fmt: skip
+    for part in (
+        "'course/pendulum-medum-v0'",
+        "nearest: course/pendulum-medium-v0",
+        "make data",
+        "remote=True",
+        str(home / "data"),
+        str(home / ".minari" / "datasets"),
+    ):
         assert part in message
     assert isinstance(caught.value, FileNotFoundError) and not (home / ".minari").exists()
 

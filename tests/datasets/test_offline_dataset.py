@@ -19,9 +19,13 @@ from tests.datasets.test_checks import arrays
 
 
 def make(
-    lengths: Sequence[int] = (5, 4, 7), ends: str | Sequence[str] = "TXT", n_actions: int | None = None, seed: int = 0,
-    dtype: torch.dtype = torch.float32, **options: Any,
-) -> OfflineDataset:  # fmt: skip
+    lengths: Sequence[int] = (5, 4, 7),
+    ends: str | Sequence[str] = "TXT",
+    n_actions: int | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> OfflineDataset:
     """Episodes whose ends are T(ermination), X (truncation), B(oth) or U(nfinished); observations chain within one."""
     rng = np.random.default_rng(seed)
     obs, nxt, term, trunc = [], [], [], []
@@ -35,10 +39,17 @@ def make(
     n = sum(lengths)
     actions = rng.uniform(-1, 1, (n, 2)) if n_actions is None else rng.integers(0, n_actions, n)
     return OfflineDataset.from_arrays(
-        np.concatenate(obs), actions, rng.normal(size=n), np.concatenate(nxt), np.concatenate(term),
-        np.concatenate(trunc), episode_starts=np.cumsum([0, *lengths[:-1]]), n_actions=n_actions, dtype=dtype,
+        np.concatenate(obs),
+        actions,
+        rng.normal(size=n),
+        np.concatenate(nxt),
+        np.concatenate(term),
+        np.concatenate(trunc),
+        episode_starts=np.cumsum([0, *lengths[:-1]]),
+        n_actions=n_actions,
+        dtype=dtype,
         **options,
-    )  # fmt: skip
+    )
 
 
 def same(a: OfflineDataset, b: OfflineDataset) -> bool:

@@ -66,9 +66,16 @@ class Sampled:
 def as_dataset(log: TabularLog, **options: Any) -> OfflineDataset:
     one_hot, n = torch.nn.functional.one_hot, log.n_states
     return OfflineDataset.from_arrays(
-        one_hot(log.states, n).to(F64), log.actions, log.rewards, one_hot(log.next_states, n).to(F64),
-        log.terminations, n_actions=log.n_actions, episode_starts=log.episode_starts, dtype=F64, **options,
-    )  # fmt: skip
+        one_hot(log.states, n).to(F64),
+        log.actions,
+        log.rewards,
+        one_hot(log.next_states, n).to(F64),
+        log.terminations,
+        n_actions=log.n_actions,
+        episode_starts=log.episode_starts,
+        dtype=F64,
+        **options,
+    )
 
 
 def covering_log(world: Gridworld, count: int) -> TabularLog:
@@ -153,16 +160,25 @@ def test_fqe_takes_the_policys_next_action_not_the_logs() -> None:
 
 def test_terminations_cut_and_truncations_do_not() -> None:
     columns: dict[str, Any] = {
-        "observations": np.ones((64, 1)), "actions": np.zeros((64, 1)), "rewards": np.ones(64),
+        "observations": np.ones((64, 1)),
+        "actions": np.zeros((64, 1)),
+        "rewards": np.ones(64),
         "next_observations": np.ones((64, 1)),
-    }  # fmt: skip
+    }
     ones, zeros = np.ones(64, bool), np.zeros(64, bool)
     for ends, expected in (((ones, zeros), 1.0), ((ones, ones), 1.0), ((zeros, ones), 5.0), ((zeros, zeros), 5.0)):
         data = OfflineDataset.from_arrays(**columns, terminations=ends[0], truncations=ends[1])
         found = fitted_q_evaluation(
-            lambda s, g: torch.zeros(len(s), 1), data, 400, discount=0.8, initial_value=3.0, batch_size=32,
-            hidden_dim=16, learning_rate=3e-3, tau=0.1,
-        )  # fmt: skip
+            lambda s, g: torch.zeros(len(s), 1),
+            data,
+            400,
+            discount=0.8,
+            initial_value=3.0,
+            batch_size=32,
+            hidden_dim=16,
+            learning_rate=3e-3,
+            tau=0.1,
+        )
         assert float(found.q_values(torch.ones(1, 1), torch.zeros(1, 1)).mean()) == pytest.approx(expected, abs=0.05)
 
 
@@ -207,9 +223,14 @@ def test_at_discount_0_it_is_a_regression_on_the_reward() -> None:
     a = 4 * torch.rand(2000, 1, generator=generator) - 2  # bounds [-2, 2]: the network sees a / 2
     noise = 0.1 * torch.randn(2000, generator=generator)
     data = OfflineDataset.from_arrays(
-        torch.zeros(2000, 1), a, 3 * a[:, 0] + 1 + noise, torch.zeros(2000, 1), np.zeros(2000, bool),
-        action_low=-2.0, action_high=2.0,
-    )  # fmt: skip
+        torch.zeros(2000, 1),
+        a,
+        3 * a[:, 0] + 1 + noise,
+        torch.zeros(2000, 1),
+        np.zeros(2000, bool),
+        action_low=-2.0,
+        action_high=2.0,
+    )
     uniform = fitted_q_evaluation(lambda s, g: 9 + 0 * s, data, 1500, discount=0.0, **LINEAR)
     grid = torch.linspace(-2, 2, 5)[:, None]
     slope, offset = np.polyfit(a[:, 0].numpy(), data.rewards.numpy(), 1)
@@ -234,9 +255,15 @@ def test_of_the_behaviour_itself_it_is_the_mean_return() -> None:
 def test_agents_of_both_kinds_are_judged_in_their_own_units(covering: TabularLog) -> None:
     world = Maze()
     data = OfflineDataset.from_arrays(
-        torch.rand(600, 2), 6 * torch.rand(600, 2) - 3, torch.rand(600), torch.rand(600, 2), np.zeros(600, bool),
-        action_low=-3.0, action_high=3.0, episode_starts=range(0, 600, 20),
-    )  # fmt: skip
+        torch.rand(600, 2),
+        6 * torch.rand(600, 2) - 3,
+        torch.rand(600),
+        torch.rand(600, 2),
+        np.zeros(600, bool),
+        action_low=-3.0,
+        action_high=3.0,
+        episode_starts=range(0, 600, 20),
+    )
     config = {"state_dim": 2, "action_dim": 2, "hidden_dim": 8, "discount": 0.5, "device": "cpu"}
     agent = make_agent("cql", config | {"action_low": -3.0, "action_high": 3.0})
     before = {key: value.clone() for key, value in agent.state().items()}
@@ -374,13 +401,24 @@ def test_ordinary_importance_sampling_is_unbiased_by_enumeration() -> None:
             ended = np.zeros(len(rows), bool)
             ended[[starts[1] - 1, len(rows) - 1]] = True
             data = OfflineDataset.from_arrays(
-                observations.double(), actions, rewards.double(), observations.double(), ended, n_actions=2,
-                episode_starts=starts, dtype=F64,
-            )  # fmt: skip
+                observations.double(),
+                actions,
+                rewards.double(),
+                observations.double(),
+                ended,
+                n_actions=2,
+                episode_starts=starts,
+                dtype=F64,
+            )
             found = weighted_importance_sampling(
-                Table(target), data, behaviour[states, actions].log(), discount=gamma, per_decision=per_decision,
-                weighted=False, resamples=1000,
-            )  # fmt: skip
+                Table(target),
+                data,
+                behaviour[states, actions].log(),
+                discount=gamma,
+                per_decision=per_decision,
+                weighted=False,
+                resamples=1000,
+            )
             expected += chance(pair[0][0], behaviour) * chance(pair[1][0], behaviour) * found.value
         assert expected == pytest.approx(truth, rel=1e-12)
 
@@ -433,9 +471,13 @@ def test_continuous_agents_and_a_clone_of_the_behaviour() -> None:
     config = {"state_dim": 2, "action_dim": 2, "hidden_dim": 8, "discount": 0.5, "device": "cpu"}
     bc, sac = make_agent("bc", config), make_agent("sac", config | {"seed": 1})
     data = OfflineDataset.from_arrays(
-        torch.rand(200, 2), torch.rand(200, 2), torch.rand(200), torch.rand(200, 2), np.zeros(200, bool),
+        torch.rand(200, 2),
+        torch.rand(200, 2),
+        torch.rand(200),
+        torch.rand(200, 2),
+        np.zeros(200, bool),
         episode_starts=range(0, 200, 5),
-    )  # fmt: skip
+    )
     by_clone = weighted_importance_sampling(sac, data, bc)
     by_numbers = weighted_importance_sampling(sac, data, bc.log_prob(data.observations, data.actions))
     assert by_clone.value == by_numbers.value and 0 < by_clone.value < 2
@@ -449,12 +491,18 @@ def test_continuous_agents_and_a_clone_of_the_behaviour() -> None:
 def test_errors_name_the_field(covering: TabularLog) -> None:
     data, policy = as_dataset(covering), Table(RANDOM)
     for change, field in (
-        ({"discount": None}, "discount: found None"), ({"discount": 1.5}, "discount: found 1.5"),
-        ({"steps": 0}, "steps: found 0"), ({"samples": 0}, "samples: found 0"), ({"tau": 0}, "learning_rate, tau"),
-        ({"n_critics": 0}, "n_critics: found 0"), ({"hidden_layers": -1}, "hidden_layers: found -1"),
-        ({"log_every": 0}, "log_every: found 0"), ({"deterministic": True}, "deterministic: found True"),
-        ({"batch_size": 0}, "batch_size: found 0"), ({"seed": -1}, "seed: found -1"),
-    ):  # fmt: skip
+        ({"discount": None}, "discount: found None"),
+        ({"discount": 1.5}, "discount: found 1.5"),
+        ({"steps": 0}, "steps: found 0"),
+        ({"samples": 0}, "samples: found 0"),
+        ({"tau": 0}, "learning_rate, tau"),
+        ({"n_critics": 0}, "n_critics: found 0"),
+        ({"hidden_layers": -1}, "hidden_layers: found -1"),
+        ({"log_every": 0}, "log_every: found 0"),
+        ({"deterministic": True}, "deterministic: found True"),
+        ({"batch_size": 0}, "batch_size: found 0"),
+        ({"seed": -1}, "seed: found -1"),
+    ):
         with pytest.raises(ConfigError, match=field):
             fitted_q_evaluation(policy, data, **({"steps": 5, "discount": 0.9} | change))
     with pytest.raises(ConfigError, match="dataset: found 'dict'; expected an OfflineDataset"):

@@ -53,9 +53,12 @@ def measure_slowly(group: list[Job]) -> list[dict[str, Any]]:
 
 
 STUDY = Study(
-    table="small", columns=("name", "alpha", "part", "return", "note"), keys=("name", "alpha"), jobs=jobs,
+    table="small",
+    columns=("name", "alpha", "part", "return", "note"),
+    keys=("name", "alpha"),
+    jobs=jobs,
     measure=measure,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(autouse=True)

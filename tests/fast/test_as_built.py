@@ -171,7 +171,11 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a forward hook": (lambda agent: agent.critic.register_forward_hook(lambda *rest: None), "critic: a hook"),
     "a hook on a parameter": (
         lambda agent: agent.actor.weights[0].register_hook(lambda gradient: gradient.clamp(-1, 1)),
-        "actor: a hook on a parameter",
+        "'actor'.*a hook on a parameter",
+    ),
+    "a hook on the temperature": (
+        lambda agent: agent.log_temperature.register_hook(lambda gradient: 0.0 * gradient),
+        "'temperature'.*a hook on a parameter",
     ),
     "a forward of one's own": (set_forward, "critic: a forward put in by hand"),
     "another network": (

@@ -427,8 +427,10 @@ def test_subnormals_count_as_zero_while_gradients_are_taken(monkeypatch: pytest.
 # ---------------------------------------------------------------- the bench's arithmetic
 def test_the_floor_counts_the_products() -> None:
     assert floor_gflop([256, 256], 10) == pytest.approx(6.73, abs=0.02)  # counted by hand before this code was
-    rows = [{"round": r, "variant": v, "ms": ms, "floor_ms": 2.0}
-            for r, v, ms in [(0, "a", 4.0), (0, "b", 2.0), (1, "a", 9.0), (1, "b", 3.0)]]  # fmt: skip
+    rows = [
+        {"round": r, "variant": v, "ms": ms, "floor_ms": 2.0}
+        for r, v, ms in [(0, "a", 4.0), (0, "b", 2.0), (1, "a", 9.0), (1, "b", 3.0)]
+    ]
     assert ratios(rows, "a", "b") == [2.0, 3.0] and ratios(rows, "b", "floor") == [1.0, 1.5]
 
 

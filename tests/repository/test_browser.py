@@ -34,8 +34,15 @@ pytestmark = [
     pytest.mark.timeout(limit("chapter")),
     pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no chromium here: apt-get install chromium"),
 ]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 # For each chapter an exercise, and a wrong answer to type: its mutant's name and text.
 WRONG = {

@@ -191,10 +191,16 @@ def test_a_diverged_run_leaves_its_last_good_checkpoint(tmp_path: Path) -> None:
 
 def test_numbers_of_numpy_and_torch_do_not_break_a_checkpoint(tmp_path: Path) -> None:
     history = fit(
-        make_agent("sac", SMALL_SAC), make_dataset(), np.int64(4), batch_size=np.int32(16), seed=np.int64(3),
-        evaluate=lambda _: {"a": np.float32(1.5), "b": torch.tensor(2.0), "step": 99}, eval_every=2,
-        checkpoint=tmp_path / "run.safetensors", progress=False,
-    )  # fmt: skip
+        make_agent("sac", SMALL_SAC),
+        make_dataset(),
+        np.int64(4),
+        batch_size=np.int32(16),
+        seed=np.int64(3),
+        evaluate=lambda _: {"a": np.float32(1.5), "b": torch.tensor(2.0), "step": 99},
+        eval_every=2,
+        checkpoint=tmp_path / "run.safetensors",
+        progress=False,
+    )
     assert [row["step"] for row in history.rows if "a" in row] == [2, 4]
     assert history.last("b") == 2.0 and history.last("step") == 4
 
@@ -246,8 +252,9 @@ def test_clear_errors_before_training() -> None:
         fit(make_agent("cql", SMALL), make_dataset(), 0, progress=False)
     with pytest.raises(DataError, match="integers"):
         fit(make_agent("dqn", SMALL_SAC), make_dataset(), 5, progress=False)
-    grid = OfflineDataset.from_arrays(torch.zeros(30, 3), torch.arange(30) % 5, torch.zeros(30), torch.zeros(30, 3),
-                                      torch.zeros(30), n_actions=5)  # fmt: skip
+    grid = OfflineDataset.from_arrays(
+        torch.zeros(30, 3), torch.arange(30) % 5, torch.zeros(30), torch.zeros(30, 3), torch.zeros(30), n_actions=5
+    )
     for actions in (2, 9):
         with pytest.raises(ConfigError, match="5 actions"):
             fit(make_agent("dqn", {**SMALL_SAC, "action_dim": actions}), grid, 5, progress=False)

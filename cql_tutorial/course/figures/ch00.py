@@ -23,8 +23,15 @@ def discount_weights(discounts: Sequence[float], steps: int = 120) -> CaptionedF
             axis.axvline(reach, color=VERMILION, linestyle="--")
             axis.text(reach + 2, 0.8, f"below 5 %\nfrom step {reach}", color=VERMILION, fontsize=9)
         else:
-            axis.text(0.97, 0.8, f"below 5 %\nonly from step {reach}", color=VERMILION, fontsize=9, ha="right",
-                      transform=axis.transAxes)  # fmt: skip
+            axis.text(
+                0.97,
+                0.8,
+                f"below 5 %\nonly from step {reach}",
+                color=VERMILION,
+                fontsize=9,
+                ha="right",
+                transform=axis.transAxes,
+            )
         axis.set(title=f"discount {discount:g}", xlabel="steps from now", xlim=(0, steps), ylim=(0, 1.02))
         said.append(f"{discount:g}: below 5 % from step {reach}, all weights sum to {1 / (1 - discount):.4g}")
     axes[0].set_ylabel("weight of a reward")

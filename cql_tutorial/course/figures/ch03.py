@@ -67,9 +67,15 @@ def greedy_kinds(tables: Mapping[str, Tensor], counts: Tensor, world: Gridworld,
 
 
 def kinds_and_curve(
-    q: Tensor, counts: Tensor, world: Gridworld, scales: Sequence[float], predicted: Sequence[float],
-    true: Sequence[float], here: int, rare: int = 3,
-) -> CaptionedFigure:  # fmt: skip
+    q: Tensor,
+    counts: Tensor,
+    world: Gridworld,
+    scales: Sequence[float],
+    predicted: Sequence[float],
+    true: Sequence[float],
+    here: int,
+    rare: int = 3,
+) -> CaptionedFigure:
     """Draw the map of `greedy_kinds` beside the start's predicted and true value for every scale of the initial Q."""
     figure = CaptionedFigure(figsize=(9.0, 4.0))
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.3))

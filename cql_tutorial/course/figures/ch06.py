@@ -68,8 +68,15 @@ def policy_densities(
     figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, right = figure.subplots(1, 2)
     grid, areas = np.asarray(actions, float), []
-    left.hist(np.asarray(samples, float).ravel(), bins=60, range=(-1, 1), density=True, color=GREY, alpha=0.35,
-              label="samples (histogram)")  # fmt: skip
+    left.hist(
+        np.asarray(samples, float).ravel(),
+        bins=60,
+        range=(-1, 1),
+        density=True,
+        color=GREY,
+        alpha=0.35,
+        label="samples (histogram)",
+    )
     styles = ({"color": BLUE, "linestyle": "--"}, {"color": VERMILION, "linestyle": "-"})
     for (name, values), style in zip(densities.items(), styles, strict=False):
         curve = np.asarray(values, float)
@@ -137,8 +144,15 @@ def third_proposal_study(
     for row, weightings in enumerate(recipes.values()):
         for shift, (name, values) in zip((-0.13, 0.13), weightings.items(), strict=False):
             mark, errors = MARKS.get(name, SPARE), np.asarray(values, float)
-            left.plot(errors, np.full(len(errors), row + shift), linestyle="none", marker=mark["marker"],
-                      color=mark["color"], alpha=0.8, label=name if row == 0 else None)  # fmt: skip
+            left.plot(
+                errors,
+                np.full(len(errors), row + shift),
+                linestyle="none",
+                marker=mark["marker"],
+                color=mark["color"],
+                alpha=0.8,
+                label=name if row == 0 else None,
+            )
     left.set(yticks=range(len(recipes)), yticklabels=list(recipes), xlabel=RMSE)
     left.set_xlim(0.0, 1.08 * left.get_xlim()[1])
     left.set_title("trained critics, 30 candidates, a mark a critic", fontsize=10)
@@ -181,8 +195,16 @@ def estimate_histograms(
             values, mark = np.asarray(errors, float), MARKS.get(name, SPARE)
             inside = np.clip(values, low, high)
             axis.hist(inside, bins, density=True, color=mark["color"], alpha=0.25)
-            axis.hist(inside, bins, density=True, histtype="step", color=mark["color"], linestyle=mark["linestyle"],
-                      linewidth=1.6, label=name)  # fmt: skip
+            axis.hist(
+                inside,
+                bins,
+                density=True,
+                histtype="step",
+                color=mark["color"],
+                linestyle=mark["linestyle"],
+                linewidth=1.6,
+                label=name,
+            )
             said.append(f"{name} {_short(values.mean())} ± {values.std():.1f}")
         axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.6, label=truth)
         axis.set_title(title, fontsize=10)

@@ -31,8 +31,15 @@ def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
         names = list(errors)
         for i, values in enumerate(np.asarray(e, float) for e in errors.values()):
             right = names[i] in ("correct", "mixture")
-            axis.errorbar(values.mean(), i, xerr=values.std(), fmt="s" if right else "o", capsize=4, markersize=5,
-                          color=GREEN if right else VERMILION)  # fmt: skip
+            axis.errorbar(
+                values.mean(),
+                i,
+                xerr=values.std(),
+                fmt="s" if right else "o",
+                capsize=4,
+                markersize=5,
+                color=GREEN if right else VERMILION,
+            )
         axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.4, label="truth: log-integral by quadrature")
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", alpha=0.25)
@@ -135,13 +142,27 @@ def paired_effects(
             harmful = side == (-1 if worse == "left" else 1)
             colour = VERMILION if harmful else GREEN if side else BLACK
             if abs(mean) <= edge:
-                axis.errorbar(mean, i, xerr=half, capsize=3, markersize=5, color=colour,
-                              fmt="o" if harmful else "s" if side else "D")  # fmt: skip
+                axis.errorbar(
+                    mean,
+                    i,
+                    xerr=half,
+                    capsize=3,
+                    markersize=5,
+                    color=colour,
+                    fmt="o" if harmful else "s" if side else "D",
+                )
             else:  # beyond the panel: an arrow with the number
                 far = np.sign(mean)
                 axis.plot(0.94 * far * edge, i, "<" if far < 0 else ">", color=colour, markersize=6)
-                axis.text(0.84 * far * edge, i, f"{mean:+.3g}", fontsize=7, color=colour, va="center",
-                          ha="left" if far < 0 else "right")  # fmt: skip
+                axis.text(
+                    0.84 * far * edge,
+                    i,
+                    f"{mean:+.3g}",
+                    fontsize=7,
+                    color=colour,
+                    va="center",
+                    ha="left" if far < 0 else "right",
+                )
             bad += [variant_name(name)] if harmful else []
         axis.axvline(0.0, color=BLUE, linestyle="--", linewidth=1.2)
         axis.set_xlim(-edge, edge)
@@ -172,8 +193,10 @@ def push_and_error(
     left, right = figure.subplots(1, 2, sharey=True)
     s, a = plane.states.numpy(), plane.actions.numpy()
     net, error = (plane.behaviour - pushed).numpy(), (q - plane.truth).numpy()
-    for axis, table, limit, label in ((left, net, limits[0], "up minus down, a share of each state's push"),
-                                      (right, error, limits[1], "Q-hat minus exact reward")):  # fmt: skip
+    for axis, table, limit, label in (
+        (left, net, limits[0], "up minus down, a share of each state's push"),
+        (right, error, limits[1], "Q-hat minus exact reward"),
+    ):
         image = axis.pcolormesh(s, a, table.T, cmap=ERROR_MAP, vmin=-limit, vmax=limit, shading="nearest")
         bar = figure.colorbar(image, ax=axis, shrink=0.85, extend="both")
         bar.ax.set_title("up" if axis is left else "over", fontsize=9)
@@ -187,8 +210,17 @@ def push_and_error(
     size = np.clip(summed, -0.8, 0.8) * 0.35
     strong = np.abs(summed) > 0.04
     x, y = np.meshgrid(s[rows], a[columns], indexing="ij")
-    left.quiver(x[strong], y[strong], 0 * size[strong], size[strong], angles="xy", scale_units="xy", scale=1.0,
-                width=0.006, color=BLACK)  # fmt: skip
+    left.quiver(
+        x[strong],
+        y[strong],
+        0 * size[strong],
+        size[strong],
+        angles="xy",
+        scale_units="xy",
+        scale=1.0,
+        width=0.006,
+        color=BLACK,
+    )
     left.set(ylabel="action", title=f"{variant_name(name)}: net push", ylim=(-1, 1))
     right.set_title("error of the table", fontsize=12)
     left.legend(fontsize=8, frameon=False, loc="lower right")

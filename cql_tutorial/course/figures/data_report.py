@@ -63,8 +63,13 @@ def _episodes(axis: Any, returns: np.ndarray, ends: dict[str, torch.Tensor]) -> 
 def _lengths(axis: Any, lengths: np.ndarray, ends: dict[str, torch.Tensor]) -> None:
     edges = np.linspace(lengths.min() - 0.5, lengths.max() + 0.5, min(40, int(np.ptp(lengths)) + 1) + 1)
     kinds = [(name, colour) for name, colour, _ in _ENDS if ends[name].any()]
-    axis.hist([lengths[ends[name].numpy()] for name, _ in kinds], edges, stacked=True,
-              color=[colour for _, colour in kinds], label=[name for name, _ in kinds])  # fmt: skip
+    axis.hist(
+        [lengths[ends[name].numpy()] for name, _ in kinds],
+        edges,
+        stacked=True,
+        color=[colour for _, colour in kinds],
+        label=[name for name, _ in kinds],
+    )
     if np.ptp(lengths) == 0:
         axis.set_xlim(lengths[0] - 5, lengths[0] + 5)
     axis.set(title="episode lengths", xlabel="steps", ylabel="episodes", ylim=(0, 1.35 * axis.get_ylim()[1]))
@@ -101,8 +106,9 @@ def _actions(axis: Any, dataset: Any) -> str:
         axis.legend(fontsize=8, frameon=False, loc="upper center")
         axis.grid(alpha=0.25)
     else:
-        drawn = axis.imshow(np.array(shares).T, origin="lower", extent=(-0.5, width - 0.5, 0, 1), aspect="auto",
-                            cmap="cividis")  # fmt: skip
+        drawn = axis.imshow(
+            np.array(shares).T, origin="lower", extent=(-0.5, width - 0.5, 0, 1), aspect="auto", cmap="cividis"
+        )
         axis.get_figure().colorbar(drawn, ax=axis, label="share of rows")
         axis.set(xlabel="dimension", ylabel="action, from lowest to highest")
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -83,9 +83,17 @@ def error_maps(
 
 
 def map_and_curve(
-    values: Any, world: Gridworld, curve: tuple[Sequence[float], Sequence[float]], here: int, *, name: str,
-    xlabel: str, ylabel: str, limits: tuple[float, float], policy: Any = None,
-) -> CaptionedFigure:  # fmt: skip
+    values: Any,
+    world: Gridworld,
+    curve: tuple[Sequence[float], Sequence[float]],
+    here: int,
+    *,
+    name: str,
+    xlabel: str,
+    ylabel: str,
+    limits: tuple[float, float],
+    policy: Any = None,
+) -> CaptionedFigure:
     """Draw a value map beside a curve over settings, the setting ``here`` (its index) marked: a slider's picture.
 
     ``limits`` is the common colour scale of the family.
@@ -133,8 +141,12 @@ def _draw(axis: Any, table: np.ndarray, world: Gridworld, **settings: Any) -> An
 def _square(column: float, row: float) -> tuple[list[float], list[float]]:
     half = 0.46
     return [column - half, column + half, column + half, column - half, column - half], [
-        row - half, row - half, row + half, row + half, row - half,
-    ]  # fmt: skip
+        row - half,
+        row - half,
+        row + half,
+        row + half,
+        row - half,
+    ]
 
 
 def _arrows(axis: Any, table: np.ndarray, policy: Any, world: Gridworld, dark: float) -> None:
@@ -145,6 +157,17 @@ def _arrows(axis: Any, table: np.ndarray, policy: Any, world: Gridworld, dark: f
     right, down = np.array(MOVES)[probabilities[states].argmax(1)].T
     colours = np.where(table[states] < dark, "white", BLACK)
     axis.quiver(
-        states % world.size, states // world.size, right, down, color=colours, pivot="mid", angles="xy",
-        scale_units="xy", scale=1.0, width=0.012, headwidth=4.5, headlength=4, headaxislength=3.5,
-    )  # fmt: skip
+        states % world.size,
+        states // world.size,
+        right,
+        down,
+        color=colours,
+        pivot="mid",
+        angles="xy",
+        scale_units="xy",
+        scale=1.0,
+        width=0.012,
+        headwidth=4.5,
+        headlength=4,
+        headaxislength=3.5,
+    )

@@ -39,8 +39,9 @@ def prediction_and_truth(
     high = max(high, bound + 0.15 * (high - low))
     for axis in axes:
         axis.axhspan(bound, high, color=VERMILION, alpha=0.10, linewidth=0)
-        axis.text(0.02, 0.985, f"cannot exist: {why_bound}", color=VERMILION, fontsize=8, va="top",
-                  transform=axis.transAxes)  # fmt: skip
+        axis.text(
+            0.02, 0.985, f"cannot exist: {why_bound}", color=VERMILION, fontsize=8, va="top", transform=axis.transAxes
+        )
         axis.set_ylim(low, high)
     axes[0].set_ylabel("value of the policy's own actions")
     handles, labels = axes[0].get_legend_handles_labels()

@@ -48,10 +48,16 @@ def joined(logs: Sequence[TabularLog]) -> TabularLog:
     """Join the logs of several worlds into one log of the world that `side_by_side` makes of them."""
     size, first = logs[0].n_states, [0, *torch.tensor([len(log) for log in logs]).cumsum(0).tolist()]
     shift = [
-        (log.states + i * size, log.actions, log.rewards, log.next_states + i * size, log.terminations,
-         log.episode_starts + first[i])
+        (
+            log.states + i * size,
+            log.actions,
+            log.rewards,
+            log.next_states + i * size,
+            log.terminations,
+            log.episode_starts + first[i],
+        )
         for i, log in enumerate(logs)
-    ]  # fmt: skip
+    ]
     return TabularLog(size * len(logs), logs[0].n_actions, *(torch.cat(column) for column in zip(*shift, strict=True)))
 
 
@@ -132,9 +138,16 @@ def safe_policy(model: TabularWorld, behaviour: Tensor, alpha: float, distance: 
 
 
 def zeta(
-    visits: Tensor, distance: Tensor, weights: Tensor, alpha: float, discount: float, pairs: int, actions: int = 4,
-    delta: float = 0.05, branching: int = 3,
-) -> Tensor:  # fmt: skip
+    visits: Tensor,
+    distance: Tensor,
+    weights: Tensor,
+    alpha: float,
+    discount: float,
+    pairs: int,
+    actions: int = 4,
+    delta: float = 0.05,
+    branching: int = 3,
+) -> Tensor:
     """The allowance of Theorem 3.6, for rewards without noise and at most 1; tensors ``[..., S]``.
 
     ``2 discount C / (1 - discount)^2 E_s[sqrt(A / n(s)) sqrt(D + 1)] - alpha / (1 - discount) E_s[D]`` with Weissman's

@@ -52,9 +52,16 @@ class Regions:
 
 
 def one_update(
-    world: Bandit, mean: float, sd: float, names: Sequence[str], regions: Regions, generator: torch.Generator,
-    n: int = 10, batch: int = 64, repeats: int = 200,
-) -> tuple[dict[str, Tensor], dict[str, list[float]]]:  # fmt: skip
+    world: Bandit,
+    mean: float,
+    sd: float,
+    names: Sequence[str],
+    regions: Regions,
+    generator: torch.Generator,
+    n: int = 10,
+    batch: int = 64,
+    repeats: int = 200,
+) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
     """Compare each penalty of one mini-batch with the exact log-integral ``[repeats]``; say where its push-down lands.
 
     ``n`` uniform candidates and ``n`` of the policy ``tanh(mean + sd z)``, the same ones for every penalty; the logged
@@ -174,9 +181,12 @@ def letter(found: Mapping[str, Sequence[str]]) -> str:
 
 
 LOGGED = {
-    "log_cql_gap": "CQL gap", "log_q_value": "Q of logged actions", "log_td_loss": "squared Bellman error",
-    "log_entropy": "policy's entropy", "log_multiplier": "multiplier",
-}  # fmt: skip
+    "log_cql_gap": "CQL gap",
+    "log_q_value": "Q of logged actions",
+    "log_td_loss": "squared Bellman error",
+    "log_entropy": "policy's entropy",
+    "log_multiplier": "multiplier",
+}
 
 
 def sign_in_logs(rows: Sequence[Mapping[str, str]], variant: str, level: float = 0.99) -> str:

@@ -31,9 +31,14 @@ def result_rows(table: str) -> list[dict[str, str]]:
 
 @torch.no_grad()
 def recipe_study(
-    agents: Sequence[Any], dataset: Any, recipes: Mapping[str, Sequence[str]], third_proposal: Callable[..., Tensor],
-    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, states: int = 200,
-) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    agents: Sequence[Any],
+    dataset: Any,
+    recipes: Mapping[str, Sequence[str]],
+    third_proposal: Callable[..., Tensor],
+    mixture_log_density: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    states: int = 200,
+) -> dict[str, dict[str, Tensor]]:
     """Root-mean-square error of recipes of 30 candidates, for own densities and mixture weights: ``[agents, states]``.
 
     A recipe lists proposals that share the candidates: "uniform", "here" (pi(.|s)) or "next" (pi(.|s')). The truth is
@@ -51,9 +56,16 @@ def recipe_study(
 
 
 def recipe_errors(
-    agent: Any, s: Tensor, s_next: Tensor, recipe: Sequence[str], third_proposal: Callable[..., Tensor],
-    mixture_log_density: Callable[[Tensor], Tensor], generator: torch.Generator, repeats: int = 50, budget: int = 30,
-) -> list[Tensor]:  # fmt: skip
+    agent: Any,
+    s: Tensor,
+    s_next: Tensor,
+    recipe: Sequence[str],
+    third_proposal: Callable[..., Tensor],
+    mixture_log_density: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    repeats: int = 50,
+    budget: int = 30,
+) -> list[Tensor]:
     """Errors at states ``s`` of own densities and mixture weights, each ``[states, repeats]``; see `recipe_study`."""
 
     def critic(observations: Tensor, actions: Tensor) -> Tensor:
