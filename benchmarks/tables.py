@@ -21,15 +21,16 @@ def cell(hidden: str, n: str, threads: str = "1") -> list[dict[str, Any]]:
 
 def markdown() -> list[str]:
     """Speed as a multiple of d3rlpy's, time as a multiple of the floor, and working memory."""
-    lines = ["| hidden layers | fused | readable | textbook | fused: times the floor | memory: fused, d3rlpy |"]
+    memory = "memory: fused, readable, d3rlpy"
+    lines = [f"| hidden layers | fused | readable | textbook | fused: times the floor | {memory} |"]
     lines.append("|---|---|---|---|---|---|")
     for hidden in ("64x64", "256x256", "256x256x256"):
         rows = cell(hidden, "10")
         speeds = [spread(ratios(rows, "d3rlpy", variant)) for variant in ("fused", "readable", "textbook")]
         megabytes = {row["variant"]: f"{float(row['memory_mb']):.0f} MB" for row in rows}
-        memory = f"{megabytes['fused']}, {megabytes['d3rlpy']}"
+        memory = ", ".join(megabytes[variant] for variant in ("fused", "readable", "d3rlpy"))
         lines.append(f"| {hidden} | {' | '.join(speeds)} | {spread(ratios(rows, 'fused', 'floor'))} | {memory} |")
-    return lines
+    return [*lines, "", f"*Measured on {rows[0]['machine']}.*"]
 
 
 def population_ratios() -> dict[tuple[str, str, str, str], dict[str, list[float]]]:

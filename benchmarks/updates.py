@@ -281,8 +281,18 @@ def versions() -> str:
 
 def origin() -> dict[str, str]:
     """Where and with what rows were measured."""
-    kind = f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    kind = f"{processor()}, {platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {"versions": versions(), "date": str(date.today()), "machine": f"{kind}, {os.cpu_count()} cores"}
+
+
+def processor() -> str:
+    """The processor's name; on Linux with family and model, which tell a virtual machine's apart."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    return f"{facts.get('model name', 'unknown')} (family {facts.get('cpu family')}, model {facts.get('model')})"
 
 
 def main() -> None:
