@@ -37,8 +37,8 @@ lab: $(STAMP) ## open the course: copies of the notebooks in my_work/, in Jupyte
 # pyproject.toml makes for pytest alone. One thread per worker: two workers share the cores. loadfile keeps the cells of
 # a notebook on one worker and in order.
 test: lint ## run all that CI runs: style, types, layers, unit tests, every notebook (and, where there is chromium, a browser)
-	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadfile --nbval --nbval-current-env \
-	    tests notebooks $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 CQL_TUTORIAL_STATIC=1 $(BIN)/python -m pytest -m "" -n 2 --dist loadfile --no-loadscope-reorder \
+	    --nbval --nbval-current-env tests notebooks $(PYTEST_ARGS)
 
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python -m experiments make_datasets

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cql_tutorial.files import atomic_write
+
 Row = dict[str, str]  # as it stands in the file
 RESULTS = Path(__file__).resolve().parents[1] / "data" / "results"
 
@@ -21,15 +23,12 @@ def read_rows(table: str, folder: Path = RESULTS) -> list[Row]:
 
 
 def write_rows(table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], folder: Path = RESULTS) -> None:
-    """Write a table to a temporary file and rename it, so that no reader and no interruption meets half a table."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a table whole or not at all, so that no reader and no interruption meets half a table."""
     path = folder / f"{table}.csv"
-    temporary = path.with_suffix(".csv.tmp")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: to_text(value) for name, value in row.items()} for row in rows)
-    temporary.replace(path)
 
 
 def to_text(value: Any) -> str:

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cql_tutorial.files import atomic_write
 from experiments.storage import read_rows, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,9 +142,8 @@ def write(notebook: Any, path: Path) -> None:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         if cell.cell_type == "code":  # a progress bar is saved as it stood at its start
             cell.outputs = [o for o in cell.outputs if not o.get("data", {}).get("text/plain", "").startswith("  0%|")]
-    scratch = path.with_suffix(".tmp")
-    nbformat.write(notebook, scratch)
-    scratch.replace(path)
+    with atomic_write(path) as temporary:
+        nbformat.write(notebook, temporary)
 
 
 def measure(path: Path, seconds: float) -> int:
@@ -218,9 +218,8 @@ def renew_readme() -> None:
     readme = ROOT / "README.md"
     head, rest = readme.read_text(encoding="utf-8").split("<!-- chapters -->\n")
     tail = rest.split("<!-- /chapters -->")[1]
-    scratch = readme.with_suffix(".tmp")
-    scratch.write_text(f"{head}<!-- chapters -->\n{table()}\n<!-- /chapters -->{tail}", encoding="utf-8")
-    scratch.replace(readme)
+    with atomic_write(readme) as temporary:
+        temporary.write_text(f"{head}<!-- chapters -->\n{table()}\n<!-- /chapters -->{tail}", encoding="utf-8")
 
 
 def report(path: Path, seconds: float) -> None:

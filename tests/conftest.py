@@ -28,6 +28,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_kernel_startup_timeout = limit("page")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, so that two workers end together."""
+    longest = ("browser", "notebook", "fuzz", "slow")
+
+    def rank(item: pytest.Item) -> int:
+        if item.path.suffix == ".ipynb":
+            return 1
+        return next((place for place, name in enumerate(longest) if item.get_closest_marker(name)), len(longest))
+
+    ranks: dict[object, int] = {}
+    for item in items:
+        ranks[item.path] = min(rank(item), ranks.get(item.path, len(longest)))
+    items.sort(key=lambda item: ranks[item.path])  # stable: the order within a file stays
+
+
 @pytest.fixture(autouse=True)
 def _only_our_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see the checkout's data sets and those they make, never the ones this user happens to have."""

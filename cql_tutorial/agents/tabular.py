@@ -193,8 +193,8 @@ def cql_fit(cql_alpha: float) -> Fit:
 
     ``sum_a b(a) (Q(a) - y(a))^2 + cql_alpha * (log sum_a exp Q(a) - sum_a b(a) Q(a))``
 
-    An unseen action has nothing to hold it, so that its Q falls for ever: it is put where it ends, at -inf. Among the
-    logged ones, with ``p = softmax(Q)``, ``Q = y + (cql_alpha / 2) (1 - p / b)``; this is solved for
+    The loss has no minimum in the Q of an unseen action (it decreases without bound), so that Q is set to -inf, the
+    limit. Among the logged ones, with ``p = softmax(Q)``, ``Q = y + (cql_alpha / 2) (1 - p / b)``; this is solved for
     ``L = logsumexp Q`` by Newton's method on ``sum_a p_a(L) = 1``, each ``p_a(L)`` by the Wright omega function.
     Source: CQL, Eq. 4.
     """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
+from ..files import atomic_write
 from .checker import CRASHED, NOT_ATTEMPTED, PASSED, WRONG, Exercise, Function, check_answer
 
 # Okabe and Ito's colours; the word beside them says the same.
@@ -205,9 +207,6 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, status: Mapping[str, str]) -> None:
-    scratch = path.with_suffix(".tmp")
-    try:
-        scratch.write_text(json.dumps(dict(sorted(status.items())), indent=1), encoding="utf-8")
-        scratch.replace(path)  # never half a file
-    except OSError:  # a folder that cannot be written to must not stop the course
-        scratch.unlink(missing_ok=True)
+    # A folder that cannot be written to must not stop the course.
+    with suppress(CheckpointError), atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(dict(sorted(status.items())), indent=1), encoding="utf-8")

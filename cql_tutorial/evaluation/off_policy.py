@@ -19,7 +19,7 @@ from torch import Tensor
 from ..batch import as_tensor
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import DivergedError, check_int, require, require_data
-from ..networks import Critic, EnsembleMLP
+from ..networks import Critic, EnsembleMLP, soft_update
 from ..seeding import seeded
 from ..training.offline import History
 from .target_policy import Estimate, TargetPolicy, by_chunks
@@ -135,7 +135,7 @@ def fitted_q_evaluation(
         optimizer.zero_grad()
         error.sum().backward()
         optimizer.step()
-        torch._foreach_lerp_(list(target.parameters()), [weight.detach() for weight in critic.parameters()], tau)
+        soft_update(target, critic, tau)
         errors.append(error.detach().mean())
         if step % log_every == 0 or step == steps:
             row = {"step": step, "bellman_error": float(torch.stack(errors).mean())}

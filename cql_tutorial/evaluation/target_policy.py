@@ -21,7 +21,9 @@ ACTIONS = 11  # what a random stream is for, beside those of `off_policy`
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A value and its approximate 95 % interval over what ``covers`` says, blind to an error that all of it shares.
+    """A value and its approximate 95 % interval.
+
+    The interval is over ``covers`` (for example episodes); it does not see a bias that all of them share.
 
     ``members``: the means of the single critics, ``spread`` their standard deviation (nan without two). Not ``usable``
     below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares), or where not ``possible``.

@@ -98,8 +98,8 @@ def _monte_carlo(
         states, rewards, ended = world.step(states, chosen.to(states.device), generator)
         total += factor * alive * rewards.double()
         alive, factor, chosen = alive * ~ended, factor * gamma, None
-    # A log-density has no bound, so the range of the bonuses seen stands for the tail's. A task that can end may stop
-    # after one more step, one that cannot pays for ever.
+    # Entropy bonuses are unbounded: the smallest and largest seen bound the unseen tail. A task that may terminate can
+    # earn as little as one more reward; one that may not earns the full geometric series.
     low, high, longest = world.reward_low + bonus_low, world.reward_high + bonus_high, 1.0 / (1.0 - gamma)
     tail_low = low * (longest if low < 0 or not world.terminates else 1.0)
     tail_high = high * (longest if high > 0 or not world.terminates else 1.0)

@@ -18,7 +18,7 @@ from ..agents.checkpoint import agent_header, copy_state, header_settings, read_
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CheckpointError, ConfigError, DivergedError, check_int
 from ..fast.fused import FasterUpdate
-from ..files import prepare_output_path
+from ..files import atomic_write, prepare_output_path
 
 
 class History:
@@ -50,14 +50,11 @@ class History:
         return [row[name] for row in self.rows if name in row][-1] if name in self.columns else self[name][-1]
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the rows as CSV, by a temporary file that is renamed into place."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "w", newline="") as file:
+        """Write the rows as CSV, whole or not at all; raises `CheckpointError` where that cannot be."""
+        with atomic_write(Path(path)) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        temporary.replace(path)
 
     def __repr__(self) -> str:
         return f"History({len(self.rows)} rows, columns {self.columns})"
