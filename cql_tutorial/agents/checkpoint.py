@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 FORMAT = "cql-tutorial agent 1"
 UPDATES = 1  # the purpose of the stream that updates draw from
-DROPPED_SETTINGS = ("update_path",)  # of files that 0.1.0 wrote; none of them changes what an agent computes
+# Settings in files of 0.1.0 that no longer exist, where their value changed nothing that an agent computes.
+DROPPED_SETTINGS: dict[str, tuple[Any, ...]] = {"update_path": ("auto", "readable", "fused"), "pitfall": (None,)}
 
 
 # ---------------------------------------------------------------- an agent as tensors
@@ -44,7 +45,8 @@ def agent_header(agent: Agent) -> dict[str, str]:
 
 def header_settings(header: Mapping[str, str]) -> dict[str, Any]:
     """The settings of a checkpoint's agent, without those that this version no longer has."""
-    return {key: value for key, value in json.loads(header["config"]).items() if key not in DROPPED_SETTINGS}
+    settings = json.loads(header["config"])
+    return {key: value for key, value in settings.items() if value not in DROPPED_SETTINGS.get(key, ())}
 
 
 def copy_state(agent: Agent, tensors: Mapping[str, Tensor], header: Mapping[str, str], path: str | Path) -> None:

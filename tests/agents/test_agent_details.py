@@ -398,3 +398,20 @@ def log_of(size: int) -> OfflineDataset:
         action_low=-1.0,
         action_high=1.0,
     )
+
+
+def test_a_checkpoint_of_the_version_before_loads(tmp_path: Path) -> None:
+    """It names settings that are gone; a wrong penalty among them is not passed over."""
+    agent, path = build("cql"), tmp_path / "a.safetensors"
+    agent.save(path)
+    tensors, header = read_tensors(path)
+    config = json.loads(header["config"])
+    for pitfall in (None, "hard_max"):
+        old = json.dumps({**config, "update_path": "fused", "pitfall": pitfall})
+        write_tensors(path, tensors, {**header, "config": old})
+        if pitfall is None:
+            assert all(torch.equal(value, agent.state()[key]) for key, value in load_agent(path, "cpu").state().items())
+            build("cql", seed=5).load_state(path)
+        else:
+            with pytest.raises(CheckpointError, match="pitfall"):
+                load_agent(path, "cpu")
