@@ -145,15 +145,14 @@ def _hooks(module: nn.Module) -> bool:
 
 def _optimizers(agent: Any) -> Iterator[str]:
     config = agent.config
-    learned = {"critic": [*agent.critic.parameters()], "actor": [*agent.actor.parameters()]}
-    if config.auto_alpha:
-        learned["temperature"] = [agent.log_temperature]
-    if getattr(config, "cql_lagrange", False):
-        learned["multiplier"] = [agent.log_multiplier]
-    if set(agent.optimizers) != set(learned):
-        yield f"optimisers {sorted(agent.optimizers)} in place of {sorted(learned)}"
+    names = ["critic", "actor", *["temperature"] * config.auto_alpha]
+    names += ["multiplier"] * getattr(config, "cql_lagrange", False)
+    if set(agent.optimizers) != set(names):
+        yield f"optimisers {sorted(agent.optimizers)} in place of {sorted(names)}"
         return
-    for name, parameters in learned.items():
+    for name in names:
+        network = name in ("critic", "actor")
+        parameters = [*getattr(agent, name).parameters()] if network else [getattr(agent, f"log_{name}")]
         optimizer = agent.optimizers[name]
         if type(optimizer) is not torch.optim.Adam:
             yield f"optimizers[{name!r}]: a {type(optimizer).__name__} in place of Adam"

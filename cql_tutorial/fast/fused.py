@@ -119,9 +119,8 @@ class FusedUpdate:
         if self.cql:
             self.critic.split(self.config.state_dim)
         self.target.buffers = self.critic.buffers  # they are never needed at once
-        self.numbers = {
-            key.removeprefix("parameter."): value for key, value in self.tensors.items() if key.startswith("parameter.")
-        }
+        learned = [f"log_{name}" for name in agents[0].optimizers if name not in ("critic", "actor")]
+        self.numbers = {name: self.tensors[f"parameter.{name}"] for name in learned}
         self.number_gradients = {name: torch.zeros_like(value) for name, value in self.numbers.items()}
         self._steps: list[Tensor] = []
         self._critic_adam = self._adam({"critic": (self.critic.parameters, self.critic.gradients)})

@@ -192,6 +192,8 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an optimiser without a state yet": (optimiser(torch.optim.Adam), "other groups, state or options"),
     "AMSGrad": (optimiser(torch.optim.Adam, amsgrad=True), "other groups, state or options"),
     "a step of one's own": (patch_step, "a step put in by hand"),
+    "a multiplier that was not there": (settings(cql_lagrange=True), "optimisers .* in place of .*multiplier"),
+    "a temperature no longer learned": (settings(auto_alpha=False), "optimisers .*temperature.* in place of"),
     "a further optimiser": (lambda agent: agent.optimizers.update(more=None), "optimisers .* in place of"),
 }
 
@@ -335,3 +337,21 @@ def test_what_was_replaced_before_the_faster_form_is_imported(change: str, expec
     code = BEFORE.format(change=change)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=limit("program"))
     assert expected in (done.stdout if expected == "equal" else done.stderr), done
+
+
+def test_a_number_that_a_class_adds_is_left_alone() -> None:
+    class WithNumber(CQLAgent):
+        name = "with-number"
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.weight = self.learnable(2.0)
+
+        def penalty(self, *terms: torch.Tensor) -> torch.Tensor:
+            return self.weight.detach() * super().penalty(*terms)
+
+    readable, agent, update = pair(WithNumber)
+    for step in range(1, 4):
+        readable.update(make_batch(step))
+        update(make_batch(step))
+    assert difference(readable, agent) < 1e-9 and float(agent.weight) == 2.0
