@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from cql_tutorial import OfflineDataset, load_agent
+from cql_tutorial import OfflineDataset, fit_population, load_agent
 from cql_tutorial.envs import Maze, Pendulum
 from cql_tutorial.envs.base import UniformPolicy, World
 from cql_tutorial.envs.maze import stitching_behaviour
@@ -25,7 +25,7 @@ from experiments.logs import DATA, maze_data, pendulum_data, swinging_data
 from experiments.runner import Study
 from experiments.settings import BATCH_SIZE, CQL, IQL_MAZE, IQL_PENDULUM, NETWORK, SAC, initial_value
 from experiments.storage import read_rows
-from experiments.training import can_stack, settings_record, train_group
+from experiments.training import can_stack, settings_record
 
 COLUMNS = (
     "task", "algorithm", "cql_alpha", "split", "draw", "seed", "return", "normalised", "success", "predicted", "true",
@@ -225,7 +225,7 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
         logs.append(data)
         record = {"steps": steps, "batch_size": BATCH_SIZE, **job.settings, **settings}
         records.append(settings_record(name, record, len(jobs)))
-    members = train_group(name, configs, logs, steps, batch_size=BATCH_SIZE, log_every=1000, progress=False)
+    members = fit_population(name, configs, logs, steps, batch_size=BATCH_SIZE, log_every=1000, progress=False)
     return [measure_agent(*run) for run in zip(jobs, members, logs, records, strict=True)]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cql_tutorial import CQLAgent, OfflineDataset
+from cql_tutorial import CQLAgent, OfflineDataset, fit_population
 from cql_tutorial.course.wrong_penalties import PITFALLS
 from cql_tutorial.datasets.recording import dataset_of
 from cql_tutorial.envs import Arm, Bandit, Maze
@@ -28,7 +28,7 @@ from cql_tutorial.training.population import Member
 from experiments.runner import Study, place
 from experiments.settings import BATCH_SIZE, CQL, NETWORK, SAC
 from experiments.storage import Row
-from experiments.training import can_stack, settings_record, train_group
+from experiments.training import can_stack, settings_record
 
 TUNING, REPORTED, COMMON = (100, 101, 102), tuple(range(10)), 999  # draws; the last gives the evaluation states
 ALPHAS, FACTOR = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), 30.0
@@ -211,7 +211,7 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
     configs = [{**dims, "seed": job.draw, **settings} for job, (_, settings) in zip(jobs, named, strict=True)]
     name = named[0][0]
     options: dict[str, Any] = {"batch_size": BATCH_SIZE, "log_every": task.steps // 10, "progress": False}
-    members = train_group(name, configs, logs, task.steps, **options)
+    members = fit_population(name, configs, logs, task.steps, **options)
     settings = [{"steps": task.steps, "batch_size": BATCH_SIZE, **each} for _, each in named]
     records = [settings_record(name, each, len(jobs)) for each in settings]
     runs = zip(jobs, members, units, records, strict=True)

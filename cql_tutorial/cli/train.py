@@ -115,11 +115,11 @@ def _one_by_one(
 ) -> Iterator[tuple[int, Any, History, DivergedError | None]]:
     for number, seed in enumerate(options.seeds):
         agent = make_agent(name, agent_config(dataset, settings, seed))
+        why_not = next(differences(agent), None)
         if number == 0:
-            why_not = next(differences(agent), None)
             print(f"update: {'the faster form' if why_not is None else f'{type(agent).__name__}.update ({why_not})'}")
         try:
-            yield seed, agent, _fit(agent, dataset, seed, evaluate, options), None
+            yield seed, agent, _fit(agent, dataset, seed, evaluate, options, why_not is None), None
         except DivergedError as error:
             yield seed, agent, History(), error
 
@@ -151,9 +151,8 @@ def _together(
         yield seed, *member
 
 
-def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options: TrainOptions) -> History:
+def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options: TrainOptions, fast: bool) -> History:
     writer = TensorBoard(options.out / "tensorboard" / f"seed-{seed}") if options.tensorboard else None
-    why_not = next(differences(agent), None)
 
     def on_row(history: History) -> None:
         step = int(history.rows[-1]["step"])
@@ -176,7 +175,7 @@ def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options:
             checkpoint_every=options.checkpoint_every,
             progress=not options.quiet,
             on_row=on_row,
-            fast=why_not is None,
+            fast=fast,
         )
         if writer is not None:
             writer(history)  # a finished run that is only read again

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
+from itertools import chain, takewhile
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -59,7 +59,7 @@ _OWN_PENALTY = CQLAgent.penalty if _as_written(CQLAgent.penalty, "penalty") else
 
 def has_faster_form(kind: type[Agent]) -> bool:
     """Whether an agent of this class may be trained by the faster forms, as far as its class tells."""
-    return issubclass(kind, (SACAgent, CQLAgent)) and not _overridden(kind) and next(_replaced(), None) is None
+    return next(_of_class(kind), None) is None
 
 
 def has_own_penalty(agent: Any) -> bool:
@@ -67,10 +67,17 @@ def has_own_penalty(agent: Any) -> bool:
     return isinstance(agent, CQLAgent) and getattr(agent.penalty, "__func__", agent.penalty) is not _OWN_PENALTY
 
 
-def check_as_built(agent: Any) -> None:
-    """Raise `ConfigError` that names the first thing about an agent that the faster forms would pass over."""
-    why = next(differences(agent), None)
-    if why is not None:
+def check_as_built(agents: Sequence[Any]) -> None:
+    """Raise `ConfigError` that names the first thing about these agents that the faster forms would pass over.
+
+    It is asked before every update, so what belongs to a class is looked at once, not once an agent.
+    """
+    kinds = {type(agent): agent for agent in agents}
+    found = chain(
+        ((agent, why) for kind, agent in kinds.items() for why in _of_class(kind)),
+        ((agent, why) for agent in agents for why in _of_agent(agent)),
+    )
+    for agent, why in found:
         expected = "SAC or CQL as this package builds it, at most with a penalty or noise of its own"
         mend = "train it by its own update: fit(..., fast=False), which is the default."
         raise ConfigError(f"{type(agent).__name__}.update, asked for in its faster form", why, expected, mend)
@@ -78,11 +85,20 @@ def check_as_built(agent: Any) -> None:
 
 def differences(agent: Any) -> Iterator[str]:
     """Each thing about an agent that the faster forms would pass over, in words; none where they may be used."""
-    if not isinstance(agent, (SACAgent, CQLAgent)):
+    yield from chain(_of_class(type(agent)), _of_agent(agent))
+
+
+def _of_class(kind: type) -> Iterator[str]:
+    if issubclass(kind, (SACAgent, CQLAgent)):
+        yield from (f"{name} in place of the package's" for name in _overridden(kind))
+        yield from _replaced()
+    else:
         yield "no such form: only SAC and CQL have one"
-        return
-    yield from (f"{name} in place of the package's" for name in _overridden(type(agent)))
-    yield from _replaced()
+
+
+def _of_agent(agent: Any) -> Iterator[str]:
+    if not isinstance(agent, (SACAgent, CQLAgent)):
+        return  # said of its class
     for name, value in vars(agent).items():
         if name not in HONOURED and name not in UNUSED and callable(value) and hasattr(type(agent), name):
             yield f"a method {name!r} put on the agent"

@@ -69,8 +69,8 @@ def check_stackable(agents: Sequence[Any]) -> None:
     added -= {field.name for field in dataclasses.fields(CQLConfig)}
     shared = [field.name for field in dataclasses.fields(first.config)]
     shared = [name for name in shared if name not in PER_MEMBER_SETTINGS and name not in added]
+    check_as_built(agents)
     for number, agent in enumerate(agents):
-        check_as_built(agent)
         if type(agent) is not type(first):
             mend = "train this one in another population."
             raise ConfigError(f"agents[{number}]", f"a {type(agent).__name__}", f"a {type(first).__name__}", mend)
@@ -155,8 +155,7 @@ class FusedUpdate:
 
         Raises `ConfigError` for what cannot be honoured. `update` calls this first.
         """
-        for agent in self.agents:
-            check_as_built(agent)
+        check_as_built(self.agents)
         changed = self._what_was_read() != self._seen
         if changed:
             self.write_back()

@@ -112,12 +112,12 @@ def fit_population(
 
     SAC, CQL and classes made of them that change the penalty alone are stacked; their configs may differ in
     `fast.fused.PER_MEMBER_SETTINGS`. Agents of any other kind are trained one after the other by their own update, and
-    a warning says so. ``dataset`` is one data set for all or a list of one a member. Member i
-    draws the batches of ``fit(..., seed=seeds[i])``; ``seeds``
-    are by default the configs' own. ``evaluate(agent)`` is called for each. ``checkpoint`` is a folder for one file a
-    member, or a list of files, each a checkpoint of `fit`: make the same call again to go on (members whose files are
-    behind catch up first). A member whose loss stops being finite is left as it is then, named in a warning and in its
-    `Member`; its neighbours go on. ``history.seconds`` is a member's share. Raises as `fit`, but for `DivergedError`.
+    a warning says so. ``dataset`` is one data set for all or a list of one a member. Member i draws the batches of
+    ``fit(..., seed=seeds[i])``; ``seeds`` are by default the configs' own. ``evaluate(agent)`` is called for each.
+    ``checkpoint`` is a folder for one file a member, or a list of files, each a checkpoint of `fit`: make the same call
+    again to go on (members whose files are behind catch up first). A member whose loss stops being finite is left as it
+    is then, named in a warning and in its `Member`; its neighbours go on. ``history.seconds`` is a member's share.
+    Raises as `fit`, but for `DivergedError`.
     """
     agents = [make_agent(name, config) for config in configs]
     require(len(agents), "configs", [], "at least one member")

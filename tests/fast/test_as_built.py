@@ -354,4 +354,4 @@ def test_a_number_that_a_class_adds_is_left_alone() -> None:
     for step in range(1, 4):
         readable.update(make_batch(step))
         update(make_batch(step))
-    assert difference(readable, agent) < 1e-9 and float(agent.weight) == 2.0
+    assert difference(readable, agent) < 1e-9 and float(agent.weight.detach()) == 2.0
