@@ -23,6 +23,13 @@ from .compare import agree, copies, describe, same, show
 
 Function = Callable[..., Any]
 PASSED, WRONG, CRASHED, NOT_ATTEMPTED = "passed", "wrong", "crashed", "not attempted"
+KINDS = {
+    "build": "write the function",
+    "derive": "work out the numbers that only the right derivation gives",
+    "diagnose": "say which mistake a run's curves or numbers show",
+    "design": "choose, and be judged by what is measured",
+    "read": "find the wrong line of a listing",
+}
 BLANK = "    raise NotImplementedError  # your line(s) here\n"
 
 
@@ -47,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise; ``kind`` is build, predict or read; difficulty and importance run from 1 to 5."""
+    """One exercise; ``kind`` is one of `KINDS`; difficulty and importance run from 1 to 5."""
 
     id: str
     title: str
@@ -62,6 +69,9 @@ class Exercise:
     meaning: str  # what a right answer has shown: one sentence
     tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
     gradients: tuple[str, ...] = ()  # arguments (tensors) whose gradient is compared as well
+    # Where many answers are right: called with the answer and the example's arguments, it returns None for a right one,
+    # else what was measured and which bar it missed. The reference is then one right answer, and is not compared.
+    judge: Callable[..., str | None] | None = None
 
     @property
     def header(self) -> str:
@@ -118,7 +128,11 @@ def check_answer(exercise: Exercise, function: Function) -> Result:
         if not same(arguments, example.arguments):
             message = "your function changes its inputs in place; whoever calls it still needs them. Work on a copy, "
             return Result(exercise, WRONG, message + "for example q - x in place of q -= x.")
-        if not agree(found, expected, exercise.tolerance):
+        if exercise.judge is not None:
+            verdict = exercise.judge(found, *copies(example.arguments))
+            if verdict is not None:
+                return _explain_verdict(exercise, example, found, verdict)
+        elif not agree(found, expected, exercise.tolerance):
             return _explain_wrong(exercise, number, found, expected)
     return Result(exercise, PASSED, exercise.meaning)
 
@@ -162,6 +176,21 @@ def _explain_wrong(exercise: Exercise, number: int, found: Any, expected: Any) -
     if number:
         said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")
+
+
+def _explain_verdict(exercise: Exercise, example: Example, found: Any, verdict: str) -> Result:
+    """What a judge found, after the message of the mutant that gives the same answer, if one does."""
+    name = said = ""
+    for mutant in exercise.mutants:
+        try:
+            theirs = mutant.function(*copies(example.arguments))
+        except Exception:  # a mutant that crashes here is not what the student wrote
+            continue
+        if agree(found, theirs, exercise.tolerance):
+            name, said = mutant.name, f"{mutant.message} "
+            break
+    facts = f"\n  example: {_show_call(example)}\n  yours:    {show(found)}\n"
+    return Result(exercise, WRONG, f"{said}{verdict}{facts}  next: hint({exercise.id!r})", name)
 
 
 def _is_right(exercise: Exercise, function: Function, example: Example) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, require
-from .checker import Example, Exercise, Mutant
+from .checker import KINDS, Example, Exercise, Mutant
 from .session import MultipleChoice
 
 EXERCISES: dict[str, Exercise] = {}
@@ -45,11 +45,13 @@ def exercise(
     meaning: str,
     tolerance: float = 1e-4,
     gradients: tuple[str, ...] = (),
+    judge: Callable[..., str | None] | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
     def register(reference: F) -> F:
         _require_new(EXERCISES, "exercise", id)
+        require(kind in KINDS, f"kind of exercise {id}", kind, f"one of {list(KINDS)}")
         EXERCISES[id] = Exercise(
             id=id,
             title=title,
@@ -64,6 +66,7 @@ def exercise(
             meaning=meaning,
             tolerance=tolerance,
             gradients=gradients,
+            judge=judge,
         )
         return reference
 

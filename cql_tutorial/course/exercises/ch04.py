@@ -338,7 +338,7 @@ def _(q, actions):
 @exercise(
     "04.4",
     title="who is pushed down most?",
-    kind="predict",
+    kind="build",
     difficulty=3,
     importance=4,
     minutes=8,

@@ -14,6 +14,15 @@ BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK, GREY = (
 )  # fmt: skip
 TRUTH: dict[str, Any] = {"color": BLUE, "linestyle": "--", "marker": "_"}  # a truth is blue and dashed everywhere
 LEARNED: dict[str, Any] = {"color": VERMILION, "linestyle": "-", "marker": "o"}  # a learned value vermilion and solid
+# One colour, line and mark for each algorithm in all chapters. None is a truth's, and none is one of OVER and UNDER.
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "CQL": LEARNED,
+    "SAC": {"color": GREEN, "linestyle": "-.", "marker": "s"},  # and any Q-learning without a penalty
+    "BC": {"color": SKY, "linestyle": ":", "marker": "^"},
+    "IQL": {"color": BLACK, "linestyle": (0, (4, 1, 1, 1, 1, 1)), "marker": "D"},
+    "log": {"color": GREY, "linestyle": (0, (1, 1)), "marker": "|"},  # the behaviour policy, or what it collected
+}
+OVER, UNDER, EXACT = ORANGE, PURPLE, GREY  # above the truth, below it, on it; ERROR_MAP shades the same two
 ERROR_MAP = "PuOr_r"  # diverges around 0 and is safe for colour-blind readers: orange over, purple under
 
 
