@@ -205,6 +205,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert "repeat the command to go on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_tyro_doctor_works_and_the_others_say_what_to_install() -> None:
     code = f"import sys\nhidden = {{'tyro'}}\n{HIDE_PACKAGES}\nfrom cql_tutorial.cli import main\n"
     code += "assert main(['describe', '--data', 'x']) == 2\nraise SystemExit(main(['doctor']))"
@@ -241,6 +242,7 @@ def test_train_equals_fit(tmp_path: Path) -> None:
         assert torch.equal(tensor, agent.state()[name]), name
 
 
+@pytest.mark.slow
 def test_seeds_trained_together_are_those_trained_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     one = train(tmp_path / "a", "--seeds", 0, 1, "--dtype", "float64")
     both = train(tmp_path / "b", "--seeds", 0, 1, "--dtype", "float64", "--together", "--tensorboard")
@@ -380,6 +382,7 @@ def test_a_killed_training_repeated_ends_with_the_same_numbers(tmp_path: Path) -
 
 
 # ---------------------------------------------------------------- evaluate
+@pytest.mark.slow
 def test_evaluate_judges_a_folder_by_every_rule(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     train(tmp_path / "cql", "--keep-every", 20)
     train(tmp_path / "bc", agent="bc")

@@ -74,6 +74,7 @@ def test_without_the_course_packages_the_agents_are_still_fine() -> None:
         assert line(result.stdout, name).startswith("warning") and "for the notebooks" in line(result.stdout, name)
 
 
+@pytest.mark.slow
 def test_without_minari_there_is_a_problem_and_a_remedy() -> None:
     result = run("minari")
     assert result.returncode == 1

@@ -219,6 +219,7 @@ def test_the_other_captions_follow_their_data() -> None:
     assert repr(shown) == "n: -7.00 at the start; values from 0.00 to 56.00."
 
 
+@pytest.mark.slow
 def test_the_slider_knows_every_setting() -> None:
     pytest.importorskip("ipywidgets")
     from cql_tutorial.course.sliders import explore_policy

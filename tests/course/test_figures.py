@@ -199,6 +199,7 @@ def explorers() -> list[tuple[Explorer, list[str]]]:
     ]
 
 
+@pytest.mark.slow
 def test_the_sliders_of_chapters_07_and_08_swap_pictures_and_leave_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CQL_TUTORIAL_STATIC", raising=False)
     for explorer, begins in explorers():

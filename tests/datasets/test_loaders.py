@@ -318,6 +318,7 @@ def test_hdf5_faults_have_one_clear_message(what: str, tmp_path: Path) -> None:
     says(caught, HDF5_FAULTS[what])
 
 
+@pytest.mark.slow
 def test_no_file_no_hdf5_no_h5py(tmp_path: Path) -> None:
     for path, found in ((tmp_path / "no.hdf5", "no such file"), (tmp_path, "a folder")):
         for read in (OfflineDataset.from_d4rl_hdf5, lambda path: OfflineDataset.from_csv(path, MAPPING)):

@@ -127,6 +127,7 @@ def test_bad_settings_are_named(name: str, settings: dict, message: str) -> None
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_worlds_need_no_gymnasium() -> None:
     code = (
         "import sys; from cql_tutorial import envs; envs.make('maze');"

@@ -91,6 +91,7 @@ def test_the_ladder_gives_each_row_its_own_steps(world: Sepsis) -> None:
         assert torch.equal(world._next(here, actions, torch.full((713,), u, dtype=torch.float64))[0], pick)
 
 
+@pytest.mark.slow
 def test_the_package_is_not_imported() -> None:
     names = ["icu_sepsis", "gym", "pandas"]
     code = f"import sys; from cql_tutorial.envs import Sepsis; Sepsis(); print(set({names}) & set(sys.modules))"

@@ -61,6 +61,7 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert set(experiments.NAMES["results"][1]) == {*headline.TASKS, "sepsis", "pitfalls", "ope", "signature"}
 
 
+@pytest.mark.slow
 def test_a_report_without_measuring_keeps_the_date() -> None:
     line = report.describe_origin(measured=False)
     assert line == report.SHEET.read_text(encoding="utf-8").splitlines()[3] and line.startswith("cql-tutorial ")

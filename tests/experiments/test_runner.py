@@ -136,6 +136,7 @@ def test_jobs_of_one_key_are_measured_together(tmp_path: Path) -> None:
     assert [row["name"] for row in read_rows("small", tmp_path)] == [*"aaaabbbbcccc"]  # in the order of the jobs
 
 
+@pytest.mark.slow
 def test_a_killed_program_resumes(tmp_path: Path) -> None:
     """Two processes, killed with their parent as soon as one row is on the disk."""
     code = f"""

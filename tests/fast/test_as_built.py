@@ -323,13 +323,18 @@ print("equal" if torch.allclose(*rows, atol=1e-9) else "different")
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("", "equal"),
+        pytest.param("", "equal", marks=pytest.mark.slow),
         ("CQLAgent.penalty = lambda self, q, d, data: 9.0 * losses.cql_penalty(q, d, data)", "equal"),
-        ("CQLAgent.step = lambda self, name, loss: None", "Agent.step replaced"),
-        ("old = losses.td_target; losses.td_target = lambda *terms: old(*terms)", "losses.td_target replaced"),
-        (
+        pytest.param("CQLAgent.step = lambda self, name, loss: None", "Agent.step replaced", marks=pytest.mark.slow),
+        pytest.param(
+            "old = losses.td_target; losses.td_target = lambda *terms: old(*terms)",
+            "losses.td_target replaced",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
             "from functools import wraps; old = CQLAgent.update\nCQLAgent.update = wraps(old)(lambda *a: old(*a))",
             "CQLAgent.update replaced",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -101,7 +101,23 @@ CASES: dict[str, tuple[str, dict[str, Any], Change | None]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+# One case of each kind is in the unit suite; the products of settings are `slow`.
+QUICK = (
+    "fixed",
+    "lagrange",
+    "ten critics",
+    "bounds",
+    "clamped log_std",
+    "ties",
+    "no hidden layer",
+    "wrong penalty",
+    "sac",
+)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in QUICK else [pytest.mark.slow]) for case in CASES]
+)
 def test_the_fused_update_equals_the_readable_one(case: str) -> None:
     name, settings, change = CASES[case]
     few = {"cql_n_actions": 3} if "cql" in name else {}
@@ -286,6 +302,7 @@ def test_a_fault_is_seen(
 
 
 # ---------------------------------------------------------------- memory, device
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_candidates() -> None:
     def memory(n: int) -> float:
         return working_memory(variants([256, 256], n)["fused"])

@@ -30,8 +30,8 @@ def stacked(rows: list[Any]) -> dict[str, torch.Tensor]:
     [
         {},
         {"cql_lagrange": True, "cql_target_action_gap": -0.5, "multiplier_lr": 0.05},
-        {"next_policy_proposal": False, "n_critics": 3},
-        {"backup_entropy": True, "hidden_layers": 3, "critic_weight_decay": 0.1},
+        pytest.param({"next_policy_proposal": False, "n_critics": 3}, marks=pytest.mark.slow),
+        pytest.param({"backup_entropy": True, "hidden_layers": 3, "critic_weight_decay": 0.1}, marks=pytest.mark.slow),
     ],
 )
 def test_readable_autograd_and_hand_written_are_one_update(settings: dict[str, Any]) -> None:

@@ -171,6 +171,7 @@ hidden = {{"gymnasium", "minari", "h5py", "scipy", "tqdm", "safetensors", "matpl
 """
 
 
+@pytest.mark.slow
 def test_agents_need_torch_and_numpy_alone() -> None:
     code = """
 import torch

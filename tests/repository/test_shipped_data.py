@@ -323,6 +323,7 @@ def test_rows_of_the_table_of_pitfalls_are_measured_again(variants: tuple[str, .
             assert again["log_td_loss"] == pytest.approx(float(row["log_td_loss"]), rel=0.2, abs=0.02), job
 
 
+@pytest.mark.slow
 def test_runs_trained_together_are_those_of_runs_alone() -> None:
     jobs = [job for job in headline.maze_jobs() if job.draw in (1000, 1001) and job.algorithm in ("cql", "sac")]
     short = [dataclasses.replace(job, steps=30) for job in jobs if job.settings.get("cql_alpha", 0.5) == 0.5]

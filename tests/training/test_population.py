@@ -63,14 +63,14 @@ COMBINATIONS: list[tuple[str, dict[str, Any]]] = [  # that each faster form of C
 ]
 CASES: list[Any] = [
     ("sac", {}),
-    ("sac", {"auto_alpha": False, "n_critics": 10}),
-    ("sac", {"backup_entropy": False, "hidden_layers": 1}),
+    pytest.param("sac", {"auto_alpha": False, "n_critics": 10}, marks=pytest.mark.slow),
+    pytest.param("sac", {"backup_entropy": False, "hidden_layers": 1}, marks=pytest.mark.slow),
     ("sac", {"hidden_layers": 0, "n_critics": 1}),
     ("cql", {"hidden_layers": 3}),
-    ("cql", {"hidden_layers": 0, "auto_alpha": False}),
+    pytest.param("cql", {"hidden_layers": 0, "auto_alpha": False}, marks=pytest.mark.slow),
     ("cql-wrong-penalty", {"pitfall": "batch_max"}),
-    ("cql-wrong-penalty", {"pitfall": "no_uniform_density", "cql_lagrange": True}),
-    ("cql-lagrange", {"n_critics": 1, "backup_entropy": True, "hidden_layers": 1}),
+    pytest.param("cql-wrong-penalty", {"pitfall": "no_uniform_density", "cql_lagrange": True}, marks=pytest.mark.slow),
+    pytest.param("cql-lagrange", {"n_critics": 1, "backup_entropy": True, "hidden_layers": 1}, marks=pytest.mark.slow),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in COMBINATIONS),  # test_fused has them in the unit suite
 ]  # fmt: skip
 
