@@ -66,7 +66,7 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
 @pytest.mark.parametrize("chapter", exercises.__all__)
 def test_each_chapter_has_enough_exercises_and_a_published_mistake(chapter: str) -> None:
     found = [exercise for exercise in EXERCISES if exercise.id.startswith(f"{chapter[2:]}.")]
-    fewest, most = {"ch00": (2, 6), "ch08": (4, 9)}.get(chapter, (4, 6))  # 08: the update, line by line
+    fewest, most = {"ch00": (2, 6), "ch07": (4, 7), "ch08": (4, 9)}.get(chapter, (4, 6))  # 08: line by line; 07: a ranking
     assert fewest <= len(found) <= most
     assert any(mutant.seen for exercise in found for mutant in exercise.mutants)
 
@@ -81,7 +81,8 @@ def test_exercises_are_text_that_a_person_can_edit() -> None:
 def test_each_mutant_is_told_its_own_mistake(exercise: Exercise, mutant: Any) -> None:
     result = check_answer(exercise, mutant.function)
     assert result.status == "wrong" and result.mutant == mutant.name
-    assert result.message.startswith(mutant.message) and "yours:" in result.message and "expected:" in result.message
+    assert result.message.startswith(mutant.message) and "yours:" in result.message
+    assert "expected:" in result.message or exercise.judge is not None  # a judge has no one answer to show
 
 
 def says(id: str, function: Any) -> str:
