@@ -46,7 +46,7 @@ VARIANTS = {  # name -> what it is
     "sac": "control: no penalty",
     "sac-decay": "control: no penalty, weight decay 0.01 on the critics (shrinkage alone)",
     "bc": "control: cloning, no critic",
-    "no_importance_correction": "no density at all",
+    "no_importance_correction": "no density at all: wrong for CQL(H), right for CQL(rho), rho the proposals' mixture",
     "no_uniform_density": "the uniform candidates' density 2^-A left out",
     "uniform_only": "no policy candidates",
     "policy_only": "no uniform candidates",

@@ -19,7 +19,12 @@ Penalty = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def no_importance_correction(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
-    """WRONG: no density at all, so ``log mean exp Q``. Pushes the policy's own actions down in place of high-Q ones."""
+    """WRONG for CQL(H): no density, so ``log E_rho[exp Q]``. Right for CQL(rho), rho the mixture of the proposals.
+
+    Equation 3 of the paper with R = -KL(mu || rho): what is pushed down is ``rho exp Q``, so that candidates from the
+    policy draw the push to the policy's own actions. The paper's rho is the previous policy; the official code has a
+    variant of it as ``min_q_version=2``, with the logged action among the candidates.
+    """
     return cql_penalty(q_candidates, torch.zeros_like(log_density), q_data)
 
 

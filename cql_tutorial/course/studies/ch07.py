@@ -92,6 +92,19 @@ def one_update(
     return errors, shares
 
 
+def log_partition_under_proposals(world: Bandit, mean: float, sd: float) -> float:
+    """Return ``log E_rho[exp Q]`` of a bandit, rho half uniform and half the policy ``tanh(mean + sd z)``.
+
+    Both expectations are products over the dimensions, each by quadrature.
+    """
+    x = (torch.arange(20_000, dtype=DOUBLE) + 0.5) / 10_000 - 1  # midpoints of [-1, 1]
+    z = (torch.arange(20_000, dtype=DOUBLE) + 0.5) / 1000 - 10  # and of [-10, 10], outside of which is no mass
+    normal = torch.softmax(-0.5 * z.square(), 0)
+    uniform = world.bumps(x).exp().mean().log()
+    policy = (normal * world.bumps((mean + sd * z).tanh()).exp()).sum().log()
+    return float(torch.logaddexp(world.actions * uniform, world.actions * policy)) - math.log(2)
+
+
 # ---------------------------------------------------------------- a table of states and actions
 class Plane:
     """A one-step world of 41 states and 81 actions in [-1, 1], whose critic is a table: every error can be seen.
