@@ -25,6 +25,7 @@ from experiments import (
     make_datasets,
     off_policy,
     off_policy_tables,
+    own_alpha,
     report,
     sepsis_tables,
     wrong_penalties,

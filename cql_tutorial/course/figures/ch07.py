@@ -50,7 +50,7 @@ def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
     """
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    captions = []
+    caption = ""
     for axis, (title, errors) in zip(axes, panels.items(), strict=True):
         names = list(errors)
         for i, values in enumerate(np.asarray(e, float) for e in errors.values()):
@@ -71,12 +71,12 @@ def penalty_errors(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
             f"{variant_name(n)} {_short(np.mean(np.asarray(e)))} ± {np.std(np.asarray(e)):.1f}"
             for n, e in errors.items()
         )
-        captions.append(f"{title}: {said}")
+        caption = f"{title}: {said}"  # of the last panel alone: three of them are longer than the plot is high
     axes[0].set_yticks(range(len(names)), [variant_name(name) for name in names])
     axes[0].invert_yaxis()
     figure.supxlabel("estimate minus log-integral, nats; bar: one standard deviation over mini-batches", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, frameon=False)
-    figure.caption = f"Error of one update's estimate, mean ± standard deviation. {'. '.join(captions)}."
+    figure.caption = f"Error of one update's estimate, mean ± standard deviation. {caption}."
     return figure
 
 
@@ -87,7 +87,7 @@ def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Cap
     """
     figure = CaptionedFigure(figsize=(9.0, 3.9))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    captions = []
+    caption = ""
     for axis, (title, shares) in zip(axes, panels.items(), strict=True):
         names, table, left = list(shares), np.asarray(list(shares.values()), float), 0.0
         for (label, colour, hatch), part in zip(REGIONS, table.T, strict=True):
@@ -97,13 +97,13 @@ def push_down_shares(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Cap
         axis.axvline(truth, color=BLUE, linestyle="--", linewidth=1.6, label="truth: policy's share of softmax(Q)")
         axis.set(title=title, xlim=(0, 1))
         said = ", ".join(f"{variant_name(name)} {row[0]:.2f}" for name, row in shares.items())
-        captions.append(f"{title}: {said}")
+        caption = f"{title}: {said}"
     axes[0].set_yticks(range(len(names)), ["exact softmax(Q)" if n == "exact" else variant_name(n) for n in names])
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.supxlabel("share of the push-down", fontsize=9)
-    figure.caption = f"Share of the push-down on the policy's actions. {'. '.join(captions)}."
+    figure.caption = f"Share of the push-down on the policy's actions. {caption}."
     return figure
 
 
@@ -166,7 +166,8 @@ def forest(
     captions = []
     for axis, (task, of_task) in zip(axes, panels.items(), strict=True):
         reach = [abs(mean) + half for row in of_task.values() for mean, half in row.values()]
-        edge = 1.1 * min(max(reach), 4 * float(np.median(reach)))  # one large effect must not hide the others
+        far_off = 6 * float(np.median(reach))  # one large effect must not hide the others
+        edge = 1.1 * max(x for x in reach if x <= far_off)
         bad: list[str] = []
         for row, cells in of_task.items():
             for name, (mean, half) in cells.items():
@@ -179,7 +180,7 @@ def forest(
                     "markersize": 5,
                     "markerfacecolor": colour if side else "white",
                 }
-                if abs(mean) <= edge:
+                if abs(mean) + half <= edge:
                     axis.errorbar(mean, at, xerr=half, fmt=fmt, capsize=3, **look)
                 else:
                     far = float(np.sign(mean))
