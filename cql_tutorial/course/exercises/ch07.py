@@ -848,7 +848,7 @@ prediction(
 prediction(
     "07.p2",
     "CQL with uniform candidates only, right density, on the arm's narrow log (six joints, every reward negative). "
-    "After 1,000 updates its predictions for the policy's own actions are...",
+    "After 800 updates its predictions for the policy's own actions are...",
     answer="c",
     a=(
         "about right: the estimator is unbiased",
