@@ -205,8 +205,8 @@ prediction(
 
 prediction(
     "00.p3",
-    "Every reward of the log is negative, so no value can be above zero. Offline SAC learns from this log alone, without "
-    "a penalty. At how many of its states will it predict more than any policy could earn there?",
+    "Every reward of the log is negative, so no value can be above zero. Offline SAC learns from this log alone, "
+    "without a penalty. At how many of its states will it predict more than any policy could earn there?",
     answer="a",
     a=(
         "at more than one in four",
@@ -218,7 +218,7 @@ prediction(
     ),
     c=(
         "at none: it has never seen a reward above zero to learn such a value from",
-        "A critic learns from its own predictions too, at actions that are not in the log. An error there feeds itself.",
+        "A critic learns from its own predictions too, at actions that are not in the log: an error there grows.",
     ),
 )
 
