@@ -49,7 +49,7 @@ FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
         Example((REWARDS, STAY, PI, MU, LOG, 1.4, 0.6), "one state that leads to itself, four arms"),
         Example((PAYS, MOVES, *TWO_ACTIONS, HALF_LOG, 0.9, 0.8), "three states, two actions"),
         Example(
-            (_draw(0, 5, 3), FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.7),
+            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.7),
             "five states, three actions",
             shown=False,
         ),
@@ -504,12 +504,13 @@ def _(policy, behaviour):
 
 
 # ---------------------------------------------------------------- 05.4
-FREE = torch.tensor([[3.4, 5.2, 2.9], [6.1, 1.36, 1.7]], dtype=D)
-HIGH = torch.tensor([[3.4, 5.2, 2.9], [6.1, 9.0, 1.7]], dtype=D)  # the same, but for the pair that was never seen
+FREE = torch.tensor([[3.4, 0.2, 2.9], [6.1, 1.36, 1.7]], dtype=D)
+HIGH = torch.tensor([[3.4, 0.2, 2.9], [6.1, 9.0, 1.7]], dtype=D)  # the same, but for the pair that was never seen
 PER_ALPHA = torch.tensor([[2.0, 0.5, 1.6], [0.8, 0.4, 1.25]], dtype=D)
-TRUTH = torch.tensor([[1.0, 3.9, 2.0], [5.3, 1.0, -0.8]], dtype=D)
+TRUTH = torch.tensor([[1.0, -1.1, 2.0], [5.3, 1.0, -0.8]], dtype=D)
 SEEN = torch.tensor([[True, True, True], [True, False, True]])
-BELOW = TRUTH - torch.tensor([[0.3, 1.1, 0.7], [2.4, 0.9, 0.6]], dtype=D)
+BELOW = TRUTH - torch.tensor([[3.1, 1.1, 2.7], [2.4, 0.9, 1.9]], dtype=D)
+ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
 
 
 @exercise(
@@ -528,6 +529,7 @@ BELOW = TRUTH - torch.tensor([[0.3, 1.1, 0.7], [2.4, 0.9, 0.6]], dtype=D)
             "five states, three actions",
             shown=False,
         ),
+        Example((_draw(1, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), ALL_SEEN), "the same size", shown=False),
     ),
     hints=(
         "Solve free - alpha * per_alpha <= truth for alpha, at one pair.",
@@ -660,7 +662,7 @@ RARE = torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.15, 0.45, 0.35, 0.05]], dtype=D)
     minutes=12,
     examples=(
         Example((RATED, RARE), "two states, four actions"),
-        Example((_draw(3, 5, 3), _policy(4)), "five states, three actions", shown=False),
+        Example((3 * _draw(3, 5, 3), _policy(4)), "five states, three actions", shown=False),
     ),
     hints=(
         "Solve the premise for epsilon. Which policy stands on both of its sides?",
@@ -797,6 +799,41 @@ def _(q, behaviour):
 CAUSES = {"W": "policy", "X": "start", "Y": "log", "Z": "temperature"}
 
 
+SYMPTOMS = {
+    ("W", "log"): "A log's luck is outweighed by alpha: the states above the truth come down. Here their share never "
+    "changes.",
+    ("W", "start"): "An optimistic start shows before any alpha. Here the errors vanish as alpha goes to 0.",
+    ("W", "table"): "Shared values leave errors at alpha 0. Here they vanish as alpha goes to 0.",
+    ("W", "temperature"): "With a cold backup alpha lifts *most* states. Here a few rise, in proportion to alpha, and "
+    "most fall.",
+    ("X", "log"): "A log's luck goes both ways. Here every state is far above the truth at the smallest alpha.",
+    ("X", "policy"): "With another policy the errors vanish as alpha goes to 0. Here they are largest there.",
+    ("X", "table"): "Sharing averages neighbours: some states above, some below. Here all are above at a small alpha.",
+    ("X", "temperature"): "With a cold backup the values *rise* with alpha. Here they fall.",
+    ("Y", "policy"): "With another policy the share of states above the truth does not depend on alpha. Here it falls "
+    "to nothing.",
+    ("Y", "start"): "An optimistic start lifts every state. At the smallest alpha only a part of them is above here, "
+    "and by little.",
+    (
+        "Y",
+        "table",
+    ): "shared values leave errors of half a reward or so, which need a large alpha. Here a very small one cures them.",
+    ("Y", "temperature"): "With a cold backup the values rise with alpha. Here they fall, all of them.",
+    ("Z", "log"): "A log's luck is outweighed by alpha. Here the values rise with alpha, above the truth in the end.",
+    ("Z", "policy"): "With another policy the share of states above the truth does not depend on alpha. Here it grows.",
+    ("Z", "start"): "An optimistic start shows before any alpha. Here the values are below at the smallest alpha.",
+    ("Z", "table"): "Shared values are lowered by alpha like any others. Here they rise with it.",
+}
+
+
+def _judge_cause(found, run):
+    """None for the right cause; else which symptom speaks against the one given, whatever the other runs were told."""
+    if found == CAUSES[run]:
+        return None
+    told = SYMPTOMS.get((run, found))
+    return told or f"{found!r} is none of the five suspects: log, policy, start, table, temperature."
+
+
 @exercise(
     "05.6",
     title="which condition is broken?",
@@ -816,49 +853,23 @@ CAUSES = {"W": "policy", "X": "start", "Y": "log", "Z": "temperature"}
         "high before any alpha (an optimistic start). Y: scatter that alpha outweighs (a log's luck). Z: alpha itself "
         "raises the values (a cold backup). Nothing shared its values here."
     ),
+    judge=_judge_cause,  # one run's symptom is told even if another run is wrong too
 )
 def broken_condition(run):
     """Which condition the run breaks: "W", "X", "Y" or "Z" -> "log", "policy", "start", "table" or "temperature"."""
     return {"W": "policy", "X": "start", "Y": "log", "Z": "temperature"}[run]
 
 
-SYMPTOMS = {
-    ("W", "log"): "a log's luck is outweighed by alpha: the states above the truth come down. Here their share never "
-    "changes.",
-    ("W", "start"): "an optimistic start shows before any alpha. Here the errors vanish as alpha goes to 0.",
-    ("W", "table"): "shared values leave errors at alpha 0. Here they vanish as alpha goes to 0.",
-    ("W", "temperature"): "with a cold backup alpha lifts *most* states. Here a few rise, in proportion to alpha, and "
-    "most fall.",
-    ("X", "log"): "a log's luck goes both ways. Here every state is far above the truth at the smallest alpha.",
-    ("X", "policy"): "with another policy the errors vanish as alpha goes to 0. Here they are largest there.",
-    ("X", "table"): "sharing averages neighbours: some states above, some below. Here all are above at a small alpha.",
-    ("X", "temperature"): "with a cold backup the values *rise* with alpha. Here they fall.",
-    ("Y", "policy"): "with another policy the share of states above the truth does not depend on alpha. Here it falls "
-    "to nothing.",
-    ("Y", "start"): "an optimistic start lifts every state. At the smallest alpha only a part of them is above here, "
-    "and by little.",
-    (
-        "Y",
-        "table",
-    ): "shared values leave errors of half a reward or so, which need a large alpha. Here a very small one cures them.",
-    ("Y", "temperature"): "with a cold backup the values rise with alpha. Here they fall, all of them.",
-    ("Z", "log"): "a log's luck is outweighed by alpha. Here the values rise with alpha, above the truth in the end.",
-    ("Z", "policy"): "with another policy the share of states above the truth does not depend on alpha. Here it grows.",
-    ("Z", "start"): "an optimistic start shows before any alpha. Here the values are below at the smallest alpha.",
-    ("Z", "table"): "shared values are lowered by alpha like any others. Here they rise with it.",
-}
-
-
-def _wrong_cause(run, cause, text):
+def _wrong_cause(run, cause):
     def answer(asked):
         return cause if asked == run else CAUSES[asked]
 
-    answer.__doc__ = f"{run} is not {cause!r}: {text}"
+    answer.__doc__ = f"run {run} is not {cause!r}."
     return mutant("05.6", f"{run}: {cause}")(answer)
 
 
-for (_run, _cause), _text in SYMPTOMS.items():
-    _wrong_cause(_run, _cause, _text)
+for _run, _cause in SYMPTOMS:
+    _wrong_cause(_run, _cause)
 
 
 # ---------------------------------------------------------------- predictions
