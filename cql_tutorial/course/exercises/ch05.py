@@ -24,8 +24,12 @@ def _policy(seed: int, states: int = 5, actions: int = 3) -> torch.Tensor:
 REWARDS = torch.tensor([[1.2, -0.7, 0.5, 0.1]], dtype=D)
 LOG = torch.tensor([[0.1, 0.25, 0.15, 0.5]], dtype=D)
 MU = torch.tensor([[0.55, 0.05, 0.32, 0.08]], dtype=D)
-PI = torch.tensor([[0.35, 0.28, 0.17, 0.2]], dtype=D)
-STAY = torch.ones(1, 4, 1, dtype=D)
+# two states, three actions: each action leads to one state for sure, and no state is terminal
+LEADS = torch.tensor([[[0, 1], [1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]]], dtype=D)
+TWO_REWARDS = torch.tensor([[1.2, -0.7, 0.5], [0.1, 2.0, -1.4]], dtype=D)
+TWO_LOGS = torch.tensor([[0.1, 0.25, 0.65], [0.3, 0.55, 0.15]], dtype=D)
+TWO_MU = torch.tensor([[0.55, 0.05, 0.4], [0.12, 0.08, 0.8]], dtype=D)
+TWO_PI = torch.tensor([[0.35, 0.48, 0.17], [0.7, 0.1, 0.2]], dtype=D)
 # three states, two actions: every move has its own chance, no state is terminal
 MOVES = torch.tensor(
     [[[0.1, 0.6, 0.3], [0.7, 0.05, 0.25]], [[0.2, 0.0, 0.8], [0.45, 0.4, 0.15]], [[0.35, 0.65, 0.0], [0.0, 0.1, 0.9]]],
@@ -46,7 +50,7 @@ FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
     importance=5,
     minutes=15,
     examples=(
-        Example((REWARDS, STAY, PI, MU, LOG, 1.4, 0.6), "one state that leads to itself, four arms"),
+        Example((TWO_REWARDS, LEADS, TWO_PI, TWO_MU, TWO_LOGS, 1.4, 0.6), "two states, three actions, sure moves"),
         Example((PAYS, MOVES, *TWO_ACTIONS, HALF_LOG, 0.9, 0.8), "three states, two actions"),
         Example(
             (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.7),
@@ -178,6 +182,83 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     q = torch.zeros_like(fined)
     for _ in range(300):
         q = fined + discount * transitions @ q.amax(1)
+    return q
+
+
+@mutant("05.1", "uniform future")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the next value is the plain mean over the actions. The policy weighs them: its own shares."""
+    uniform = torch.full_like(policy, 1 / policy.shape[1])
+    return _evaluate(rewards - alpha / 2 * mu / behaviour, transitions, uniform, discount)
+
+
+@mutant("05.1", "uniform moves")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the chances of the moves are averaged over the actions alike. The policy weighs them too: its own shares."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    system = torch.eye(len(fined), dtype=D) - discount * transitions.mean(1)
+    return fined + discount * transitions @ torch.linalg.solve(system, (policy * fined).sum(1))
+
+
+@mutant("05.1", "uniform rewards")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the moves follow the policy, the rewards are averaged over the actions alike. Both are the policy's."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    system = torch.eye(len(fined), dtype=D) - discount * torch.einsum("sa,sat->st", policy, transitions)
+    return fined + discount * transitions @ torch.linalg.solve(system, fined.mean(1))
+
+
+@mutant("05.1", "one fine for all actions")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you sum the fine over the actions, so that all pay the same. Each entry is on its own: its own ratio."""
+    return _evaluate(rewards - alpha / 2 * (mu / behaviour).sum(1, keepdim=True), transitions, policy, discount)
+
+
+@mutant("05.1", "the average fine for all actions")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """all actions pay the same, the average of the fines over mu. Each entry is on its own: its own ratio."""
+    return _evaluate(rewards - alpha / 2 * (mu * mu / behaviour).sum(1, keepdim=True), transitions, policy, discount)
+
+
+@mutant("05.1", "weighed twice")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the policy's share is inside the fine. It enters later, when the policy averages its values."""
+    return _evaluate(rewards - alpha / 2 * policy * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "rewards scaled")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you multiply the rewards. The line of the penalty moves the minimum by an amount that no reward enters."""
+    return _evaluate(rewards * (1 - alpha / 2 * mu / behaviour), transitions, policy, discount)
+
+
+@mutant("05.1", "discounted fine")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the fine is discounted as if it were paid a step later. The entry itself pays it, now."""
+    return _evaluate(rewards - discount * alpha / 2 * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "cut at zero")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you cut the lowered rewards off at zero. They may become negative, and so may the values."""
+    return _evaluate((rewards - alpha / 2 * mu / behaviour).clamp(min=0), transitions, policy, discount)
+
+
+@mutant("05.1", "ten sweeps")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you stop after ten sweeps, before the table rests. Sweep on until it moves no more, or solve."""
+    q = torch.zeros_like(rewards)
+    for _ in range(10):
+        q = rewards - alpha / 2 * mu / behaviour + discount * transitions @ (policy * q).sum(1)
+    return q
+
+
+@mutant("05.1", "not discounted")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the discount is missing in the sweeps: without it such a table grows for ever."""
+    q = torch.zeros_like(rewards)
+    for _ in range(50):
+        q = rewards - alpha / 2 * mu / behaviour + transitions @ (policy * q).sum(1)
     return q
 
 
@@ -315,6 +396,18 @@ def _(y, mu, behaviour, alpha):
     return y - alpha / 2 * (mu - behaviour).square() / behaviour
 
 
+@mutant("05.2", "softmax")
+def _(y, mu, behaviour, alpha):
+    """you put softmax(y) in the place of mu. That is near CQL(H), and comes in section 4; here mu is given."""
+    return y - alpha / 2 * (torch.softmax(y, 1) / behaviour - 1)
+
+
+@mutant("05.2", "no targets")
+def _(y, mu, behaviour, alpha):
+    """that is the step alone. The minimum lies a step away from the targets: y is missing."""
+    return -alpha / 2 * (mu / behaviour - 1)
+
+
 @mutant("05.2", "one average for all states")
 def _(y, mu, behaviour, alpha):
     """you give back one amount, summed over all states. Each state has its own distribution: dim=1, if at all."""
@@ -391,6 +484,36 @@ def _(policy, behaviour):
 def _(policy, behaviour):
     """you left the bonuses out. They belong to the average, which is never negative all the same."""
     return torch.where(policy > 0, policy * (policy / behaviour - 1).clamp(min=0), 0.0).sum(1)
+
+
+@mutant("05.3", "size of each")
+def _(policy, behaviour):
+    """you take the size of each fine. A bonus counts as a bonus: with its sign."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1).abs(), 0.0).sum(1)
+
+
+@mutant("05.3", "squared ratio")
+def _(policy, behaviour):
+    """the bracket is squared and weighed by pi. Either pi times the bracket, or its square weighed by the *log*."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1).square(), 0.0).sum(1)
+
+
+@mutant("05.3", "root")
+def _(policy, behaviour):
+    """you take a root at the end. A fine is an amount, not a length: no root."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(1).sqrt()
+
+
+@mutant("05.3", "half")
+def _(policy, behaviour):
+    """half of it: asked is the loss for one unit of alpha / 2, so the half is outside already."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(1) / 2
+
+
+@mutant("05.3", "largest term")
+def _(policy, behaviour):
+    """that is the largest term of the average. Add all of them up."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).amax(1)
 
 
 @mutant("05.3", "KL")
@@ -482,25 +605,26 @@ def _(policy, behaviour):
     return right.masked_fill((behaviour == 0).any(1), math.inf)
 
 
-@mutant("05.3", "clamped at 1e-8")
+@mutant("05.3", "no weights, unlogged is free")
 def _(policy, behaviour):
-    """you keep the log's share at 1e-8 or above. The finite price that comes out is an accident of that number; it is
-    infinite."""
-    return torch.where(policy > 0, policy * (policy / behaviour.clamp(min=1e-8) - 1), 0.0).sum(1)
+    """you add up what each action pays, and leave out what the log never shows. The policy pays as often as it takes
+    an action (weigh by pi), and an unlogged one that it takes has no finite price."""
+    return torch.where(behaviour > 0, policy / behaviour - 1, 0.0).sum(1)
 
 
-@mutant("05.3", "clamped at 1e-6")
-def _(policy, behaviour):
-    """you keep the log's share at 1e-6 or above. The finite price that comes out is an accident of that number; it is
-    infinite."""
-    return torch.where(policy > 0, policy * (policy / behaviour.clamp(min=1e-6) - 1), 0.0).sum(1)
+def _clamped(smallest):
+    def answer(policy, behaviour):
+        return torch.where(policy > 0, policy * (policy / behaviour.clamp(min=smallest) - 1), 0.0).sum(1)
+
+    answer.__doc__ = (
+        f"you keep the log's share at {smallest:g} or above. The finite price that comes out is an accident of that "
+        "number; it is infinite."
+    )
+    return mutant("05.3", f"clamped at {smallest:g}")(answer)
 
 
-@mutant("05.3", "clamped at 1e-12")
-def _(policy, behaviour):
-    """you keep the log's share at 1e-12 or above. The finite price that comes out is an accident of that number; it is
-    infinite."""
-    return torch.where(policy > 0, policy * (policy / behaviour.clamp(min=1e-12) - 1), 0.0).sum(1)
+for _smallest in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
+    _clamped(_smallest)
 
 
 # ---------------------------------------------------------------- 05.4
@@ -607,8 +731,7 @@ def _(free, per_alpha, truth, seen):
 
 @mutant("05.4", "distance below")
 def _(free, per_alpha, truth, seen):
-    """yours says that no alpha is needed. Either the difference is turned (free - truth is what lies above), or it
-    is clamp(max=0) in the place of clamp(min=0)."""
+    """the difference is turned, and what is left is cut off at 0: what lies above needs the alpha, free - truth."""
     return ((truth - free) / per_alpha)[seen].max().clamp(min=0)
 
 
@@ -634,6 +757,31 @@ def _(free, per_alpha, truth, seen):
 def _(free, per_alpha, truth, seen):
     """you multiply by per_alpha. free - alpha * per_alpha <= truth, solved for alpha, divides."""
     return ((free - truth) * per_alpha)[seen].max().clamp(min=0)
+
+
+@mutant("05.4", "clamped from above")
+def _(free, per_alpha, truth, seen):
+    """`clamp(max=0)` cuts off everything that is needed; alpha must be at *least* 0: clamp(min=0)."""
+    return ((free - truth) / per_alpha)[seen].max().clamp(max=0)
+
+
+@mutant("05.4", "mean of the needs above")
+def _(free, per_alpha, truth, seen):
+    """each need is cut at 0 and then averaged. One alpha must satisfy every pair: the largest."""
+    return ((free - truth) / per_alpha)[seen].clamp(min=0).mean()
+
+
+@mutant("05.4", "median need")
+def _(free, per_alpha, truth, seen):
+    """that alpha satisfies half of the pairs. The bound must hold at every one: the largest need."""
+    return ((free - truth) / per_alpha)[seen].median().clamp(min=0)
+
+
+@mutant("05.4", "largest over smallest")
+def _(free, per_alpha, truth, seen):
+    """the largest excess over the smallest effect is enough, and more than needed: they belong to different pairs.
+    Divide pair by pair, then take the maximum."""
+    return ((free - truth)[seen].max() / per_alpha[seen].min()).clamp(min=0)
 
 
 @mutant("05.4", "below zero")
@@ -731,6 +879,42 @@ def _(q, behaviour):
     """you take the ratio of the action with the largest Q. The largest ratio may belong to another, rarer action."""
     mu, paid = _two_sides(q, behaviour)
     return paid / (mu / behaviour).gather(1, q.argmax(1, keepdim=True))[:, 0]
+
+
+@mutant("05.5", "largest share over smallest")
+def _(q, behaviour):
+    """the largest share of mu is divided by the smallest of the log, which may belong to another action. Divide
+    action by action, then take the maximum."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu.amax(1) / behaviour.amin(1))
+
+
+@mutant("05.5", "greedy")
+def _(q, behaviour):
+    """you put all of mu on the best action. Here mu is softmax(Q), at temperature one."""
+    mu = torch.nn.functional.one_hot(q.argmax(1), q.shape[1]).to(q.dtype)
+    return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "uniform")
+def _(q, behaviour):
+    """your mu is uniform and does not depend on Q. Here mu is softmax(Q)."""
+    mu = torch.full_like(q, 1 / q.shape[1])
+    return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "distance itself")
+def _(q, behaviour):
+    """that is the total variation distance of softmax(Q) from the log. Asked is how far an *actor* may be from
+    softmax(Q), by the premise."""
+    return 0.5 * (torch.softmax(q, 1) - behaviour).abs().sum(1)
+
+
+@mutant("05.5", "difference of the sides")
+def _(q, behaviour):
+    """you subtract the two sides. The ratio stands in front of epsilon: divide."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid - (mu / behaviour).amax(1)
 
 
 @mutant("05.5", "one ratio for all")
