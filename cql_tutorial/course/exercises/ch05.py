@@ -1066,7 +1066,10 @@ prediction(
         "at some of them: so small an alpha hardly matters",
         "It need not be large to be negative: without noise there is nothing to outweigh.",
     ),
-    b=("at none of them", "Every pair pays, and so does everything that comes after. However small, it points down."),
+    b=(
+        "at none of them, however small alpha is",
+        "Every pair pays, and so does everything that comes after. However small, it points down.",
+    ),
     c=("at about half of them, by small amounts", "That would be noise around the truth; here there is none."),
 )
 
@@ -1119,7 +1122,7 @@ prediction(
         "The theorem's average is over the policy softmax(Q), which is not the one that is backed up.",
     ),
     c=(
-        "above the truth in every state",
+        "above the truth in every state, by more than one reward",
         "A sharp policy collects the bonus of its favourite action and pays little of the fines: in each state, and "
         "again in the next.",
     ),
@@ -1131,7 +1134,7 @@ prediction(
     "0.98 where 0.78 is true. What does CQL predict with alpha 0.1 and a greedy backup?",
     answer="a",
     a=(
-        "more than 1, which no survival can be",
+        "more than 1, which is more than any survival can be",
         "Each step may add up to alpha / 2, and a loop in the log collects it again and again.",
     ),
     b=(
@@ -1160,7 +1163,7 @@ quiz_question(
         "Those are pulled up; on the log's average nothing is taken.",
     ),
     c=(
-        "the value of softmax(Q) is bounded, if that policy is backed up and alpha outweighs the sampling error",
+        "the value of softmax(Q) is bounded, if that policy is backed up and alpha is large enough",
         "Three conditions, each of which was broken in this chapter.",
     ),
 )
