@@ -17,8 +17,6 @@ NOT_YET = {
     #
     "06",
     #
-    "07",
-    #
     "08",
 }
 QUESTIONS = {**SESSION.quizzes, **SESSION.predictions}

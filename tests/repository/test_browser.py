@@ -70,7 +70,8 @@ WRONG = {
     "07": (
         "07.3",
         "times the dimensions",
-        "def uniform_hits(n, half_width, action_dim):\n    return n * half_width * action_dim\n",
+        "def candidates_needed(chance, half_width, action_dim):\n"
+        "    return math.log(1 - chance) / math.log(1 - half_width * action_dim)\n",
     ),
     "08": ("08.8", "swapped", "def blend(target, online, tau):\n    return tau * target + (1 - tau) * online\n"),
 }
