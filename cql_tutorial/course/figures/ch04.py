@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import BLACK, BLUE, EXACT, GREEN, GREY, OVER, SKY, UNDER, VERMILION, CaptionedFigure
+from .base import ALGORITHMS, BLACK, BLUE, EXACT, GREEN, GREY, OVER, SKY, UNDER, VERMILION, CaptionedFigure
 
 
 def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
@@ -17,7 +17,7 @@ def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
     soft, hard = torch.logaddexp(x, torch.zeros_like(x)), x.clamp(min=0)
     figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, right = figure.subplots(1, 2)
-    left.plot(x, hard, "--", color=BLUE, label="max(x, 0)")
+    left.plot(x, hard, "--", color=GREY, label="max(x, 0)")
     left.plot(x, soft, color=VERMILION, label="log-sum-exp: log(exp x + exp 0)")
     left.set(xlabel="x, the rating of one action (the other's is 0)", ylabel="value", title="two maxima")
     right.plot(x, soft - hard, color=VERMILION, label="log-sum-exp minus max")
@@ -159,8 +159,9 @@ def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> Captio
     """Draw the value of an action that was never logged along training: a line a setting, steps on a log axis."""
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
-    styles = zip(curves.items(), ["-", "-.", ":", (0, (5, 1))], [VERMILION, GREEN, GREY, BLACK], strict=False)
-    for (name, values), style, colour in styles:
+    bare, cql = ALGORITHMS["SAC"], ALGORITHMS["CQL"]  # without a penalty, with it
+    styles = [(s["linestyle"], s["color"]) for s in (bare, cql)] + [(":", GREY), ((0, (5, 1)), BLACK)]
+    for (name, values), (style, colour) in zip(curves.items(), styles, strict=False):
         axis.plot(steps, values, linestyle=style, color=colour, linewidth=2, label=name)
         axis.annotate(
             f"{float(values[-1]):.1f}",
@@ -209,9 +210,9 @@ def exploration_logs(
     axes[0].set(ylabel="true value at the start (exact)")
     axes[1].axhline(0.0, color=BLUE, linestyle="--")
     axes[1].set(ylabel="estimation error at the start")
-    low, high = axes[1].get_ylim()
-    axes[1].text(len(alphas) - 0.55, high, "over", color=OVER, ha="right", va="top", weight="bold")
-    axes[1].text(len(alphas) - 0.55, low, "under", color=UNDER, ha="right", va="bottom", weight="bold")
+    for y, word, colour in ((0.97, "over", OVER), (0.03, "under", UNDER)):
+        side = "top" if y > 0.5 else "bottom"
+        axes[1].text(0.5, y, word, color=colour, ha="center", va=side, weight="bold", transform=axes[1].transAxes)
     for axis in axes:
         axis.set_xticks(range(len(alphas)), [f"{alpha:g}" if alpha else "0 (DQN)" for alpha in alphas])
         axis.set(xlabel="cql_alpha", xlim=(-0.5, len(alphas) - 0.5))
