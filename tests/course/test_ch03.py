@@ -79,7 +79,7 @@ def test_no_value_of_the_best_policy_is_above_the_bound() -> None:
 
 
 def test_the_error_is_the_sum_of_its_parts(log: tabular.TabularLog) -> None:
-    """The identity Q-hat - Q^pi = (I - g P^pi)^-1 (Q-hat - T^pi Q-hat), for a table and a policy that fit nothing."""
+    """The identity Q-hat - Q^pi = (I - g P^pi)^-1 (Q-hat - B^pi Q-hat), for a table and a policy that fit nothing."""
     world = Gridworld()
     q, policy = draw(7, 64, 4), torch.softmax(draw(8, 64, 4), 1)
     whole, parts = study.error_by_cause(world, log, q, policy, 0.95)

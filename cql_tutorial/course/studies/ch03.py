@@ -115,11 +115,12 @@ def error_by_cause(
 ) -> tuple[float, dict[str, float]]:
     """Split the estimation error of ``policy`` at the start by how often the log holds the pair where it arises.
 
-    With ``D`` the discounted visits of ``policy`` from the start, ``sum_t discount^t P(s_t, a_t)``, exactly
+    With ``B^pi`` the true one-step backup and ``D`` the discounted visits of ``policy`` from the start,
+    ``sum_t discount^t P(s_t, a_t)``, exactly
 
-        V-hat(start) - V^pi(start) = sum_{s,a} D(s, a) (Q-hat - T^pi Q-hat)(s, a),
+        V-hat(start) - V^pi(start) = sum_{s,a} D(s, a) (Q-hat - B^pi Q-hat)(s, a),
 
-    since ``Q-hat - Q^pi = (I - discount P^pi)^-1 (Q-hat - T^pi Q-hat)``. Returns the left side, and the parts of the
+    since ``Q-hat - Q^pi = (I - discount P^pi)^-1 (Q-hat - B^pi Q-hat)``. Returns the left side, and the parts of the
     right side over pairs that were never tried, rarely (1 to `RARE` times), and more often.
     """
     exact = solve_q(world, policy, discount)
