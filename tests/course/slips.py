@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -315,6 +316,12 @@ def _alphas(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
     return _random(generator, free), 0.1 + _random(generator, per_alpha).abs(), _random(generator, truth), some
 
 
+def _behaviours(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
+    log_behaviour, action_dim = example.arguments
+    drawn = torch.randn(log_behaviour.shape, generator=generator, dtype=log_behaviour.dtype)
+    return drawn - drawn.mean() - action_dim * math.log(2) + 3 * torch.rand((), generator=generator), action_dim
+
+
 def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
     rewards, starts, discount = example.arguments
     later = 1 + torch.randperm(len(rewards) - 1, generator=generator)[: len(starts) - 1]
@@ -324,6 +331,7 @@ def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
+    "07.6": _behaviours,  # no log-density is below that of the uniform one on average
 }
 
 

@@ -277,6 +277,7 @@ def _(weights):
         Example((640, 0.25, 3), "worked by hand: 640 uniform actions in a cube of side 2, a box of side 0.5 in it"),
         Example((100, 0.1, 1), "one dimension, a tenth to both sides"),
         Example((1000, 0.2, 6), "six dimensions, a fifth to both sides"),
+        Example((350, 0.3, 4), "four dimensions"),
     ),
     hints=(
         "In the example the small cube has a sixty-fourth of the large one's volume, so 10 of 640 land in it.",
@@ -321,7 +322,25 @@ def _(n, half_width, action_dim):
 @mutant("07.3", "rounded")
 def _(n, half_width, action_dim):
     """rounded to a whole number: an average number of hits can be a small fraction, and that it is one is the point."""
+    return round(n * half_width**action_dim)
+
+
+@mutant("07.3", "cut to a whole number")
+def _(n, half_width, action_dim):
+    """what stands behind the point is cut off. An average number of hits can be a small fraction: return it whole."""
     return int(n * half_width**action_dim)
+
+
+@mutant("07.3", "range of one")
+def _(n, half_width, action_dim):
+    """the range [-1, 1] is taken to have length 1. It has length 2, and so has the box's side two half-widths."""
+    return n / 2 * half_width**action_dim
+
+
+@mutant("07.3", "inverse")
+def _(n, half_width, action_dim):
+    """that is how many actions *one* hit costs, times n. A smaller box is hit less often: multiply by the chance."""
+    return n / half_width**action_dim
 
 
 @mutant("07.3", "one dimension")
@@ -463,6 +482,19 @@ def _(differences, t_level, t_power):
     return t_level * t_power * differences.std() / math.sqrt(len(differences))
 
 
+@mutant("07.4", "subtracted")
+def _(differences, t_level, t_power):
+    """the quantiles are subtracted. They are two distances, one after the other: they add up."""
+    return (t_level - t_power) * differences.std() / math.sqrt(len(differences))
+
+
+@mutant("07.4", "around zero")
+def _(differences, t_level, t_power):
+    """that is the root of the mean square, which takes the effect found for noise. The standard deviation is around
+    the mean."""
+    return (t_level + t_power) * differences.square().mean().sqrt() / math.sqrt(len(differences))
+
+
 @mutant("07.4", "added in squares")
 def _(differences, t_level, t_power):
     """the quantiles are added as squares, like independent errors. They are two distances, one after the other:
@@ -495,6 +527,17 @@ def _(differences, t_level, t_power):
             "unit 0.1: two states",
         ),
         Example(
+            (
+                _numbers([[1.0, -2.0, 0.5], [0.0, -1.0, 0.25]]),
+                _numbers([[1.5, 0.3, 2.0], [-0.7, 0.6, 2.5]]),
+                _numbers([2.5, 1.0]),
+                0.7,
+                2.5,
+            ),
+            "unit 2.5: the logged actions stand out, so that the penalty is negative",
+            shown=False,
+        ),
+        Example(
             (_numbers([[1.0, 2.0], [0.0, 1.0]]), _numbers([[-0.7, 0.1], [-0.7, 0.3]]), _numbers([0.5, 1.5]), 1.0, 1.0),
             "unit 1: nothing changes",
             shown=False,
@@ -510,6 +553,7 @@ def _(differences, t_level, t_power):
         "Alpha has the unit of a squared reward, and the log-sum-exp a temperature in units of reward: neither is a "
         "pure number."
     ),
+    gradients=("q_candidates", "q_data"),
 )
 def penalty_in_unit(q_candidates, log_density, q_data, alpha, unit):
     """Alpha times the penalty, for values counted in a unit that makes every number `unit` times as large.
@@ -585,6 +629,37 @@ def _(q_candidates, log_density, q_data, alpha, unit):
     return alpha * _penalty(q_candidates * unit, log_density, q_data * unit)
 
 
+@mutant("07.5", "multiplied and weighed")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """Q is multiplied by the unit. It is already unit times as large: divide to get back to the old numbers."""
+    return alpha * unit**2 * _penalty(q_candidates * unit, log_density, q_data * unit)
+
+
+@mutant("07.5", "divided by the square")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """Q is divided by unit squared. Values grow with the unit, once; it is the squared *error* that grows with its
+    square."""
+    return alpha * unit**2 * _penalty(q_candidates / unit**2, log_density, q_data / unit**2)
+
+
+@mutant("07.5", "density moved")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the log-density is shifted by log unit, as if the *action* had changed its unit. Only rewards and values did."""
+    return alpha * unit**2 * _penalty(q_candidates / unit, log_density - math.log(unit), q_data / unit)
+
+
+@mutant("07.5", "no push-down")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the value is right, but the candidates' Q is detached: nothing is pushed down any more."""
+    return alpha * unit**2 * _penalty(q_candidates.detach() / unit, log_density, q_data / unit)
+
+
+@mutant("07.5", "no pull-up")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the value is right, but the logged action's Q is detached: nothing pulls it up any more."""
+    return alpha * unit**2 * _penalty(q_candidates / unit, log_density, q_data.detach() / unit)
+
+
 @mutant("07.5", "data term forgotten")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the push up on the logged action is missing."""
@@ -657,8 +732,7 @@ def _(log_behaviour, action_dim):
 
 @mutant("07.6", "behaviour forgotten")
 def _(log_behaviour, action_dim):
-    """only -action_dim log 2 is left. Minus the *mean* log-density of the logged actions is to be added (their
-    largest is 0 here)."""
+    """only -action_dim log 2 is left. Minus the *mean* log-density of the logged actions is to be added."""
     return torch.tensor(-action_dim * LOG_2, dtype=DOUBLE)
 
 
@@ -673,6 +747,18 @@ def _(log_behaviour, action_dim):
 def _(log_behaviour, action_dim):
     """log 2 is needed once for each dimension."""
     return -log_behaviour.mean() - LOG_2
+
+
+@mutant("07.6", "log of twice the dimension")
+def _(log_behaviour, action_dim):
+    """the logarithm of 2 A is subtracted. The box has volume 2 to the *power* A: its logarithm is A log 2."""
+    return -log_behaviour.mean() - math.log(2 * action_dim)
+
+
+@mutant("07.6", "largest")
+def _(log_behaviour, action_dim):
+    """that is the largest log-density. The floor averages over all logged actions."""
+    return -log_behaviour.max() - action_dim * LOG_2
 
 
 @mutant("07.6", "density for its log")
