@@ -34,6 +34,17 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+_DISTRIBUTIONS = {"PIL": "pillow", "yaml": "PyYAML"}  # where pip's name is not the import's
+
+
+def missing_package(error: ImportError, purpose: str = "reads and writes data sets") -> DataError:
+    """Turn a failed import into our error: data that cannot be read for want of a package are not damaged data."""
+    module = (error.name or str(error).rpartition("'")[0].rpartition("'")[2] or "a package").split(".")[0]
+    name = _DISTRIBUTIONS.get(module, module)
+    expected = f"the package {name}, which this package or one that it uses needs ({purpose})"
+    return DataError(f"package {name}", f"{type(error).__name__}: {error}", expected, f"pip install {name}")
+
+
 @contextmanager
 def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]:
     """Open an HDF5 file for reading, if it holds its arrays itself: reading a data set must not read other files.

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ConfigError, CQLTutorialError, DataError, DatasetNotFoundError, require, require_data
 from ..files import atomic_write
-from .files import open_checked, search_places
+from .files import missing_package, open_checked, search_places
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
@@ -73,11 +73,11 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
     Minari would import what the file names if its spaces were missing. Raises ``DataError`` for a damaged file, a file
     that leads elsewhere or promises more than ``max_gigabytes``, and spaces other than a flat Box and Box/Discrete.
     """
-    import minari
-    from gymnasium.spaces import Box, Discrete
-    from minari.dataset.minari_storage import MinariStorage
-
     try:
+        import minari
+        from gymnasium.spaces import Box, Discrete
+        from minari.dataset.minari_storage import MinariStorage
+
         if isinstance(source, (str, os.PathLike)):
             source, groups = find(source), 0
             for file in (files := sorted(source.rglob("*.hdf5"))):
@@ -105,6 +105,8 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
         require_data(sum(lengths) == data.total_steps > 0, f"file {source}", found, expected, _REGENERATE)
     except CQLTutorialError:
         raise
+    except ImportError as error:
+        raise missing_package(error) from error
     except Exception as error:  # a damaged file makes h5py and Minari fail in many ways
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DataError(f"file {source}", found, "a whole Minari data set", _REGENERATE) from error
@@ -155,7 +157,11 @@ def write(
     network stay untouched. `about` holds Minari's own texts (description, author, ...), `extra` any further metadata.
     Raises ``DataError`` for an id that is no id or exists, ``CheckpointError`` where the file cannot be written.
     """
-    from minari.dataset.minari_storage import MinariStorage
+    try:  # the storages are imported by name, when they are used
+        import minari.dataset._storages.hdf5_storage  # noqa: F401
+        from minari.dataset.minari_storage import MinariStorage
+    except ImportError as error:
+        raise missing_package(error) from error
 
     parents = _check_id(dataset_id)
     root = Path(root_path).expanduser().resolve()

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import socket
+import subprocess
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ import torch
 
 from cql_tutorial.datasets import OfflineDataset, files, load_dataset, minari_io
 from cql_tutorial.errors import ConfigError, DataError, DatasetNotFoundError
+from tests.conftest import HIDE_PACKAGES
 from tests.datasets.test_checks import arrays
 from tests.datasets.test_offline_dataset import make, same
 
@@ -523,3 +525,23 @@ def test_a_file_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
         store["episode_0"].create_dataset("rewards", (n,), kept.dtype, external=[(str(raw), 0, kept.nbytes)])
     with pytest.raises(DataError, match="stored in another file"):
         load_dataset(tmp_path / "here/tiny-v0")
+
+
+@pytest.mark.parametrize("what", ["read", "write"])
+def test_a_missing_package_is_named_and_no_fault_of_the_data(what: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from cql_tutorial.datasets import load_dataset
+data = load_dataset("maze/stitch-8k-v0") if {what == "write"} else None
+for name in [name for name in sys.modules if name.split(".")[0] in ("PIL", "minari")]:
+    del sys.modules[name]
+hidden = {{"PIL"}}
+{HIDE_PACKAGES}
+if data is None:
+    load_dataset("maze/stitch-8k-v0")
+data.to_minari("a/bb-v0", {str(tmp_path)!r}, description="x", author="y")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "DataError: package pillow: found ModuleNotFoundError" in last and "pip install pillow" in last
+    assert "make data" not in last and not list(tmp_path.rglob("*.hdf5"))
