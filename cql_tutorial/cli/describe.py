@@ -58,7 +58,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
             "data": plain(data),
             "facts": dict(facts),
             "refused": refusal,
-            "defects": [plain(one) for one in found],
+            "defects": [one.plain() for one in found],
             "versions": versions(),
         }
         write_json(report.out, content)

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..batch import REQUIRED, Batch
 from ..errors import DataError, check_int, require, require_data
 from . import checks as check
-from . import csv_io, d4rl_io, minari_io
+from . import csv_io, d4rl_io, mend, minari_io
 from . import defects as known_defects
 
 _STORED = minari_io.ARRAYS
@@ -328,16 +328,27 @@ class OfflineDataset:
         """``G_t = reward_scale r_t + discount G_{t+1}`` to the end of each episode, ``[N]`` (summed in float64).
 
         After a termination G is 0; after a truncation or an unfinished end it is ``truncation_value`` (a number, or a
-        tensor [N], such as the values of next_observations; in scaled reward units), or 0 if None.
+        tensor [N], such as the values of next_observations; in scaled reward units), or 0 if None. A row whose
+        next_observation is not the following row's observation ends the sum in the same way: rewards beyond a gap were
+        not earned from there.
         Without it G is a lower bound of the behaviour's return only if rewards are >= 0. Raises ``ConfigError``, and
         ``DataError`` for a tensor of another shape.
         """
         require(0 <= discount <= 1, "discount", discount, "0 <= discount <= 1", "0.99 is usual.")
-        after = torch.as_tensor(0.0 if truncation_value is None else truncation_value).detach().double().cpu()
-        found, expected = f"shape {tuple(after.shape)}", f"a number, or shape ({len(self)},), one a row"
-        require_data(after.shape in ((), self.rewards.shape), "truncation_value", found, expected)
+        given = 0.0 if truncation_value is None else truncation_value
+        expected, mend = f"a finite number, or {len(self)} of them, one a row", "pass 0.0, or the values of a critic."
+        try:
+            after = torch.as_tensor(given).detach().double().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError("truncation_value", repr(given)[:80], expected, mend) from error
+        found = f"shape {tuple(after.shape)}"
+        require_data(after.shape in ((), self.rewards.shape), "truncation_value", found, expected, mend)
+        wrong = int((~after.isfinite()).sum())
+        require_data(not wrong, "truncation_value", f"{wrong} NaN or infinite values", expected, mend)
+        scale = isinstance(reward_scale, (int, float)) and math.isfinite(reward_scale)
+        require(scale, "reward_scale", reward_scale, "a finite number", "1.0 leaves the rewards as they are.")
         beyond = torch.where(self.terminations.cpu(), 0.0, after).tolist()
-        ends = set(self._last_rows().tolist())
+        ends = set(self._last_rows().tolist()) | set(self._gaps().nonzero()[0].tolist())
         rewards = (self.rewards.double().cpu() * reward_scale).tolist()
         # Plain floats: a division by discount**t (the usual vector form) overflows on long episodes.
         result, value = [0.0] * len(self), 0.0
@@ -370,6 +381,27 @@ class OfflineDataset:
     def defects(self, **options: Any) -> list[known_defects.Defect]:
         """Find known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
         return known_defects.find(self, **options)
+
+    def mended(self, *names: str, **options: Any) -> OfflineDataset:
+        """The same data after the remedies ``names`` (those that `defects` gives as ``mend``); see `mend.apply`.
+
+        ``metadata["mended"]`` says what was done. Raises as `mend.apply`.
+        """
+        columns = self._columns(*_STORED, "clipped")
+        starts = self.episode_starts.cpu()
+        ended = (self.terminations | self.truncations).cpu()
+        about: Any = {"n_actions": self.n_actions, "action_low": self.action_low, "action_high": self.action_high}
+        unflagged = starts[1:][~ended[starts[1:] - 1]]
+        data, said = mend.apply({**columns, **about, "unflagged_starts": unflagged.numpy()}, names, **options)
+        if self.n_actions is not None:
+            data["actions"] = data["actions"].reshape(-1)
+        data.pop("clipped", None)
+        if "unflagged_starts" in data:
+            flagged = np.flatnonzero((data["terminations"].astype(bool) | data["truncations"].astype(bool))[:-1]) + 1
+            data["episode_starts"] = np.union1d(np.r_[0, flagged], data.pop("unflagged_starts"))
+        metadata = {**self.metadata, "mended": [*self.metadata.get("mended", ()), *said]}
+        made = type(self).from_arrays(**data, dtype=self.dtype, id=self.id, metadata=metadata)
+        return replace(made, batch_size=self.batch_size, seed=self.seed).to(self.device)
 
     def fingerprint(self) -> str:
         """Hash the numbers and the episodes' first rows, equally on every device: equal hashes mean equal data sets."""
@@ -410,6 +442,13 @@ class OfflineDataset:
 
     def _episode_of_row(self) -> Tensor:
         return torch.repeat_interleave(self.episode_lengths())
+
+    def _gaps(self) -> np.ndarray:
+        """Rows within an episode from which the recording did not go on to the next row, beyond rounding."""
+        obs, nxt = (x.detach().cpu().numpy() for x in (self.observations, self.next_observations))
+        last = np.zeros(len(self), bool)
+        last[self._last_rows().cpu().numpy()] = True
+        return check.jumps(obs, nxt, last)
 
     def _discontinuities(self) -> Tensor:
         following, nxt = (x.detach().cpu().numpy() for x in (self.observations[1:], self.next_observations[:-1]))
