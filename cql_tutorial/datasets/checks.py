@@ -46,6 +46,36 @@ def jumps(obs: np.ndarray, nxt: np.ndarray, last: np.ndarray) -> np.ndarray:
     return result
 
 
+def collapsed(columns: np.ndarray, dtype: Any = np.float32) -> dict[int, list[int]]:
+    """``column -> [distinct values that become equal in dtype, distinct values]``, for columns that lose many.
+
+    A column ``[N]`` or ``[N, k]`` of float64 or whole numbers. Among many random values a few coincide by chance: a
+    column counts if it loses ten times more than that, or a twentieth. A sample is looked at before anything is sorted.
+    """
+    wide = columns.reshape(len(columns), -1) if columns.size else columns
+    if not wide.size or wide.dtype.kind not in "fiu" or wide.dtype.itemsize <= np.dtype(dtype).itemsize == 8:
+        return {}
+    result = {}
+    rows = np.unique(np.r_[: min(len(wide), 512), np.linspace(0, len(wide) - 1, min(len(wide), 512)).astype(np.int64)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        some = wide[rows]
+        likely = np.flatnonzero((some.astype(dtype).astype(wide.dtype) != some).any(0))
+        if not len(likely):
+            return {}
+        ordered = np.sort(some[:, likely], 0)
+        narrow = ordered.astype(dtype)
+        likely = likely[((ordered[1:] != ordered[:-1]) & (narrow[1:] == narrow[:-1]) & np.isfinite(narrow[1:])).any(0)]
+        for i in likely:
+            values = np.sort(wide[:, i])
+            small = values.astype(dtype)
+            new = values[1:] != values[:-1]
+            distinct = 1 + int(new.sum())
+            lost = int((new & (small[1:] == small[:-1]) & np.isfinite(small[1:])).sum())
+            if lost > min(0.05 * distinct, 3e-7 * distinct**2):
+                result[int(i)] = [lost, distinct]
+    return result
+
+
 def row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Hash each row, ``[N]`` uint64: rows equal in all columns have equal hashes (0.0 and -0.0 are equal)."""
     n = len(columns[0])

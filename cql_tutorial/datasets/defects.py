@@ -508,32 +508,13 @@ def collapsed_values(data: Mapping[str, Array], counted: Mapping[str, Any] | Non
 
 def collapse_of(data: Mapping[str, Array]) -> dict[str, list[int]]:
     """``column -> [distinct values that float32 makes equal to another, distinct values]``, of float64 and int64."""
-    result = {}
+    result: dict[str, list[int]] = {}
     for name in ("observations", "actions", "rewards"):
         column = data.get(name)
-        if column is None or column.dtype.kind not in "fiu" or column.dtype.itemsize < 4:
-            continue
-        if (column.dtype.kind == "f" and column.dtype.itemsize < 8) or (
-            column.dtype.kind in "iu" and name == "actions"
-        ):
-            continue
-        wide = column.reshape(len(column), -1)
-        for i in range(wide.shape[1]):
-            values = wide[:, i]
-            pair = _collapsed(values)
-            if pair[0]:
-                result[f"{name} {i}" if wide.shape[1] > 1 else name] = pair
+        if column is not None and not (name == "actions" and column.dtype.kind in "iu"):
+            more = column.ndim > 1
+            result |= {f"{name} {i}" if more else name: pair for i, pair in check.collapsed(column).items()}
     return result
-
-
-def _collapsed(values: Array) -> list[int]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        narrow = values.astype(np.float32)
-        if (narrow.astype(values.dtype) == values).all():  # also where all values are whole and small: no sort
-            return [0, len(values)]
-        good = np.isfinite(narrow)
-        whole = np.unique(values[good])
-        return [len(whole) - len(np.unique(narrow[good])), len(whole)]
 
 
 def constant_columns(obs: Array, act: Array) -> Defect:

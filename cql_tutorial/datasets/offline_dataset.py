@@ -22,7 +22,7 @@ from torch import Tensor
 from ..batch import REQUIRED, Batch
 from ..errors import DataError, check_int, require, require_data
 from . import checks as check
-from . import csv_io, d4rl_io, mend, minari_io
+from . import d4rl_io, mend, minari_io, tables
 from . import defects as known_defects
 
 _STORED = minari_io.ARRAYS
@@ -35,6 +35,7 @@ _OTHER_NAMES = {
     "dones": "terminations or truncations",
     "done": "terminations or truncations",
 }
+_BOUNDS = ("action_low", "action_high")
 _BLOCK_ROWS, _GATHER_ROWS = 2**18, 2**14  # rows drawn from one seed (1,024 batches of 256); rows gathered at once
 
 
@@ -156,29 +157,93 @@ class OfflineDataset:
     def from_d4rl_hdf5(
         cls,
         path: Any,
+        columns: Mapping[str, Any] | None = None,
         *,
         max_episode_steps: int | None = None,
         max_gigabytes: float = 8.0,
         use_next_observations: bool = True,
         **options: Any,
     ) -> OfflineDataset:
-        """Read a D4RL file (v0-v2); ``terminals`` become terminations, ``timeouts`` truncations.
+        """Read an HDF5 file of D4RL (v0-v2), d3rlpy (1, 2), robomimic, or `to_hdf5`.
 
-        ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed, and how many
-        last rows lacked a next observation (see `files.fill_next_observations`), is in ``metadata``. Raises as
-        `d4rl_io.arrays`.
+        ``terminals`` become terminations, ``timeouts`` truncations, and d3rlpy's ``episode_terminals`` truncations
+        where the task did not end. ``columns`` maps our names to other keys (``{"terminations": "done"}``; or
+        ``"none"``). ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed,
+        which keys were not used, and how many last rows lacked a next observation (see `files.fill_next_observations`),
+        is in ``metadata``. Raises as `d4rl_io.arrays`.
         """
-        columns = d4rl_io.read(path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options))
-        return cls.from_arrays(**(columns | options))
+        read = d4rl_io.read(
+            path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options), columns, options
+        )
+        if options.get("n_actions") is not None or any(options.get(name) is not None for name in _BOUNDS):
+            read = {name: value for name, value in read.items() if name not in (*_BOUNDS, "n_actions")}
+        return cls.from_arrays(**(read | options))
 
     @classmethod
-    def from_csv(cls, path: Any, columns: Mapping[str, Any], *, delimiter: str = ",", **options: Any) -> OfflineDataset:
-        """Read a CSV file; ``columns`` maps our names (and ``episode``) to its columns' names, lists or ``"obs_*"``.
+    def from_dataframe(
+        cls, frame: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+    ) -> OfflineDataset:
+        """Read a data frame: a row a transition, the rows of an episode one after another.
 
-        Without next_observations, last rows are treated as by `files.fill_next_observations`. Raises as `csv_io.read`.
+        ``columns`` maps our names (and ``episode``, a label) to the frame's: ``{"observations": "obs_*", "actions":
+        ["a"], ...}``; ``terminations`` may be ``"none"`` (the task never ends) or ``"every-row"``. None takes columns
+        whose names are plain (obs_0, action, reward, termination, ...) and says which. pandas, or anything with
+        ``to_pandas`` or ``__dataframe__``. Missing values, words and times are refused, with counts; nothing is filled
+        in. Without next_observations, last rows are treated as by `files.fill_next_observations`. ``metadata`` names
+        the columns used and those unused. Raises ``DataError``, ``ConfigError``.
         """
-        discrete = options.get("n_actions") is not None
-        return cls.from_arrays(**(csv_io.read(path, columns, _dtype_name(options), discrete, delimiter) | options))
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        return cls.from_arrays(**(tables.from_frame(frame, columns, **(options | more)) | options))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: Any,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        delimiter: str | None = None,
+        decimal: str = ".",
+        max_gigabytes: float = 8.0,
+        **options: Any,
+    ) -> OfflineDataset:
+        """Read a CSV or TSV file, also one that ends in .gz; ``columns`` as in `from_dataframe`.
+
+        ``delimiter`` None takes what the header shows: a comma, else a semicolon, a tab or a bar. ``decimal`` may be a
+        comma. Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`; errors name the line.
+        """
+        more = {"delimiter": delimiter, "decimal": decimal, "max_gigabytes": max_gigabytes}
+        more |= {"dtype": _dtype_name(options)}
+        return cls.from_arrays(**(tables.from_csv(path, columns, **(options | more)) | options))
+
+    @classmethod
+    def from_parquet(
+        cls, path: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+    ) -> OfflineDataset:
+        """Read a Parquet file; ``columns`` as in `from_dataframe`. Columns without a role are not read.
+
+        Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`.
+        """
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        return cls.from_arrays(**(tables.from_parquet(path, columns, **(options | more)) | options))
+
+    def to_dataframe(self) -> Any:
+        """A pandas ``DataFrame``: episode, obs_*, action_*, reward, next_obs_*, termination, truncation; a row a transition.
+
+        `from_dataframe` reads it back (with ``n_actions`` or the bounds, which a frame does not hold).
+        """
+        return tables.to_frame(self)
+
+    def to_hdf5(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write one flat HDF5 file, which is read fast however short the episodes are, and return its path.
+
+        Its arrays have D4RL's names; bounds (or the number of actions) and episode starts are recorded beside them.
+        ``DataError`` if the file exists and not ``overwrite``, ``CheckpointError`` where it cannot be written.
+        """
+        file = Path(path).expanduser()
+        free = overwrite or not file.exists()
+        require_data(free, f"file {file}", "a file of that name", "a new one", "pass overwrite=True, or another name.")
+        d4rl_io.write(self, file)
+        return file
 
     def to_minari(
         self,
@@ -458,13 +523,54 @@ class OfflineDataset:
 
 
 def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False, **options: Any) -> OfflineDataset:
-    """Load a Minari data set by id or path; ``options`` are those of `OfflineDataset.from_arrays`, such as ``dtype``.
+    """Load a Minari data set by id or path, or a file (.hdf5, .h5, .csv, .tsv, .parquet) by the loader of its ending.
 
+    ``options`` are those of the loader (``columns`` for tables) and of `OfflineDataset.from_arrays`, such as ``dtype``.
     Looked at, in this order: the path, MINARI_DATASETS_PATH, the checkout's ``data/``, ``data/`` in and above the
     current folder, Minari's own folder; Minari's remote only if ``remote``. Raises ``DatasetNotFoundError`` that lists
     the places and the nearest ids, ``DataError`` for a damaged file.
     """
-    return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
+    kind = kind_of(id_or_path)
+    if kind == "minari" or os.path.isdir(id_or_path):
+        return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
+    read = {
+        "d4rl": OfflineDataset.from_d4rl_hdf5,
+        "parquet": OfflineDataset.from_parquet,
+        "csv": OfflineDataset.from_csv,
+    }
+    if kind not in read:
+        raise DataError(
+            f"file {os.fspath(id_or_path)}", f"the ending .{kind}", "a kind of file with a reader", _READ_IT[kind]
+        )
+    return read[kind](id_or_path, **options)
+
+
+_READ_IT = {
+    "npz": "numpy.load(path) gives its arrays: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
+    "npy": "numpy.load(path) gives its array: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
+    "json": "pandas.read_json(path, lines=True) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "jsonl": "pandas.read_json(path, lines=True) makes a frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "xlsx": "pandas.read_excel(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "feather": "pandas.read_feather(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "pkl": "a pickle runs the code in it: have its maker save arrays, as .npz, .hdf5 or .parquet.",
+    "pickle": "a pickle runs the code in it: have its maker save arrays, as .npz, .hdf5 or .parquet.",
+    "pt": "torch.load(path, weights_only=True) gives its tensors: OfflineDataset.from_arrays(observations=..., ...).",
+    "mat": "scipy.io.loadmat(path) gives its arrays: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
+    "zip": "unpack it first.",
+}
+
+
+def kind_of(id_or_path: str | os.PathLike[str]) -> str:
+    """d4rl, csv, parquet, an ending that has no reader, or minari for all else, by the ending of the name."""
+    name = os.fspath(id_or_path).lower()
+    ending = Path(name.removesuffix(".gz")).suffix[1:]
+    if ending in ("hdf5", "h5", "hdf") and not name.endswith(".gz"):
+        return "d4rl"
+    if ending in ("parquet", "pq") and not name.endswith(".gz"):
+        return "parquet"
+    if ending in ("csv", "tsv", "txt"):
+        return "csv"
+    return ending if ending in _READ_IT else "minari"
 
 
 def _dtype_name(options: Mapping[str, Any]) -> str:
