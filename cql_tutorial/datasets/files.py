@@ -116,7 +116,8 @@ def finish(
             found = f"1 in {int(inner.sum()):,} rows that are not the last of their episode by {label}"
             found += f" (first: {line(first)})"
             mend = (
-                "describe says what to do; if the flags are right and a label covers several episodes, read without it; "
+                "describe says what to do; if the flags are right and a label covers several episodes, read "
+                "without it; "
                 "if the labels are right, correct the flags (convert --mend inner-flags) or the order of the rows."
             )
             raise DataError(flag, found, "a flag at the end of an episode alone", mend)

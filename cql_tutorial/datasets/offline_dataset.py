@@ -92,6 +92,8 @@ class OfflineDataset:
     ) -> OfflineDataset:
         """Check and copy arrays, tensors or lists of N transitions (shapes as in the class) into a data set.
 
+        Any dtype and byte order will do; whole numbers become floats where floats are due, ``[N, 1]`` becomes ``[N]``.
+        Masked and missing values, images, stacks of frames and dicts are refused, each with what to do.
         ``copy=False`` takes over arrays that have the right dtype already: change them no more.
         ``n_actions`` says that the actions are discrete; otherwise they lie within ``action_low``..``action_high`` (a
         number or A of them; -1 and 1 if not given), or are clipped, marked and counted with ``out_of_bounds="clip"``.
@@ -107,12 +109,13 @@ class OfflineDataset:
         n, width = obs.shape
         if n_actions is None:
             act = check.actions(actions, None, n, dtype, copy)
-            low, high = check.bounds(action_low, action_high, act.shape[1])
+            low, high = check.bounds(action_low, action_high, act)
             act, clipped = check.within_bounds(act, low, high, out_of_bounds)
         else:
             none, name = action_low is None and action_high is None, "action_low, action_high"
             require_data(none, name, "bounds beside n_actions", "n_actions alone", "drop them.")
             n_actions = check_int("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
+            check.plausible_choices(n_actions, n)
             act, clipped = check.actions(actions, n_actions, n, dtype), torch.zeros(n, dtype=torch.bool)
             low = high = None
         rew = check.floats("rewards", rewards, dtype, n, copy=copy)
@@ -125,7 +128,12 @@ class OfflineDataset:
             nxt = check.next_observations_of(obs, starts, term)
         else:
             nxt = check.floats("next_observations", next_observations, dtype, n, width, copy=copy)
-        made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, dict(metadata or {}))
+        about = dict(metadata or {})
+        if "collapsed" not in about and dtype != torch.float64:  # a reader that has narrowed them has looked itself
+            given = {"observations": observations, "actions": actions, "rewards": rewards}
+            if lost := {} if n_actions is not None and n > 2**24 else check.collapsed_in(given):
+                about["collapsed"] = lost
+        made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, about)
         return made.to(obs.device)  # columns may have come from several devices
 
     @classmethod
@@ -227,7 +235,7 @@ class OfflineDataset:
         return cls.from_arrays(**(tables.from_parquet(path, columns, **(options | more)) | options))
 
     def to_dataframe(self) -> Any:
-        """A pandas ``DataFrame``: episode, obs_*, action_*, reward, next_obs_*, termination, truncation; a row a transition.
+        """A pandas ``DataFrame``, a row a transition: episode, obs_*, action_*, reward, next_obs_* and the flags.
 
         `from_dataframe` reads it back (with ``n_actions`` or the bounds, which a frame does not hold).
         """
@@ -564,7 +572,7 @@ def kind_of(id_or_path: str | os.PathLike[str]) -> str:
     """d4rl, csv, parquet, an ending that has no reader, or minari for all else, by the ending of the name."""
     name = os.fspath(id_or_path).lower()
     ending = Path(name.removesuffix(".gz")).suffix[1:]
-    if ending in ("hdf5", "h5", "hdf") and not name.endswith(".gz"):
+    if ending in ("hdf5", "h5", "hdf") and os.path.basename(name) != "main_data.hdf5" and not name.endswith(".gz"):
         return "d4rl"
     if ending in ("parquet", "pq") and not name.endswith(".gz"):
         return "parquet"
