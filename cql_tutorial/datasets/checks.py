@@ -368,6 +368,10 @@ def _ranges(tensor: Tensor) -> dict[str, Any]:
     return {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
 
 
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items()) if isinstance(value, Mapping) else [(one or "(no name)", None) for one in value]
+
+
 def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     """See `OfflineDataset.describe`."""
     n, followed = len(data), len(data) - len(last_rows)
@@ -396,6 +400,11 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     if "format" in data.metadata:  # what was assumed in reading it
         facts["read"] = {name: data.metadata.get(name) for name in ("format", "timeouts", "next_observations")}
         facts["read"] = {name: value for name, value in facts["read"].items() if value}
+    for name in ("unused", "observation_keys", "mended"):
+        if data.metadata.get(name):
+            facts[name] = ", ".join(
+                f"{key} ({value})" if isinstance(value, int) else str(key) for key, value in _pairs(data.metadata[name])
+            )
     facts["dtype"], facts["device"] = str(data.dtype).removeprefix("torch."), str(data.device)
     stored = (data.observations, data.actions, data.rewards, data.next_observations)
     facts["megabytes"] = (sum(column.nbytes for column in stored) + 3 * n) / 1e6
