@@ -108,15 +108,15 @@ def _from_env(env: Any, options: CollectOptions) -> tuple[OfflineDataset, str | 
     columns: dict[str, Any] = {name: [] for name in ARRAYS}
     stopped = None
     try:
-        observation, _ = env.reset(seed=options.seed)
+        observation = np.copy(env.reset(seed=options.seed)[0])  # some environments write into the same array again
         for step in trange(1, options.steps + 1, disable=options.quiet, unit="step", mininterval=0.5):
             action = act(observation)
             following, reward, terminated, truncated, _ = env.step(action)
             cut = not terminated and (truncated or step == options.steps)
             row = (observation, action, reward, following, terminated, cut)
             for name, value in zip(ARRAYS, row, strict=True):
-                columns[name].append(np.copy(value))  # some environments write into the same array again
-            observation = env.reset()[0] if terminated or truncated else following
+                columns[name].append(np.copy(value))
+            observation = np.copy(env.reset()[0] if terminated or truncated else following)
     except (Exception, KeyboardInterrupt) as error:
         if not columns["truncations"]:
             raise

@@ -270,9 +270,9 @@ def flags_within_episodes(ended: Array, first: Array | None, about: Mapping[str,
 def terminations_at_time_limit(term: Array, trunc: Array, last: Array, limit: int | None = None) -> Defect:
     """Episodes that end in a termination at the time limit, which is the recording's end and not the task's.
 
-    Unless ``limit`` is given they show in two ways: most truncations are also flagged as terminations; or there are no
-    truncations, and the longest episodes, of two steps or more, are also the most common ones: all of them, or a
-    quarter and three at least (two, where the length is a round one of 50 or more).
+    Unless ``limit`` is given they show in two ways: most truncations are also flagged as terminations; or no truncation
+    comes as late as the longest episodes, of two steps or more, which are also the most common terminated ones: all of
+    them, or a quarter and three at least (two, where the length is a round one of 50 or more).
     """
     ends = np.flatnonzero(last)
     lengths = np.diff(ends, prepend=-1)
@@ -282,15 +282,15 @@ def terminations_at_time_limit(term: Array, trunc: Array, last: Array, limit: in
     elif trunc.any():
         both = term[ends] & trunc[ends]
         cut = both & (2 <= both.sum() >= trunc.sum() / 2)
-    elif term.any():
+    if limit is None and term.any() and not cut.any():
         ended = lengths[term[ends]]
         counts = np.bincount(ended)
-        longest = int(lengths.max())
+        longest = int(lengths.max())  # where truncations are as long, the limit is known to the recording
         usual = len(counts) == longest + 1 and counts[longest] == counts.max() >= 2 and longest > 1
         round_one = longest >= 50 and longest % 10 == 0
         all_of_them = counts[-1] == len(ended)
         enough = round_one or all_of_them or (counts[-1] >= 3 and 4 * counts[-1] >= len(ended))
-        cut = term[ends] & (lengths == longest) & (usual and enough)
+        cut = term[ends] & (lengths == longest) & (usual and enough and not (trunc[ends] & (lengths == longest)).any())
     wrong = np.zeros(len(term), bool)
     wrong[ends[cut]] = True
     length = int(lengths[cut][0]) if cut.any() else 0
