@@ -56,7 +56,8 @@ def collapsed(columns: np.ndarray, dtype: Any = np.float32) -> dict[int, list[in
     if not wide.size or wide.dtype.kind not in "fiu" or wide.dtype.itemsize <= np.dtype(dtype).itemsize == 8:
         return {}
     result = {}
-    rows = np.unique(np.r_[: min(len(wide), 512), np.linspace(0, len(wide) - 1, min(len(wide), 512)).astype(np.int64)])
+    few = min(len(wide), 512)  # the first rows, and some from everywhere
+    rows = np.concatenate([np.arange(few), np.linspace(0, len(wide) - 1, few).astype(np.int64)])
     with np.errstate(over="ignore", invalid="ignore"):
         some = wide[rows]
         likely = np.flatnonzero((some.astype(dtype).astype(wide.dtype) != some).any(0))
@@ -284,13 +285,13 @@ def bounds(low: Any, high: Any, recorded: Tensor) -> tuple[Any, Any]:
     fits = len(pair) == 2 and all(bound.shape in ((), (width,)) and bound.isfinite().all() for bound in pair)
     found = " and ".join(str(bound.tolist()) for bound in pair) or f"{given[0]!r} and {given[1]!r}"
     expected = f"finite numbers, low < high, one or {width} of them"
-    seen = " and ".join(
-        str([float(f"{x:.4g}") for x in bound.tolist()[:6]]) for bound in (recorded.amin(0), recorded.amax(0))
-    )
+    if fits and (pair[0] < pair[1]).all():
+        lowest, highest = (float(b.min()) if b.min() == b.max() else tuple(b.tolist()) for b in pair)
+        return lowest, highest
+    ends = (recorded.amin(0), recorded.amax(0))
+    seen = " and ".join(str([float(f"{x:.4g}") for x in bound.tolist()[:6]]) for bound in ends)
     mend = f"pass the range the actuators have (the log's own is {seen}); leave out an action that never moves."
-    require_data(fits and (pair[0] < pair[1]).all(), "action_low, action_high", found, expected, mend)
-    lowest, highest = (float(b.min()) if b.min() == b.max() else tuple(b.tolist()) for b in pair)
-    return lowest, highest
+    raise DataError("action_low, action_high", found, expected, mend)
 
 
 def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> tuple[Tensor, Tensor]:

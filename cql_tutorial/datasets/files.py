@@ -82,7 +82,15 @@ def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]
         raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
 
 
-_ROWS = ("observations", "actions", "rewards", "terminations", "truncations", "flags_within")  # one entry a row
+_ROWS = (
+    "observations",
+    "actions",
+    "rewards",
+    "next_observations",
+    "terminations",
+    "truncations",
+    "flags_within",
+)  # one entry a row
 
 
 def finish(
@@ -174,7 +182,9 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     cut[:-1] = (last & ~term)[1:] & ~last[:-1]
     dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
-    columns["next_observations"] = obs.take(kept + ~last[kept], 0)
+    following = np.empty_like(obs)
+    following[:-1], following[last] = obs[1:], obs[last]
+    columns["next_observations"] = following
     if dropped:  # every episode now ends in a flag, from which the starts follow
         columns |= {name: _move_up(columns[name], kept) for name in _ROWS if name in columns}
     note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"

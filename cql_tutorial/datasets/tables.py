@@ -127,7 +127,7 @@ def _flags_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
 def _labels_of(series: Any, codes: dict[Any, int]) -> np.ndarray:
     """Labels as whole numbers in the order of appearance; -1 where missing."""
     places, uniques = series.factorize()
-    own = np.array([codes.setdefault(one, len(codes)) for one in uniques] or [0], np.int64)
+    own = np.array([codes.setdefault(str(one), len(codes)) for one in uniques] or [0], np.int64)
     return np.where(places < 0, -1, own[places])
 
 
@@ -429,10 +429,9 @@ def _csv_blocks(
     names = list(map(str, range(len(header))))
     # Before pandas 3 the default parser may miss the nearest float64 by one unit in the last place.
     exact = {"float_precision": "round_trip"} if dtype == "float64" and pandas.__version__ < "3" else {}
-    labels = {names[roles.places["episode"][0]]: str} if "episode" in roles.places else {}
     settings: dict[str, Any] = {
         "sep": delimiter, "decimal": decimal, "header": 0, "names": names, "index_col": False, "encoding": "utf-8-sig",
-        "skipinitialspace": True, "low_memory": False, "dtype": labels, "compression": "infer", **exact,
+        "skipinitialspace": True, "low_memory": False, "compression": "infer", **exact,
     }  # fmt: skip
     rows = max(1000, _BLOCK_CELLS // max(1, len(header)))
     seen = 0

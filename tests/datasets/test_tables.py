@@ -251,7 +251,7 @@ def test_labels_that_contradict_the_flags_are_told_in_the_words_of_the_table(tmp
     (found,) = [one for one in defects.find(raw) if "labelled" in one.name]
     assert found.count == 2 and "first rows" in found.remedy and found.mend == ""
     refused(frame(end=[1] * 6, nx=range(6), ny=range(6)), "1 in 4 rows", "row 0", columns=roles)
-    refused(frame(ep=[1, 1, 2, 1, 2, 2], nx=range(6), ny=range(6)), "'ep', row 3", "episode 1 again", columns=roles)
+    refused(frame(ep=[1, 1, 2, 1, 2, 2], nx=range(6), ny=range(6)), "'ep', row 3", "episode '1' again", columns=roles)
 
 
 def test_one_step_episodes_with_labels_are_legal() -> None:
