@@ -63,7 +63,7 @@ def check_int(name: str, value: Any, minimum: int) -> int:
         number = operator.index(value)
     except TypeError:
         number = minimum - 1
-    wrong_type = isinstance(value, float) and value >= minimum
+    wrong_type = isinstance(value, float) and minimum <= value < float("inf")
     mend = f"pass {name}={int(value)}." if wrong_type else f"pass {name}={max(minimum, 1)} or more."
     require(number >= minimum, name, value, f"a whole number >= {minimum}", mend)
     return number

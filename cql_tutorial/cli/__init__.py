@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(words)
     except CQLTutorialError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from .files import in_flags
+
+        print(f"error: {in_flags(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import tyro
 
 from ..agents import load_agent
-from ..datasets.minari_io import ARRAYS
+from ..datasets.minari_io import ARRAYS, check_new
 from ..datasets.offline_dataset import OfflineDataset
 from ..datasets.recording import dataset_of, record
 from ..envs import make
@@ -51,25 +52,37 @@ class CollectOptions:
 
 
 def collect(recording: CollectOptions) -> int:
-    """Record a data set and write it in Minari's format."""
+    """Record a data set and write it in Minari's format; a recording that cannot be written so is kept in a flat file.
+
+    What was recorded when an environment failed, or when the user stopped it, is written too, and said.
+    """
     one = (recording.env is None) != (recording.world is None)
     require(one, "--env, --world", (recording.env, recording.world), "one of the two", "for example --env Pendulum-v1.")
     check_int("--steps", recording.steps, 1)
     check_int("--seed", recording.seed, 0)
-    data = _from_world(recording) if recording.world else _from_env(recording)
+    check_new(recording.id, recording.out, recording.overwrite)  # before any step is taken
+    env = None if recording.env is None else make_env(recording.env)
+    data, stopped = (_from_world(recording), None) if env is None else _from_env(env, recording)
     about = f"{recording.policy} policy in {recording.env or recording.world}, seed {recording.seed}"
-    folder = data.to_minari(
-        recording.id,
-        recording.out,
-        description=about,
-        author=recording.author,
-        overwrite=recording.overwrite,
-        environment=recording.env,
-        extra={"made_by": "cql-tutorial collect"},
-    )
+    try:
+        written = data.to_minari(
+            recording.id,
+            recording.out,
+            description=about,
+            author=recording.author,
+            overwrite=recording.overwrite,
+            environment=None if env is None else env.spec,
+            extra={"made_by": "cql-tutorial collect"},
+        )
+    except Exception as error:  # Minari's own errors are of many kinds, and hours of recording may be in memory
+        written = data.to_hdf5(recording.out / f"{recording.id}.hdf5", overwrite=True)
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"Minari could not write it ({found}); the recording is kept in a flat file.")
     print(data.describe())
-    print(f"\nwritten: {folder}")
-    return 0
+    print(f"\nwritten: {written}\nread it with --data {written}")
+    if stopped is not None:
+        print(f"The recording stopped early, after {len(data)} of {recording.steps} steps: {stopped}", file=sys.stderr)
+    return int(stopped is not None)
 
 
 def _from_world(options: CollectOptions) -> OfflineDataset:
@@ -84,23 +97,46 @@ def _from_world(options: CollectOptions) -> OfflineDataset:
     return record(world, policy, options.steps, seed=options.seed, id=options.id)
 
 
-def _from_env(options: CollectOptions) -> OfflineDataset:
-    """Record step by step in one copy of the environment; the last episode is cut where the recording ends."""
+def _from_env(env: Any, options: CollectOptions) -> tuple[OfflineDataset, str | None]:
+    """Record step by step in one copy of the environment; the last episode is cut where the recording ends.
+
+    Returns the data and, if the environment failed or the user stopped it, what happened.
+    """
     from tqdm.auto import trange
 
-    env = make_env(str(options.env))
     act, bounds = _behaviour(env, options)
     columns: dict[str, Any] = {name: [] for name in ARRAYS}
-    observation, _ = env.reset(seed=options.seed)
-    for step in trange(1, options.steps + 1, disable=options.quiet, unit="step", mininterval=0.5):
-        action = act(observation)
-        following, reward, terminated, truncated, _ = env.step(action)
-        cut = not terminated and (truncated or step == options.steps)
-        for name, value in zip(ARRAYS, (observation, action, reward, following, terminated, cut), strict=True):
-            columns[name].append(value)
-        observation = env.reset()[0] if terminated or truncated else following
+    stopped = None
+    try:
+        observation = np.copy(env.reset(seed=options.seed)[0])  # some environments write into the same array again
+        for step in trange(1, options.steps + 1, disable=options.quiet, unit="step", mininterval=0.5):
+            action = act(observation)
+            following, reward, terminated, truncated, _ = env.step(action)
+            cut = not terminated and (truncated or step == options.steps)
+            row = (observation, action, reward, following, terminated, cut)
+            for name, value in zip(ARRAYS, row, strict=True):
+                columns[name].append(np.copy(value))
+            observation = np.copy(env.reset()[0] if terminated or truncated else following)
+    except (Exception, KeyboardInterrupt) as error:
+        if not columns["truncations"]:
+            raise
+        stopped = f"{type(error).__name__}: {error}"
+        columns["truncations"][-1] = np.asarray(not columns["terminations"][-1])
     arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items()}
-    return OfflineDataset.from_arrays(**arrays, **bounds, id=options.id)
+    finite = np.isfinite(arrays["observations"]).all(1) & np.isfinite(arrays["next_observations"]).all(1)
+    finite &= np.isfinite(arrays["rewards"].astype(float))
+    if not finite.all():  # the log must not be lost for one bad number: it ends before it
+        first = int(finite.argmin())
+        require_data(first, f"--env {options.env}", "NaN or infinite values in the first step", "finite numbers")
+        stopped = f"NaN or infinite values in step {first + 1}"
+        arrays = {name: array[:first] for name, array in arrays.items()}
+        arrays["truncations"][-1] = not arrays["terminations"][-1]
+    return OfflineDataset.from_arrays(**arrays, **bounds, id=options.id, out_of_bounds=_beyond(bounds)), stopped
+
+
+def _beyond(bounds: dict[str, Any]) -> str:
+    """Actions of an agent may lie a rounding beyond a bound, for which no recording is thrown away."""
+    return "error" if "n_actions" in bounds else "clip"
 
 
 def _behaviour(env: Any, options: CollectOptions) -> tuple[Callable[[np.ndarray], Any], dict[str, Any]]:

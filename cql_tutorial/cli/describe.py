@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..datasets import csv_io, d4rl_io, defects, minari_io
+from ..datasets import defects
 from ..datasets.offline_dataset import OfflineDataset
-from ..errors import CQLTutorialError
+from ..errors import CQLTutorialError, require
 from ..files import atomic_write
-from .files import plain, versions, write_json
+from .files import in_flags, plain, versions, write_json
 from .options import DataOptions
 
 
@@ -30,8 +30,16 @@ class DescribeOptions:
     """End with status 1 if any defect is found: for use in a pipeline."""
 
 
+ENDINGS = (".png", ".svg", ".pdf")
+
+
 def describe(data: DataOptions, report: DescribeOptions) -> int:
     """Print facts and known defects, each with its remedy; return 1 if the data cannot be loaded as they are."""
+    if report.figure is not None:
+        known = report.figure.suffix.lower() in ENDINGS
+        require(
+            known, "--figure", str(report.figure), f"a name that ends in {', '.join(ENDINGS)}", "change its ending."
+        )
     dataset: OfflineDataset | None = None
     facts: dict[str, Any] = {}
     refusal = None
@@ -43,11 +51,11 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
         raw = stored(data)
         if raw is None:
             raise
-        refusal = str(error)
-        bounds = {name: value for name, value in data.reading().items() if name in ("action_low", "action_high")}
-        found = defects.find(raw, time_limit=report.time_limit, **bounds)
+        refusal = in_flags(str(error))
+        found = defects.find(raw, time_limit=report.time_limit)
         print(f"The data cannot be loaded as they are. {refusal}\n")
-    print(f"\n{len(found)} known defects" + (":" if found else ": none was found."))
+    none = ": none was found." if refusal is None else ": none that explains it."
+    print(f"\n{len(found)} known defects" + (":" if found else none))
     for one in found:
         print(f"- {one}")
     if report.figure is not None and dataset is not None:
@@ -58,7 +66,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
             "data": plain(data),
             "facts": dict(facts),
             "refused": refusal,
-            "defects": [plain(one) for one in found],
+            "defects": [one.plain() for one in found],
             "versions": versions(),
         }
         write_json(report.out, content)
@@ -68,14 +76,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
 def stored(data: DataOptions) -> dict[str, Any] | None:
     """Read the arrays of a file that the loader refuses, unchecked; None if they cannot be read."""
     try:
-        data.guard()
-        if data.kind() == "d4rl":
-            return dict(d4rl_io.arrays(data.data))
-        if data.kind() == "csv":
-            return csv_io.read(
-                data.data, data.mapping(), discrete=data.n_actions is not None, delimiter=data.separator()
-            )
-        return minari_io.read(minari_io.find(data.data))
+        return data.stored()
     except CQLTutorialError:
         return None
 

@@ -5,6 +5,7 @@ It imports only the standard library until a check needs more, so that it can re
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import sys
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 COURSE = ("jupyterlab", "ipywidgets", "matplotlib")  # what the notebooks need beyond the package
 FILES_ONLY = {"icu-sepsis": "2.0.1"}  # the same as in envs/sepsis.py, which cannot be imported without torch
+NEEDED_IMPORTS = {
+    "minari.dataset._storages.hdf5_storage": "to read and write data sets",
+    "gymnasium": "to roll policies out",
+    "h5py": "to read HDF5 files",
+    "safetensors.torch": "to save agents",
+    "scipy.stats": "for intervals",
+}
 SLOW_UPDATE = 0.3  # seconds: some ten times what two ordinary cores need
 REINSTALL = "install the packages again: make clean, then make setup"
 
@@ -56,7 +64,7 @@ class Report:
 def doctor() -> Report:
     """Look at Python, packages, devices and data, and train for ten updates; never raises."""
     findings: list[Finding] = []
-    for check in (_python, _packages, _devices, _data, _training):
+    for check in (_python, _packages, _imports, _devices, _data, _training):
         try:
             findings.extend(check())
         except Exception as error:  # a broken installation can fail in any way; the report must still come out
@@ -102,6 +110,20 @@ def _package(requirement: Requirement, purpose: str = "", options: str = "") -> 
         found = "not installed"
     status = "warning" if purpose else "problem"
     return Finding(status, name, f"{found}, wanted {wanted}{purpose}", f"pip install {options}'{name}{wanted}'")
+
+
+def _imports() -> Iterator[Finding]:
+    """What the packages import in their turn when they are used: one may be needed and declared by none."""
+    for module, purpose in NEEDED_IMPORTS.items():
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            package = str(error.name).split(".")[0]
+            if package == module.split(".")[0]:  # it is missing itself, which `_packages` says
+                continue
+            name = {"PIL": "pillow"}.get(package, package)
+            found = f"{package} is missing, which {module.split('.')[0]} imports ({purpose})"
+            yield Finding("problem", name, found, f"pip install {name}")
 
 
 def _devices() -> Iterator[Finding]:

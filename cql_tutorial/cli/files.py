@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,35 @@ from typing import Any
 from ..errors import ConfigError
 from ..files import atomic_write
 from ..training.offline import History
+
+_FLAGS = {
+    r'out_of_bounds="clip"': "--out-of-bounds clip",
+    r"n_actions=": "--n-actions ",
+    r"action_low= and action_high=": "--action-low and --action-high",
+    r"action_low=, action_high=": "--action-low, --action-high",
+    r"max_episode_steps=": "--max-episode-steps",
+    r"max_gigabytes=": "--max-gigabytes",
+    r"dtype=torch.float64": "--read-dtype float64",
+    r"columns=": "--columns",
+    r"decimal=','": "--decimal ,",
+    r"overwrite=True": "--overwrite",
+    r"remote=True": "--remote",
+    r"resume=False": "another --out",
+    r"use_next_observations=False": "--mend next-episode (of cql-tutorial convert)",
+}
+
+
+def in_flags(text: str) -> str:
+    """A message with the command line's words in place of Python's."""
+    text = re.sub(r" ?\((?:columns|delimiter|decimal|dtype|n_actions|action_low)=[^()]*in Python\)", "", text)
+    text = re.sub(r" ?\((?:n_actions|columns)= in Python\)| ?\(action_low=, action_high=\)", "", text)
+    text = re.sub(r"^columns\['(\w+)'\]:", r"--columns \1:", text)
+    text = re.sub(r"^(columns|n_actions|delimiter|decimal):", lambda found: f"--{found[1].replace('_', '-')}:", text)
+    if "OfflineDataset." in text or "load_dataset(" in text:  # a line of Python is meant as one
+        return text
+    for words, flag in _FLAGS.items():
+        text = re.sub(rf"(?<![\w-]){re.escape(words)}", flag, text)
+    return re.sub(r"(--n-actions) +(?=[^\w<]|$)", r"\1", text).replace("  ", " ")
 
 
 def versions() -> dict[str, str]:

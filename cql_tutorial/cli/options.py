@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 
+from ..datasets import d4rl_io, minari_io, tables
 from ..datasets.hdf5_child_process import check_file
 from ..datasets.minari_io import find
-from ..datasets.offline_dataset import OfflineDataset, load_dataset
-from ..errors import ConfigError, require
+from ..datasets.offline_dataset import OfflineDataset, kind_of, load_dataset
+from ..datasets.roles import Roles, assign
+from ..errors import ConfigError, DataError, require
 
 FROM_DATA = ("state_dim", "action_dim", "action_low", "action_high", "seed")  # settings that are not typed in
 
@@ -50,14 +54,18 @@ class DataOptions:
     """Where logged data come from and how they are read."""
 
     data: Annotated[str, tyro.conf.arg(metavar="DATA")]
-    """A Minari id or folder, a D4RL file (.hdf5, .h5) or a table (.csv, .tsv)."""
+    """A Minari id or folder, an HDF5 file (.hdf5, .h5: D4RL, d3rlpy, robomimic) or a table (.csv, .tsv, .parquet)."""
     columns: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN[,COLUMN..]", help_behavior_hint="(tables need it)")
     ] = ()
-    """Tables only: what holds what, e.g. observations=obs_* actions=a rewards=r terminations=fell truncations=cut.
-    Terminations end the task, truncations only the recording. episode=run names the episodes, if a column does."""
-    delimiter: str = ","
-    """Tables only: what stands between two cells (.tsv: a tab)."""
+    """Tables: what holds what, e.g. observations=obs_* actions=a rewards=r terminations=fell truncations=cut.
+    Terminations end the task, truncations only the recording. episode=run names the episodes, if a column does.
+    terminations=none: the task never ends; terminations=every-row: each row is an episode. Left out, columns with plain
+    names (obs_0, action, reward, termination, ...) are taken and shown. HDF5: other keys than the usual ones."""
+    delimiter: str | None = None
+    """Tables only: what stands between two cells (left out: a comma, else what the first line shows)."""
+    decimal: str = "."
+    """Tables only: the decimal point, or a comma."""
     n_actions: int | None = None
     """Number of actions, if they are choices and not numbers."""
     action_low: Annotated[tuple[float, ...], NOTHING] = ()
@@ -68,6 +76,10 @@ class DataOptions:
     """What to do with actions beyond the bounds; clipped rows are marked and counted."""
     max_episode_steps: int | None = None
     """D4RL files without timeouts: the task's time limit (1000 in D4RL's Gym tasks)."""
+    read_dtype: typing.Literal["float32", "float64"] = "float32"
+    """Numbers are read in this precision; float64 keeps apart what float32 makes equal (times in seconds)."""
+    max_gigabytes: float = 8.0
+    """Files that promise more are refused."""
     remote: bool = False
     """Download a Minari id that is not on this machine."""
     untrusted: bool = False
@@ -76,25 +88,37 @@ class DataOptions:
     """Share of whole episodes kept away from training (the same ones each time); evaluate uses them for td-error."""
 
     def kind(self) -> str:
-        """minari, d4rl or csv, by the ending of the name."""
-        ending = Path(self.data).suffix.lower()
-        kind = {".hdf5": "d4rl", ".h5": "d4rl", ".csv": "csv", ".tsv": "csv"}.get(ending, "minari")
-        if kind != "csv":
-            require(not self.columns, "--columns", " ".join(self.columns), "nothing for this kind of file")
+        """minari, d4rl, csv or parquet, by the ending of the name."""
+        folder = Path(self.data).is_dir()
+        kind = "minari" if folder else kind_of(self.data)
+        if kind not in ("minari", "d4rl", "csv", "parquet"):
+            load_dataset(self.data)  # which says how such a file can be read
+        if kind == "minari":
+            expected = (
+                "a table or an HDF5 file with it: a name that ends in .csv, .tsv, .csv.gz, .parquet, .hdf5 or .h5"
+            )
+            mend = "leave it out for a Minari data set, or give the file such an ending."
+            require(not self.columns, "--columns", " ".join(self.columns), expected, mend)
         if kind != "d4rl":
             require(
                 self.max_episode_steps is None, "--max-episode-steps", self.max_episode_steps, "a D4RL file with it"
             )
+        if kind in ("csv", "parquet"):
+            require(
+                not self.untrusted, "--untrusted", True, "an HDF5 file with it", "tables run no code: leave it out."
+            )
         return kind
 
-    def mapping(self) -> dict[str, list[str]]:
-        """``--columns`` as a mapping of our names to the file's."""
+    def mapping(self) -> dict[str, Any] | None:
+        """``--columns`` as a mapping of our names to the file's; None if it was left out."""
         expected, mend = "NAME=COLUMN entries", "for example --columns observations=obs_* actions=a rewards=r ..."
         for entry in self.columns:
             require("=" in entry and entry.partition("=")[2], "--columns", entry, expected, mend)
-        require(self.columns, "--columns", "nothing", "which columns of the table hold what", mend)
         pairs = [entry.partition("=")[::2] for entry in self.columns]
-        return {name.strip(): [part.strip() for part in names.split(",")] for name, names in pairs}
+        names = [name.strip() for name, _ in pairs]
+        double = sorted({name for name in names if names.count(name) > 1})
+        require(not double, "--columns", double, "each name once", "join its columns with commas.")
+        return {name.strip(): [part.strip() for part in names.split(",")] for name, names in pairs} or None
 
     def reading(self) -> dict[str, Any]:
         """The arguments that all loaders share."""
@@ -102,26 +126,75 @@ class DataOptions:
         given = {name: value if len(value) > 1 else value[0] for name, value in bound.items() if value}
         if self.n_actions is not None:
             given["n_actions"] = self.n_actions
+        if self.read_dtype == "float64":
+            given["dtype"] = torch.float64
         return given | {"out_of_bounds": self.out_of_bounds}
 
-    def separator(self) -> str:
-        """The delimiter of a table; a .tsv file has tabs."""
-        return "\t" if Path(self.data).suffix.lower() == ".tsv" and self.delimiter == "," else self.delimiter
+    def again(self, path: str | Path, dataset: OfflineDataset, columns: Sequence[str] = ()) -> str:
+        """The options that read a table or file of a data set's numbers as they are."""
+        words = ["--data", str(path), *(["--columns", *columns] if columns else [])]
+        if dataset.n_actions is not None:
+            words += ["--n-actions", str(dataset.n_actions)]
+        else:
+            for flag, bound in (("--action-low", dataset.action_low), ("--action-high", dataset.action_high)):
+                words += [flag, *(f"{x:.9g}" for x in (bound if isinstance(bound, tuple) else (bound or 0.0,)))]
+        words += ["--read-dtype", "float64"] * (dataset.dtype == torch.float64)
+        return shlex.join(words).replace("'", "") if not any(" " in word for word in words) else shlex.join(words)
 
     def guard(self) -> None:
         """Have a child process read a file of unknown origin before this one does; ``DataError`` if it fails."""
-        if self.untrusted and self.kind() != "csv":
+        if self.untrusted:
             check_file(self.data if self.kind() == "d4rl" else find(self.data, self.remote))
 
     def load(self) -> OfflineDataset:
-        """The data set; raises what the loaders raise."""
-        kind, options = self.kind(), self.reading()
+        """The data set; raises what the loaders raise. Says first which columns of a table are what."""
+        kind, options = self.kind(), self.reading() | {"max_gigabytes": self.max_gigabytes}
         self.guard()
         if kind == "minari":
             return load_dataset(self.data, remote=self.remote, **options)
-        if kind == "csv":
-            return OfflineDataset.from_csv(self.data, self.mapping(), delimiter=self.separator(), **options)
-        return OfflineDataset.from_d4rl_hdf5(self.data, max_episode_steps=self.max_episode_steps, **options)
+        if kind == "d4rl":
+            columns = self.mapping()
+            return OfflineDataset.from_d4rl_hdf5(
+                self.data, columns, max_episode_steps=self.max_episode_steps, **options
+            )
+        return self._table(options)
+
+    def _table(self, options: dict[str, Any]) -> OfflineDataset:
+        self.mapping()  # what is wrong with the words comes before what is wrong with the file
+        header, delimiter = tables.read_header(self.data, self.delimiter)
+        roles = self._roles(header)
+        if roles is not None:
+            print(f"columns{' guessed from their names' if roles.guessed else ''}:\n{roles}\n")
+        columns: Any = self.mapping() if roles is None or not roles.guessed else roles.columns
+        if self.kind() == "parquet":
+            return OfflineDataset.from_parquet(self.data, columns, **options)
+        return OfflineDataset.from_csv(self.data, columns, delimiter=delimiter, decimal=self.decimal, **options)
+
+    def _roles(self, header: list[str]) -> Roles | None:
+        """The roles of a table's columns; None if the loader has to say what is wrong with them."""
+        try:
+            return assign(header, self.mapping())
+        except DataError:
+            return None
+
+    def stored(self) -> dict[str, Any]:
+        """The arrays of the source as they are stored, under our names, unchecked: what `defects.find` reads."""
+        kind, options = self.kind(), self.reading()
+        self.guard()
+        more = {name: value for name, value in options.items() if name in ("action_low", "action_high", "n_actions")}
+        raw: dict[str, Any] = {**more, "raw": True, "warn": False, "dtype": "float64"}
+        if kind == "d4rl":
+            read = d4rl_io.read(
+                self.data, self.max_episode_steps, self.max_gigabytes, columns=self.mapping(), options=raw
+            )
+        elif kind == "minari":
+            read = minari_io.read(find(self.data, self.remote), self.max_gigabytes)
+        elif kind == "parquet":
+            read = tables.from_parquet(self.data, self.mapping(), **raw, max_gigabytes=self.max_gigabytes)
+        else:
+            places = {"delimiter": self.delimiter, "decimal": self.decimal, "max_gigabytes": self.max_gigabytes}
+            read = tables.from_csv(self.data, self.mapping(), **raw, **places)
+        return read | more
 
     def parts(self) -> tuple[OfflineDataset, OfflineDataset | None]:
         """(training part, held-out part or None)."""

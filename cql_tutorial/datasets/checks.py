@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,55 @@ def rows_differ(one: np.ndarray, other: np.ndarray, rows: Any = None, others: An
     for part in row_blocks(len(result), one[:1].size):
         a, b = (one[part], other[part]) if rows is None else (one[rows[part]], other[others[part]])
         result[part] = (a != b).reshape(len(a), -1).any(1)
+    return result
+
+
+def jumps(obs: np.ndarray, nxt: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Mark the rows ``[N]`` bool within an episode whose next observation is not the following row's observation.
+
+    A rounding is no jump: two numbers are the same here to 1e-5 of the largest in their column.
+    """
+    result = np.zeros(len(obs), bool)
+    result[:-1] = rows_differ(nxt[:-1], obs[1:])
+    result &= ~last
+    rows = np.flatnonzero(result)
+    if len(rows):
+        with np.errstate(invalid="ignore"):
+            scale = np.fmax(np.fmax.reduce(obs), -np.fmin.reduce(obs)) * 1e-5
+            for part in row_blocks(len(rows), obs[:1].size):
+                one, other = nxt[rows[part]], obs[rows[part] + 1]
+                result[rows[part]] = (np.abs(one - other) > scale).any(1)  # a NaN is no jump, but a defect of its own
+    return result
+
+
+def collapsed(columns: np.ndarray, dtype: Any = np.float32) -> dict[int, list[int]]:
+    """``column -> [distinct values that become equal in dtype, distinct values]``, for columns that lose many.
+
+    A column ``[N]`` or ``[N, k]`` of float64 or whole numbers. Among many random values a few coincide by chance: a
+    column counts if it loses ten times more than that, or a twentieth. A sample is looked at before anything is sorted.
+    """
+    wide = columns.reshape(len(columns), -1) if columns.size else columns
+    if not wide.size or wide.dtype.kind not in "fiu" or wide.dtype.itemsize <= np.dtype(dtype).itemsize == 8:
+        return {}
+    result = {}
+    few = min(len(wide), 512)  # the first rows, and some from everywhere
+    rows = np.concatenate([np.arange(few), np.linspace(0, len(wide) - 1, few).astype(np.int64)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        some = wide[rows]
+        likely = np.flatnonzero((some.astype(dtype).astype(wide.dtype) != some).any(0))
+        if not len(likely):
+            return {}
+        ordered = np.sort(some[:, likely], 0)
+        narrow = ordered.astype(dtype)
+        likely = likely[((ordered[1:] != ordered[:-1]) & (narrow[1:] == narrow[:-1]) & np.isfinite(narrow[1:])).any(0)]
+        for i in likely:
+            values = np.sort(wide[:, i])
+            small = values.astype(dtype)
+            new = values[1:] != values[:-1]
+            distinct = 1 + int(new.sum())
+            lost = int((new & (small[1:] == small[:-1]) & np.isfinite(small[1:])).sum())
+            if lost > min(0.05 * distinct, 3e-7 * distinct**2):
+                result[int(i)] = [lost, distinct]
     return result
 
 
@@ -70,22 +119,102 @@ def _words(column: np.ndarray, rows: Any) -> np.ndarray:
 def numbers(name: str, value: Any, copy: bool = True) -> Tensor:
     """Make a tensor of any array of real numbers: floats in their own precision, int64 or bool; a copy if ``copy``."""
     tensor = None
+    _refuse_other_kinds(name, value)
     if isinstance(value, Tensor):
         found, tensor = f"dtype {value.dtype}", value.detach().clone() if copy else value.detach()
     else:
         found = "rows of unequal length"
-        with suppress(ValueError, TypeError):  # NumPy refuses ragged rows, torch refuses objects and text
+        with suppress(ValueError, TypeError):  # NumPy refuses ragged rows
             array = np.array(value, order="C") if copy else np.require(value, requirements=["C", "W"])
             found = f"dtype {array.dtype}"
-            tensor = torch.from_numpy(array)
+        if found != "rows of unequal length":
+            array = _plain_array(name, array)
+            with suppress(TypeError):  # torch refuses objects and text
+                tensor = torch.from_numpy(array)
     if tensor is None or tensor.is_complex():
         mend = f"pad or cut ragged rows; np.stack(list({name})).astype(np.float32) makes one array of many."
         raise DataError(name, found, "a rectangular array of numbers (float, integer or bool)", mend)
     return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
 
 
+def _refuse_other_kinds(name: str, value: Any) -> None:
+    """``DataError`` for masked values, missing values, dicts and sparse tensors: no array says what to put there."""
+    mend = "drop those rows and mark the row before each gap as truncated, or fill them in by what you know."
+    if isinstance(value, np.ma.MaskedArray):
+        hidden = int(np.ma.getmaskarray(value).sum())
+        require_data(not hidden, name, f"{hidden:,} masked values", "a value in each place", mend)
+    if isinstance(value, Mapping):
+        expected = "one array, a row for each transition"
+        mend = (
+            "join its parts: np.concatenate([d[key].reshape(n, -1) for key in sorted(d)], 1), in the same order always."
+        )
+        raise DataError(name, f"a dict with the keys {sorted(map(str, value))[:8]}", expected, mend)
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        raise DataError(name, f"a tensor of layout {value.layout}", "a dense one", f"pass {name}.to_dense().")
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise DataError(name, f"a sparse {type(value).__name__}", "a dense array", f"pass {name}.toarray().")
+    if hasattr(value, "isna") and hasattr(value, "to_numpy"):  # a pandas Series, DataFrame or array
+        absent = int(np.asarray(value.isna()).sum())
+        require_data(not absent, name, f"{absent:,} missing values (NA)", "a value in each place", mend)
+
+
+def _plain_array(name: str, array: np.ndarray) -> np.ndarray:
+    """The array in this machine's byte order and in a kind that torch has; ``DataError`` for too large numbers."""
+    if array.dtype.kind == "O":
+        array = _without_objects(name, array)
+    if array.dtype.kind == "u":
+        expected = "whole numbers below 2^63"
+        require_data(not array.size or array.max() < 2**63, name, f"{array.max()}", expected, "use floats.")
+        return array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return (
+        array if array.dtype.isnative or array.dtype.kind not in "if" else array.astype(array.dtype.newbyteorder("="))
+    )
+
+
+def _without_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """An array of numbers made of Python objects (as pandas' mixed columns are); others raise as `numbers` says."""
+    absent = sum(x is None or type(x).__name__ == "NAType" for x in array.flat)
+    known = array.size and all(isinstance(x, (bool, int, float, np.number, np.bool_)) for x in array.flat)
+    if absent and absent < array.size:
+        mend = "drop those rows and mark the row before each gap as truncated, or fill them in by what you know."
+        raise DataError(name, f"{absent:,} missing values (None or NA)", "a value in each place", mend)
+    if array.size and all(isinstance(x, Mapping) for x in array.flat):
+        mend = "flatten each by gymnasium.spaces.flatten(space, x), which keeps the order of its keys."
+        raise DataError(name, "a dict in each row", "a row of numbers", mend)
+    return array.astype(np.float64) if known else array
+
+
+def plausible_choices(n_actions: int, rows: int) -> None:
+    """``DataError`` if there are far more choices than rows could show: an identifier was taken for an action."""
+    found = f"{n_actions:,} choices for {rows:,} rows"
+    mend = "count choices from 0 (an identifier is no action: np.unique(..., return_inverse=True) numbers what occurs)."
+    require_data(n_actions <= max(1000, 20 * rows), "n_actions", found, "choices that the log can tell apart", mend)
+
+
+def collapsed_in(columns: Mapping[str, Any]) -> dict[str, list[int]]:
+    """`collapsed` of what was given, before it is narrowed to float32: NumPy arrays and CPU tensors alone."""
+    result: dict[str, list[int]] = {}
+    for name, value in columns.items():
+        array = value.detach().numpy() if isinstance(value, Tensor) and value.device.type == "cpu" else value
+        if isinstance(array, np.ndarray) and array.ndim in (1, 2) and len(array):
+            whole = array.dtype.kind in "iu"
+            if array.dtype.kind in "fiu" and not (whole and name == "actions") and array.dtype.isnative:
+                more = array.ndim > 1
+                result |= {f"{name} {i}" if more else name: pair for i, pair in collapsed(array).items()}
+    return result
+
+
 def shape(name: str, tensor: Tensor, *sizes: int | str) -> Tensor:
     """Return a tensor of a shape such as ``"N", 3``, a letter for any size but 0; ``DataError`` for another shape."""
+    if len(sizes) == 1 and tensor.ndim == 2 and tensor.shape[1] == 1:
+        tensor = tensor[:, 0]  # one number a row, in a column
+    if len(sizes) == 2 and tensor.ndim > 2:
+        kind = "images" if tensor.ndim >= 4 or min(tensor.shape[1:]) > 16 else "matrices, or stacks of frames"
+        expected = "shape [N, S]: one row of numbers for each transition, which is what these networks read"
+        mend = f"encode images first; {name}.reshape(len({name}), -1) puts a small stack in one row."
+        raise DataError(name, f"shape {tuple(tensor.shape)}: {kind}", expected, mend)
     fits = tensor.ndim == len(sizes) and all(
         have == want if isinstance(want, int) else have > 0 for have, want in zip(tensor.shape, sizes, strict=True)
     )
@@ -134,6 +263,12 @@ def actions(value: Any, n_actions: int | None, n: int, dtype: torch.dtype, copy:
         require_data(tensor.is_floating_point(), "actions", found, "floats, or whole numbers with n_actions", mend)
         return floats("actions", tensor, dtype, n, "A", copy=False)
     expected = f"integers 0..{n_actions - 1}, as n_actions is given"
+    if tensor.ndim == 2 and tensor.shape[1] > 1:
+        found = f"shape {tuple(tensor.shape)}: {tensor.shape[1]} choices at once"
+        mend = "number the combinations: np.ravel_multi_index(actions.T, sizes), with n_actions=np.prod(sizes)."
+        raise DataError("actions", found, "one choice a row, as n_actions is given", mend)
+    if tensor.is_floating_point() and bool((tensor == tensor.round()).all()):
+        tensor = tensor.long()
     require_data(tensor.dtype == torch.int64, "actions", found, expected, mend)
     mend = "count choices from 0, or pass the environment's action_space.n as n_actions=."
     tensor = shape("actions", tensor, n)
@@ -141,17 +276,22 @@ def actions(value: Any, n_actions: int | None, n: int, dtype: torch.dtype, copy:
     return tensor
 
 
-def bounds(low: Any, high: Any, width: int) -> tuple[Any, Any]:
+def bounds(low: Any, high: Any, recorded: Tensor) -> tuple[Any, Any]:
     """Return each action bound as a float, or as a tuple where the dimensions differ; -1 and 1 if not given."""
+    width = recorded.shape[1]
     given, pair = (-1.0 if low is None else low, 1.0 if high is None else high), []
     with suppress(TypeError, ValueError, RuntimeError):  # text, ragged lists, objects
         pair = [torch.as_tensor(bound, dtype=torch.float64, device="cpu") for bound in given]
     fits = len(pair) == 2 and all(bound.shape in ((), (width,)) and bound.isfinite().all() for bound in pair)
     found = " and ".join(str(bound.tolist()) for bound in pair) or f"{given[0]!r} and {given[1]!r}"
-    expected, mend = f"finite numbers, low < high, one or {width} of them", "pass the range the actuators have."
-    require_data(fits and (pair[0] < pair[1]).all(), "action_low, action_high", found, expected, mend)
-    lowest, highest = (float(b.min()) if b.min() == b.max() else tuple(b.tolist()) for b in pair)
-    return lowest, highest
+    expected = f"finite numbers, low < high, one or {width} of them"
+    if fits and (pair[0] < pair[1]).all():
+        lowest, highest = (float(b.min()) if b.min() == b.max() else tuple(b.tolist()) for b in pair)
+        return lowest, highest
+    ends = (recorded.amin(0), recorded.amax(0))
+    seen = " and ".join(str([float(f"{x:.4g}") for x in bound.tolist()[:6]]) for bound in ends)
+    mend = f"pass the range the actuators have (the log's own is {seen}); leave out an action that never moves."
+    raise DataError("action_low, action_high", found, expected, mend)
 
 
 def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> tuple[Tensor, Tensor]:
@@ -229,6 +369,10 @@ def _ranges(tensor: Tensor) -> dict[str, Any]:
     return {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
 
 
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items()) if isinstance(value, Mapping) else [(one or "(no name)", None) for one in value]
+
+
 def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     """See `OfflineDataset.describe`."""
     n, followed = len(data), len(data) - len(last_rows)
@@ -251,17 +395,17 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     facts["terminations"] = int(data.terminations.sum())
     facts["truncations"] = int((data.truncations & ~data.terminations).sum())
     facts["unfinished_episodes"] = int((~ended[last_rows]).sum())
-    lengths = data.episode_lengths()[data.terminations[last_rows]]
-    if len(lengths) > 1 and bool((lengths == lengths[0]).all()) and int(lengths[0]) > 1:
-        facts["suspicious"] = (
-            f"every termination comes after {int(lengths[0])} steps: time limits? Those are truncations"
-        )
     facts["jump_share"] = int(jumps.sum()) / followed if followed else 0.0
     pairs = [column.detach().cpu().numpy() for column in (data.observations, data.actions)]
     facts["duplicate_share"] = int(is_duplicate(pairs).sum()) / n
     if "format" in data.metadata:  # what was assumed in reading it
         facts["read"] = {name: data.metadata.get(name) for name in ("format", "timeouts", "next_observations")}
         facts["read"] = {name: value for name, value in facts["read"].items() if value}
+    for name in ("unused", "observation_keys", "mended"):
+        if data.metadata.get(name):
+            facts[name] = ", ".join(
+                f"{key} ({value})" if isinstance(value, int) else str(key) for key, value in _pairs(data.metadata[name])
+            )
     facts["dtype"], facts["device"] = str(data.dtype).removeprefix("torch."), str(data.device)
     stored = (data.observations, data.actions, data.rewards, data.next_observations)
     facts["megabytes"] = (sum(column.nbytes for column in stored) + 3 * n) / 1e6

@@ -1,26 +1,36 @@
-"""D4RL's HDF5 files: one flat array a quantity, all episodes one after another, read into flat numpy arrays.
+"""HDF5 files of flat or grouped arrays, read into flat numpy arrays: D4RL's, d3rlpy's (1 and 2), robomimic's.
 
-`terminals` end the task and become terminations; `timeouts` only end the recording and become truncations. Files of v0
-may lack `timeouts`, most files of v0 and v1 lack `next_observations` (which D4RL left out for size), those of v2 have
-both. The reader reads numbers alone: it runs nothing that is in a file, and follows no link.
+D4RL: one flat array a quantity, all episodes one after another. `terminals` end the task and become terminations;
+`timeouts` only end the recording and become truncations. Files of v0 may lack `timeouts`, most files of v0 and v1 lack
+`next_observations` (which D4RL left out for size), those of v2 have both. d3rlpy 1 has the same, and marks each
+episode's last row in `episode_terminals`. d3rlpy 2 and robomimic keep an episode's arrays apart. The reader reads
+numbers alone: it runs nothing that is in a file, and follows no link. What it does not use it names.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import CQLWarning, check_int, require_data
+from ..errors import CQLWarning, check_int, require, require_data
 from . import checks as check
-from .files import fill_next_observations, open_checked, require_file
+from .files import finish, open_checked, require_file
+from .roles import EVERY_ROW, FLAGS, NONE
 
 _NEEDED = {"observations": "observations", "actions": "actions", "rewards": "rewards", "terminals": "terminations"}
 _NAMES = _NEEDED | {"timeouts": "truncations", "next_observations": "next_observations"}
+_ALSO = {"terminals": "terminations", "timeouts": "truncations"}  # Gymnasium's names for D4RL's
+_EPISODE_ENDS = (
+    "episode_terminals"  # of d3rlpy 1: the last row of each episode, whether the task or the recording ended
+)
+_OWN = ("episode_starts", "action_low", "action_high", "n_actions", "id")  # what `write` adds, as attributes or arrays
 _DOWNLOAD_AGAIN = "download the file again from where it came."
 
 
@@ -32,43 +42,167 @@ def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str
     Raises ``DataError`` for a damaged file, a missing key, a link to elsewhere, anything but numbers, lengths that
     differ, and arrays that together promise more than ``max_gigabytes``; ``DatasetNotFoundError``.
     """
-    return _load(path, max_gigabytes)[0]
+    with open_checked(require_file(path), max_gigabytes, _DOWNLOAD_AGAIN) as store:
+        return _load(store, {}, None, None)[0]
+
+
+def _keys(store: Any, columns: Mapping[str, Any]) -> dict[str, str]:
+    """Name of ours -> key of the file: asked for, D4RL's, or Gymnasium's where D4RL's is not there."""
+    for name in columns:
+        near = ", ".join(difflib.get_close_matches(str(name), _NAMES.values(), 1)) or ", ".join(_NAMES.values())
+        require(name in _NAMES.values(), "columns", name, f"known names (nearest: {near})", "rename that entry.")
+    result = {}
+    for key, name in _NAMES.items():
+        asked = columns.get(name)
+        asked = asked[0] if isinstance(asked, (list, tuple)) and len(asked) == 1 else asked
+        require(asked is None or isinstance(asked, str), f"columns[{name!r}]", asked, "one key of the file", "name it.")
+        other = _ALSO.get(key)
+        known = key if key in store or other is None or other not in store else other
+        wanted = known if asked is None else str(asked)
+        if wanted in (NONE, EVERY_ROW) and name in FLAGS and wanted not in store:
+            continue
+        if wanted in store or key in _NEEDED or asked is not None:
+            result[name] = wanted
+    double = [key for key in result.values() if list(result.values()).count(key) > 1]
+    require(not double, "columns", double[:1], "each key in one role", "name the keys one by one.")
+    return result
 
 
 def _load(
-    path: Any, max_gigabytes: float, dtype: str | None = None, left_out: str | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and the file's dtypes."""
-    with open_checked(require_file(path), max_gigabytes, _DOWNLOAD_AGAIN) as store:
-        rewards = _item(store, "rewards")
-        chosen = [key for key in _NAMES if (key in store or key in _NEEDED) and key != left_out]
-        items = {_NAMES[key]: _item(store, key, rewards.shape[0]) for key in chosen}
-        stored = {name: str(item.dtype.newbyteorder("=")) for name, item in items.items()}
-        return {name: _numbers(name, item, dtype) for name, item in items.items()}, stored
+    store: Any, columns: Mapping[str, Any], dtype: str | None, left_out: str | None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and facts about them."""
+    keys = {name: key for name, key in _keys(store, columns).items() if name != left_out}
+    rewards = _item(store, keys["rewards"])
+    items = {name: _item(store, key, rewards.shape[0]) for name, key in keys.items()}
+    about: dict[str, Any] = {name: str(item.dtype.newbyteorder("=")) for name, item in items.items()}
+    collapsed: dict[str, Any] = {}
+    result = {name: _numbers(name, item, dtype, collapsed) for name, item in items.items()}
+    for name in FLAGS:
+        word = columns.get(name)
+        word = word[0] if isinstance(word, (list, tuple)) and len(word) == 1 else word
+        if name not in result and word in (NONE, EVERY_ROW):
+            result[name] = np.full(len(result["rewards"]), word == EVERY_ROW)
+    return result, {"stored_dtypes": about, "collapsed": collapsed, "keys": keys}
 
 
 def _item(store: Any, key: str, rows: int | None = None) -> Any:
     """Check one array of the file without reading it: numbers, and ``rows`` rows (None: one or more)."""
     near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
-    mend = "rename it in the file, or read the file with h5py and use OfflineDataset.from_arrays(...)."
-    require_data(key in store, f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
+    mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)"
+    if key == "terminals":
+        mend += "; terminations=none says that the task never ends"
+    require_data(key in store, f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", f"{mend}.")
     item = store[key]
-    shape, dtype = getattr(item, "shape", None), getattr(item, "dtype", np.dtype(object))
+    shape: Any = getattr(item, "shape", None)
+    dtype = getattr(item, "dtype", np.dtype(object))
     fits = shape and dtype.kind in "biuf" and shape[0] == (rows or shape[0]) > 0
     found = f"a {type(item).__name__} of shape {shape} and dtype {dtype}"
     expected = f"an array of numbers, {rows or 'one or more'} rows (one a reward)"
     require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_DOWNLOAD_AGAIN}")
+    pixels = key.endswith("observations") and len(shape) > 2
+    expected, mend = "one row of numbers an observation", "these agents read vectors: encode images or stacks first."
+    require_data(not pixels, f"key {key!r}", f"shape {shape}: images, or stacks of frames", expected, mend)
     return item
 
 
-def _numbers(name: str, item: Any, dtype: str | None) -> np.ndarray:
+def _numbers(name: str, item: Any, dtype: str | None, collapsed: dict[str, Any]) -> np.ndarray:
     """Read an array: in this machine's byte order, flags and rewards without D4RL's occasional second dimension."""
-    array = np.empty(item.shape, dtype if dtype and item.dtype.kind == "f" else item.dtype.newbyteorder("="))
-    if array.size:
+    convert = dtype is not None and item.dtype.kind == "f"
+    array = np.empty(item.shape, dtype if convert else item.dtype.newbyteorder("="))
+    if array.size and convert and array.dtype.itemsize < item.dtype.itemsize:
+        counts: dict[str, list[int]] = {}
+        for rows in check.row_blocks(len(array), array[:1].size):
+            block = item[rows]
+            for i, pair in check.collapsed(block.reshape(len(block), -1)).items():
+                known = counts.setdefault(name if block.ndim == 1 else f"{name} {i}", [0, 0])
+                known[0], known[1] = known[0] + pair[0], known[1] + pair[1]
+            with np.errstate(over="ignore"):  # infinite then, which from_arrays reports
+                array[rows] = block
+        collapsed |= counts
+    elif array.size:
         item.read_direct(array)  # HDF5 converts a megabyte at a time: no second copy of the column
     if name in ("rewards", "terminations", "truncations"):
         return array[:, 0] if array.shape[1:] == (1,) else array
     return array[:, None] if array.ndim == 1 and array.dtype.kind == "f" else array
+
+
+# ---- files with a group, or numbered arrays, for each episode --------------------------------------------------------
+
+
+def _d3rlpy_2(store: Any) -> Iterator[dict[str, np.ndarray]]:
+    """The episodes of a file of d3rlpy 2: arrays ``observations_0``, ..., and whether each terminated."""
+    for number in range(int(np.asarray(store["num_episodes" if "num_episodes" in store else "total_size"]))):
+        keys = {name: f"{name}_{number}" for name in ("observations", "actions", "rewards", "terminated")}
+        several = [key for key in (f"observations_{number}_0", f"actions_{number}_0") if key in store]
+        mend = "these agents read one vector: join the parts, or choose one, and use from_arrays."
+        require_data(not several, f"key {str(several)[1:-1]}", "observations of several parts", "one array", mend)
+        rows = _item(store, keys["rewards"]).shape[0]
+        part = {name: np.asarray(_item(store, keys[name], rows)) for name in ("observations", "actions", "rewards")}
+        term = np.zeros(rows, bool)
+        term[-1] = bool(np.asarray(store[keys["terminated"]])) if keys["terminated"] in store else False
+        yield part | {"terminations": term}
+
+
+def _robomimic(store: Any, about: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:
+    """The episodes of a robomimic file: ``data/demo_0/{obs/*, next_obs/*, actions, rewards, dones}``."""
+    group = store["data"]
+    demos = sorted((name for name in group if re.fullmatch(r"demo_\d+", name)), key=lambda name: int(name[5:]))
+    for name in demos:
+        demo = group[name]
+        absent = [key for key in ("obs", "actions", "rewards", "dones") if key not in demo]
+        mend = "robomimic's dataset_states_to_obs.py adds observations, rewards and dones to a raw file."
+        require_data(not absent, f"group data/{name}", f"no {' nor '.join(absent)}", "a processed robomimic file", mend)
+        rows = _item(demo, "rewards").shape[0]
+        part = {key: np.asarray(_item(demo, key, rows)) for key in ("actions", "rewards")}
+        part["terminations"] = np.asarray(_item(demo, "dones", rows)).reshape(rows)
+        for key, ours in (("obs", "observations"), ("next_obs", "next_observations")):
+            if key in demo:
+                part[ours] = _joined(demo[key], rows, about, f"data/{name}/{key}")
+        yield part
+
+
+def _joined(group: Any, rows: int, about: dict[str, Any], where: str) -> np.ndarray:
+    """The vectors of a group side by side, in the order of their names; images are named and left out."""
+    vectors = [key for key in sorted(group) if getattr(group[key], "ndim", 0) in (1, 2)]
+    left = [key for key in sorted(group) if key not in vectors]
+    require_data(vectors, f"group {where}", f"only {', '.join(left) or 'nothing'}", "vectors, and not images alone")
+    parts = [np.asarray(_item(group, key, rows)).reshape(rows, -1) for key in vectors]
+    about["observation_keys"] = {key: part.shape[1] for key, part in zip(vectors, parts, strict=True)}
+    about.setdefault("left", set()).update(f"obs/{key}" for key in left)
+    return np.concatenate(parts, 1)
+
+
+def _grouped(store: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The arrays of a file that keeps episodes apart, one after another, and facts about it; None for flat files."""
+    about: dict[str, Any] = {}
+    if "data" in store and any(re.fullmatch(r"demo_\d+", str(name)) for name in store["data"]):
+        about["format"], episodes = "robomimic HDF5", list(_robomimic(store, about))
+    elif "observations" not in store and "rewards_0" in store and ("num_episodes" in store or "total_size" in store):
+        about["format"], episodes = "d3rlpy 2 HDF5", list(_d3rlpy_2(store))
+    else:
+        return None
+    names = set.intersection(*(set(part) for part in episodes))
+    widths = {name: {part[name].shape[1:] for part in episodes} for name in names}
+    wrong = [name for name in names if len(widths[name]) > 1]
+    require_data(not wrong, f"{wrong}", "another width in each episode", "one width", _DOWNLOAD_AGAIN)
+    result: dict[str, Any] = {name: np.concatenate([part[name] for part in episodes]) for name in names}
+    lengths = [len(part["rewards"]) for part in episodes]
+    result["episode_starts"] = np.cumsum([0, *lengths[:-1]])
+    last = np.cumsum(lengths) - 1
+    result["truncations"] = np.zeros(sum(lengths), bool)
+    result["truncations"][last] = result["terminations"][last] != 1
+    about["stored_dtypes"] = {name: str(array.dtype.newbyteorder("=")) for name, array in result.items()}
+    used = ("observations", "actions", "rewards", "terminated", "num_episodes", "total_size", "columns", "version")
+    flat = {str(name) for name in store if not str(name).startswith(used) and name != "data"}
+    about["left"] = about.get("left", set()) | flat
+    if about["format"].startswith("robomimic"):
+        demo = store["data/demo_0" if "demo_0" in store["data"] else f"data/{next(iter(store['data']))}"]
+        about["left"] |= {str(name) for name in demo} - {"obs", "next_obs", "actions", "rewards", "dones"}
+    return result, about
+
+
+# ---- to the arguments of from_arrays ---------------------------------------------------------------------------------
 
 
 def read(
@@ -77,18 +211,42 @@ def read(
     max_gigabytes: float = 8.0,
     use_next_observations: bool = True,
     dtype: str | None = None,
+    columns: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Read a D4RL file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
-    arrays, stored = _load(path, max_gigabytes, dtype, None if use_next_observations else "next_observations")
-    columns: dict[str, Any] = dict(arrays)
-    n = len(columns["rewards"])
-    term = columns["terminations"] = check.flags("terminals", columns["terminations"], n).numpy()
-    how = "from the file" if "truncations" in columns else "none in the file"
-    given = columns.get("truncations", np.zeros(n, bool))
-    trunc = columns["truncations"] = check.flags("timeouts", given, n).numpy()
+    """Read such a file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
+    file, asked = require_file(path), dict(options or {})
+    with open_checked(file, max_gigabytes, _DOWNLOAD_AGAIN) as store:
+        own = _own_facts(store)
+        grouped = None if columns else _grouped(store)
+        if grouped is not None:
+            found, about = grouped
+            if not use_next_observations:
+                found.pop("next_observations", None)
+            return _finish_grouped(found, about, file, asked, dtype)
+        arrays, about = _load(store, columns or {}, dtype, None if use_next_observations else "next_observations")
+        unused = [str(key) for key in store if key not in (*about["keys"].values(), _EPISODE_ENDS, *_OWN)]
+        ends = _item(store, _EPISODE_ENDS, len(arrays["rewards"]))[()] if _EPISODE_ENDS in store else None
+        labels = _item(store, "episode_starts")[()] if "episode_starts" in store else None
+    result: dict[str, Any] = dict(arrays)
+    n = len(result["rewards"])
+    for name, key in (("terminations", "terminals"), ("truncations", "timeouts")):
+        if name in result and not asked.get("raw"):
+            result[name] = check.flags(about["keys"].get(name, key), result[name], n).numpy()
+    term = np.asarray(result["terminations"]).astype(bool)
+    how = "from the file" if "truncations" in result else "none in the file"
+    trunc = np.asarray(result.get("truncations", np.zeros(n, bool))).astype(bool)
     assumed = []
-    if "truncations" not in stored and "next_observations" in columns:
-        obs, nxt = columns["observations"], columns["next_observations"]
+    if ends is not None:
+        last = check.flags(_EPISODE_ENDS, ends, n).numpy()
+        trunc |= last & ~term
+        how = f"from the file's {_EPISODE_ENDS}"
+        if last.any():
+            result["flags_within"] = term & ~last
+        if asked.get("raw"):
+            result["episode_starts"] = np.r_[0, np.flatnonzero(last[:-1]) + 1]
+    elif "truncations" not in result and "next_observations" in result:
+        obs, nxt = result["observations"], result["next_observations"]
         expected, mend = f"shape {obs.shape}, as observations", "repair the file, or use_next_observations=False."
         require_data(obs.shape == nxt.shape, "key 'next_observations'", f"shape {nxt.shape}", expected, mend)
         trunc[:-1] |= check.rows_differ(nxt[:-1], obs[1:]) & ~term[:-1]
@@ -96,14 +254,80 @@ def read(
     if max_episode_steps is not None:
         trunc |= _every(check_int("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
         assumed.append(f"after {max_episode_steps} steps")
-    if "truncations" not in stored and not assumed:
+    if labels is not None:
+        result["episode_starts"] = labels
+    if "truncations" not in result and not assumed and ends is None and not asked.get("raw"):
         assumed.append("nowhere: only terminals end an episode")
-        text = f"{Path(path).name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
+        text = f"{file.name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
         warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
-    columns = fill_next_observations(columns)
+    result |= {"terminations": term, "truncations": trunc} if not asked.get("raw") else {"truncations": trunc}
+    about.pop("keys")
+    metadata = about | {"format": "D4RL HDF5" if ends is None else "d3rlpy 1 HDF5", "unused": unused}
+    metadata["timeouts"] = "; assumed ".join([how, *assumed])
+    return _end(result | own | {"metadata": metadata}, file, asked)
+
+
+def _finish_grouped(
+    found: dict[str, Any], about: dict[str, Any], file: Path, asked: Mapping[str, Any], dtype: str | None
+) -> dict[str, Any]:
+    n = len(found["rewards"])
+    collapsed: dict[str, Any] = {}
+    for name in ("observations", "next_observations", "actions", "rewards"):
+        array = found.get(name)
+        if array is not None and dtype and array.dtype.kind == "f":
+            collapsed |= {f"{name} {i}": pair for i, pair in check.collapsed(array.reshape(n, -1)).items()}
+            found[name] = array.astype(dtype)
+    if not asked.get("raw"):
+        found["rewards"] = found["rewards"].reshape(n)
+        found["terminations"] = check.flags("terminations", found["terminations"], n).numpy()
+    metadata = {"format": about["format"], "stored_dtypes": about["stored_dtypes"], "collapsed": collapsed}
+    metadata |= {"timeouts": "at the end of each episode that does not terminate", "unused": sorted(about["left"])}
+    if "observation_keys" in about:
+        metadata["observation_keys"] = about["observation_keys"]
+    return _end(found | {"metadata": metadata}, file, asked)
+
+
+def _end(columns: dict[str, Any], file: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     about = columns.pop("metadata")
-    about |= {"format": "D4RL HDF5", "timeouts": "; assumed ".join([how, *assumed]), "stored_dtypes": stored}
-    return columns | {"id": Path(path).stem, "metadata": about, "copy": False}
+    own_id = columns.pop("id", file.stem)
+    done = finish(columns, asked, where={"terminations": "terminals", "truncations": "timeouts"})
+    inner = np.flatnonzero(done.pop("flags_within", np.zeros(0, bool))).tolist()
+    about |= {"flags_within": inner} if inner else {}
+    return done | {"id": own_id, "metadata": about | done.get("metadata", {}), "copy": False}
+
+
+def _own_facts(store: Any) -> dict[str, Any]:
+    """What `write` has recorded beside the arrays: bounds or the number of actions, and the id."""
+    facts: dict[str, Any] = {}
+    for name in ("action_low", "action_high"):
+        if name in store.attrs:
+            facts[name] = np.asarray(store.attrs[name], np.float64)
+    if "n_actions" in store.attrs:
+        facts["n_actions"] = int(store.attrs["n_actions"])
+    if isinstance(store.attrs.get("id"), str):
+        facts["id"] = store.attrs["id"]
+    return facts
+
+
+def write(data: Any, path: Path) -> None:
+    """Write an ``OfflineDataset`` as one flat HDF5 file under D4RL's names, which this module and others read back.
+
+    Contiguous arrays, bounds or the number of actions as attributes, and the first row of each episode. It appears
+    whole or not at all.
+    """
+    import h5py
+
+    from ..files import atomic_write
+
+    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="latest") as store:
+        for key, name in _NAMES.items():
+            store.create_dataset(key, data=getattr(data, name).detach().cpu().numpy())
+        store.create_dataset("episode_starts", data=data.episode_starts.cpu().numpy())
+        store.attrs["id"] = data.id
+        if data.n_actions is not None:
+            store.attrs["n_actions"] = data.n_actions
+        else:
+            store.attrs["action_low"], store.attrs["action_high"] = data.action_low, data.action_high
 
 
 def _every(limit: int, ends: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ import numpy as np
 
 from ..errors import ConfigError, CQLTutorialError, DataError, DatasetNotFoundError, require, require_data
 from ..files import atomic_write
-from .files import open_checked, search_places
+from . import checks as check
+from .files import missing_package, open_checked, search_places
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
@@ -73,11 +74,11 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
     Minari would import what the file names if its spaces were missing. Raises ``DataError`` for a damaged file, a file
     that leads elsewhere or promises more than ``max_gigabytes``, and spaces other than a flat Box and Box/Discrete.
     """
-    import minari
-    from gymnasium.spaces import Box, Discrete
-    from minari.dataset.minari_storage import MinariStorage
-
     try:
+        import minari
+        from gymnasium.spaces import Discrete
+        from minari.dataset.minari_storage import MinariStorage
+
         if isinstance(source, (str, os.PathLike)):
             source, groups = find(source), 0
             for file in (files := sorted(source.rglob("*.hdf5"))):
@@ -94,22 +95,21 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
         metadata = dict(data.storage.metadata)
         observation_space, action_space = metadata.pop("observation_space"), metadata.pop("action_space")
         discrete = isinstance(action_space, Discrete)
-        boxes = [observation_space] if discrete else [observation_space, action_space]
-        fits = all(isinstance(box, Box) and len(box.shape) == 1 for box in boxes)
         name = f"spaces of {metadata['dataset_id']}"
-        found = " ".join(f"observations {observation_space}, actions {action_space}".split())
-        mend = "flatten them yourself (gymnasium.spaces.flatten) and use OfflineDataset.from_arrays(...)."
-        require_data(fits, name, found, "observations Box(S,) and actions Box(A,) or Discrete(n)", mend)
-        columns, lengths = _columns(data, data.total_steps, dtype)
+        _check_spaces(name, observation_space, action_space)
+        columns, lengths, facts = _columns(data, data.total_steps, dtype, observation_space)
         found, expected = f"{sum(lengths)} steps in {len(lengths)} episodes", f"the promised {data.total_steps} steps"
         require_data(sum(lengths) == data.total_steps > 0, f"file {source}", found, expected, _REGENERATE)
     except CQLTutorialError:
         raise
+    except ImportError as error:
+        raise missing_package(error) from error
     except Exception as error:  # a damaged file makes h5py and Minari fail in many ways
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DataError(f"file {source}", found, "a whole Minari data set", _REGENERATE) from error
     for name in ("total_episodes", "total_steps", "dataset_size", "data_format", "jpeg_encoding"):
         metadata.pop(name, None)  # facts about the file, not about the data
+    metadata |= facts
     about = {"id": metadata["dataset_id"], "metadata": metadata, "episode_starts": np.cumsum([0, *lengths[:-1]])}
     if discrete:
         about["n_actions"] = int(action_space.n)
@@ -118,25 +118,84 @@ def read(source: Any, max_gigabytes: float = 8.0, dtype: str | None = None) -> d
     return about | columns | {"copy": False}
 
 
-def _columns(data: Any, steps: int, dtype: str | None) -> tuple[dict[str, Any], list[int]]:
-    """Fill arrays of so many steps, episode by episode; return them and the episodes' lengths."""
+def _check_spaces(name: str, observation_space: Any, action_space: Any) -> None:
+    """``DataError`` for spaces that are neither vectors nor made of vectors, with the reason."""
+    from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+
+    found = " ".join(f"observations {observation_space}, actions {action_space}".split())
+    expected = "observations Box(S,), or a Dict or Tuple of such, and actions Box(A,) or Discrete(n)"
+    mend = "flatten them yourself (gymnasium.spaces.flatten) and use OfflineDataset.from_arrays(...)."
+    if isinstance(action_space, (MultiDiscrete, MultiBinary)):
+        mend = (
+            "several choices at once: number their combinations (np.ravel_multi_index) and use from_arrays(n_actions=)."
+        )
+    leaves = _leaves(observation_space)
+    if any(isinstance(leaf, Box) and len(leaf.shape) > 1 for _, leaf in leaves):
+        mend = (
+            "images, matrices or stacks of frames: these agents read vectors; encode them first, and use from_arrays."
+        )
+    fits = isinstance(action_space, Discrete) or (isinstance(action_space, Box) and len(action_space.shape) == 1)
+    fits = fits and bool(leaves) and all(isinstance(leaf, Box) and len(leaf.shape) <= 1 for _, leaf in leaves)
+    require_data(fits, name, found, expected, mend)
+
+
+def _leaves(space: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """(keys, space) of each part of a Dict or Tuple, in the order of `gymnasium.spaces.flatten_space`."""
+    from gymnasium.spaces import Dict, Tuple
+
+    if isinstance(space, (Dict, Tuple)):
+        parts = space.spaces.items() if isinstance(space, Dict) else enumerate(space.spaces)
+        return [leaf for key, part in parts for leaf in _leaves(part, (*path, key))]
+    return [(path, space)]
+
+
+def _joined(observations: Any, leaves: Any) -> np.ndarray:
+    """The parts of a Dict or Tuple observation ``[T + 1, ...]`` side by side, ``[T + 1, S]``."""
+    if len(leaves) == 1 and not leaves[0][0]:
+        return np.asarray(observations)
+    parts = []
+    for path, _ in leaves:
+        part = observations
+        for key in path:
+            part = part[key]
+        parts.append(np.asarray(part).reshape(len(part), -1))
+    return np.concatenate(parts, 1)
+
+
+def _columns(data: Any, steps: int, dtype: str | None, space: Any) -> tuple[dict[str, Any], list[int], dict[str, Any]]:
+    """Fill arrays of so many steps, episode by episode; return them, the episodes' lengths, and facts about them."""
     columns: dict[str, Any] = {}
     lengths: list[int] = []
+    facts: dict[str, Any] = {}
+    stored: dict[str, str] = {}
+    collapsed: dict[str, list[int]] = {}
+    leaves = _leaves(space)
+    if leaves[0][0]:
+        facts["observation_keys"] = {".".join(map(str, path)): int(np.prod(leaf.shape)) for path, leaf in leaves}
     # Opening the five arrays of an episode takes Minari's reader 1 ms; this loop costs little beside it.
     for episode in data.iterate_episodes():
         start, end = sum(lengths), sum(lengths) + len(episode.rewards)
-        parts = {name: np.asarray(getattr(episode, name)) for name in ARRAYS if name != "next_observations"}
-        parts |= {"observations": parts["observations"][:-1], "next_observations": parts["observations"][1:]}
+        parts = {name: np.asarray(getattr(episode, name)) for name in ARRAYS[1:] if name != "next_observations"}
+        chain = _joined(episode.observations, leaves)
+        parts |= {"observations": chain[:-1], "next_observations": chain[1:]}
         for name, part in parts.items():
             kind = dtype if dtype and part.dtype.kind == "f" else part.dtype
+            if name not in columns:
+                stored[name] = str(part.dtype)
             rows = columns.setdefault(name, np.empty((steps, *part.shape[1:]), kind))[start:end]
             if end <= steps:  # else they are counted, and refused
                 if rows.shape != part.shape:
                     raise ValueError(f"{name} {part.shape} in episode {episode.id}, {rows.shape} expected")
+                if rows.dtype.itemsize < part.dtype.itemsize == 8 and name != "next_observations" and len(part) > 1:
+                    for i, pair in check.collapsed(part).items():
+                        known = collapsed.setdefault(f"{name} {i}", [0, 0])
+                        known[0], known[1] = known[0] + pair[0], known[1] + pair[1]
                 with np.errstate(over="ignore"):  # infinite then, which from_arrays reports
                     np.copyto(rows, part, casting="same_kind")
+        if not lengths and isinstance(episode.infos, Mapping) and episode.infos:
+            facts["unused"] = [f"infos/{key}" for key in episode.infos]
         lengths.append(len(episode.rewards))
-    return columns, lengths
+    return columns, lengths, facts | {"stored_dtypes": stored, "collapsed": collapsed}
 
 
 def write(
@@ -155,7 +214,11 @@ def write(
     network stay untouched. `about` holds Minari's own texts (description, author, ...), `extra` any further metadata.
     Raises ``DataError`` for an id that is no id or exists, ``CheckpointError`` where the file cannot be written.
     """
-    from minari.dataset.minari_storage import MinariStorage
+    try:  # the storages are imported by name, when they are used
+        import minari.dataset._storages.hdf5_storage  # noqa: F401
+        from minari.dataset.minari_storage import MinariStorage
+    except ImportError as error:
+        raise missing_package(error) from error
 
     parents = _check_id(dataset_id)
     root = Path(root_path).expanduser().resolve()
@@ -184,6 +247,14 @@ def write(
                     temporary.write_text("{}", encoding="utf-8")
         _replace_folder(folder, destination, aside=Path(workplace) / "old")
     return destination
+
+
+def check_new(dataset_id: str, root_path: str | os.PathLike[str], overwrite: bool) -> None:
+    """``DataError`` for an id that is none, or is taken below ``root_path``: before the work of recording it."""
+    _check_id(dataset_id)
+    destination = Path(root_path).expanduser().resolve() / dataset_id
+    vacant, mend = overwrite or not destination.exists(), "raise its -vN, or pass overwrite=True."
+    require_data(vacant, "id", f"{destination} exists already", "a new id", mend)
 
 
 def _check_id(dataset_id: str) -> list[Path]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..batch import REQUIRED, Batch
 from ..errors import DataError, check_int, require, require_data
 from . import checks as check
-from . import csv_io, d4rl_io, minari_io
+from . import d4rl_io, mend, minari_io, tables
 from . import defects as known_defects
 
 _STORED = minari_io.ARRAYS
@@ -35,6 +35,7 @@ _OTHER_NAMES = {
     "dones": "terminations or truncations",
     "done": "terminations or truncations",
 }
+_BOUNDS = ("action_low", "action_high")
 _BLOCK_ROWS, _GATHER_ROWS = 2**18, 2**14  # rows drawn from one seed (1,024 batches of 256); rows gathered at once
 
 
@@ -91,6 +92,8 @@ class OfflineDataset:
     ) -> OfflineDataset:
         """Check and copy arrays, tensors or lists of N transitions (shapes as in the class) into a data set.
 
+        Any dtype and byte order will do; whole numbers become floats where floats are due, ``[N, 1]`` becomes ``[N]``.
+        Masked and missing values, images, stacks of frames and dicts are refused, each with what to do.
         ``copy=False`` takes over arrays that have the right dtype already: change them no more.
         ``n_actions`` says that the actions are discrete; otherwise they lie within ``action_low``..``action_high`` (a
         number or A of them; -1 and 1 if not given), or are clipped, marked and counted with ``out_of_bounds="clip"``.
@@ -106,12 +109,13 @@ class OfflineDataset:
         n, width = obs.shape
         if n_actions is None:
             act = check.actions(actions, None, n, dtype, copy)
-            low, high = check.bounds(action_low, action_high, act.shape[1])
+            low, high = check.bounds(action_low, action_high, act)
             act, clipped = check.within_bounds(act, low, high, out_of_bounds)
         else:
             none, name = action_low is None and action_high is None, "action_low, action_high"
             require_data(none, name, "bounds beside n_actions", "n_actions alone", "drop them.")
             n_actions = check_int("n_actions", n_actions, 1)  # a plain int, also if given as NumPy's
+            check.plausible_choices(n_actions, n)
             act, clipped = check.actions(actions, n_actions, n, dtype), torch.zeros(n, dtype=torch.bool)
             low = high = None
         rew = check.floats("rewards", rewards, dtype, n, copy=copy)
@@ -124,7 +128,12 @@ class OfflineDataset:
             nxt = check.next_observations_of(obs, starts, term)
         else:
             nxt = check.floats("next_observations", next_observations, dtype, n, width, copy=copy)
-        made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, dict(metadata or {}))
+        about = dict(metadata or {})
+        if "collapsed" not in about and dtype != torch.float64:  # a reader that has narrowed them has looked itself
+            given = {"observations": observations, "actions": actions, "rewards": rewards}
+            if lost := {} if n_actions is not None and n > 2**24 else check.collapsed_in(given):
+                about["collapsed"] = lost
+        made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, about)
         return made.to(obs.device)  # columns may have come from several devices
 
     @classmethod
@@ -156,29 +165,93 @@ class OfflineDataset:
     def from_d4rl_hdf5(
         cls,
         path: Any,
+        columns: Mapping[str, Any] | None = None,
         *,
         max_episode_steps: int | None = None,
         max_gigabytes: float = 8.0,
         use_next_observations: bool = True,
         **options: Any,
     ) -> OfflineDataset:
-        """Read a D4RL file (v0-v2); ``terminals`` become terminations, ``timeouts`` truncations.
+        """Read an HDF5 file of D4RL (v0-v2), d3rlpy (1, 2), robomimic, or `to_hdf5`.
 
-        ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed, and how many
-        last rows lacked a next observation (see `files.fill_next_observations`), is in ``metadata``. Raises as
-        `d4rl_io.arrays`.
+        ``terminals`` become terminations, ``timeouts`` truncations, and d3rlpy's ``episode_terminals`` truncations
+        where the task did not end. ``columns`` maps our names to other keys (``{"terminations": "done"}``; or
+        ``"none"``). ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed,
+        which keys were not used, and how many last rows lacked a next observation (see `files.fill_next_observations`),
+        is in ``metadata``. Raises as `d4rl_io.arrays`.
         """
-        columns = d4rl_io.read(path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options))
-        return cls.from_arrays(**(columns | options))
+        read = d4rl_io.read(
+            path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options), columns, options
+        )
+        if options.get("n_actions") is not None or any(options.get(name) is not None for name in _BOUNDS):
+            read = {name: value for name, value in read.items() if name not in (*_BOUNDS, "n_actions")}
+        return cls.from_arrays(**(read | options))
 
     @classmethod
-    def from_csv(cls, path: Any, columns: Mapping[str, Any], *, delimiter: str = ",", **options: Any) -> OfflineDataset:
-        """Read a CSV file; ``columns`` maps our names (and ``episode``) to its columns' names, lists or ``"obs_*"``.
+    def from_dataframe(
+        cls, frame: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+    ) -> OfflineDataset:
+        """Read a data frame: a row a transition, the rows of an episode one after another.
 
-        Without next_observations, last rows are treated as by `files.fill_next_observations`. Raises as `csv_io.read`.
+        ``columns`` maps our names (and ``episode``, a label) to the frame's: ``{"observations": "obs_*", "actions":
+        ["a"], ...}``; ``terminations`` may be ``"none"`` (the task never ends) or ``"every-row"``. None takes columns
+        whose names are plain (obs_0, action, reward, termination, ...) and says which. pandas, or anything with
+        ``to_pandas`` or ``__dataframe__``. Missing values, words and times are refused, with counts; nothing is filled
+        in. Without next_observations, last rows are treated as by `files.fill_next_observations`. ``metadata`` names
+        the columns used and those unused. Raises ``DataError``, ``ConfigError``.
         """
-        discrete = options.get("n_actions") is not None
-        return cls.from_arrays(**(csv_io.read(path, columns, _dtype_name(options), discrete, delimiter) | options))
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        return cls.from_arrays(**(tables.from_frame(frame, columns, **(options | more)) | options))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: Any,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        delimiter: str | None = None,
+        decimal: str = ".",
+        max_gigabytes: float = 8.0,
+        **options: Any,
+    ) -> OfflineDataset:
+        """Read a CSV or TSV file, also one that ends in .gz; ``columns`` as in `from_dataframe`.
+
+        ``delimiter`` None takes what the header shows: a comma, else a semicolon, a tab or a bar. ``decimal`` may be a
+        comma. Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`; errors name the line.
+        """
+        more = {"delimiter": delimiter, "decimal": decimal, "max_gigabytes": max_gigabytes}
+        more |= {"dtype": _dtype_name(options)}
+        return cls.from_arrays(**(tables.from_csv(path, columns, **(options | more)) | options))
+
+    @classmethod
+    def from_parquet(
+        cls, path: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+    ) -> OfflineDataset:
+        """Read a Parquet file; ``columns`` as in `from_dataframe`. Columns without a role are not read.
+
+        Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`.
+        """
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        return cls.from_arrays(**(tables.from_parquet(path, columns, **(options | more)) | options))
+
+    def to_dataframe(self) -> Any:
+        """A pandas ``DataFrame``, a row a transition: episode, obs_*, action_*, reward, next_obs_* and the flags.
+
+        `from_dataframe` reads it back (with ``n_actions`` or the bounds, which a frame does not hold).
+        """
+        return tables.to_frame(self)
+
+    def to_hdf5(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write one flat HDF5 file, which is read fast however short the episodes are, and return its path.
+
+        Its arrays have D4RL's names; bounds (or the number of actions) and episode starts are recorded beside them.
+        ``DataError`` if the file exists and not ``overwrite``, ``CheckpointError`` where it cannot be written.
+        """
+        file = Path(path).expanduser()
+        free = overwrite or not file.exists()
+        require_data(free, f"file {file}", "a file of that name", "a new one", "pass overwrite=True, or another name.")
+        d4rl_io.write(self, file)
+        return file
 
     def to_minari(
         self,
@@ -328,16 +401,27 @@ class OfflineDataset:
         """``G_t = reward_scale r_t + discount G_{t+1}`` to the end of each episode, ``[N]`` (summed in float64).
 
         After a termination G is 0; after a truncation or an unfinished end it is ``truncation_value`` (a number, or a
-        tensor [N], such as the values of next_observations; in scaled reward units), or 0 if None.
+        tensor [N], such as the values of next_observations; in scaled reward units), or 0 if None. A row whose
+        next_observation is not the following row's observation ends the sum in the same way: rewards beyond a gap were
+        not earned from there.
         Without it G is a lower bound of the behaviour's return only if rewards are >= 0. Raises ``ConfigError``, and
         ``DataError`` for a tensor of another shape.
         """
         require(0 <= discount <= 1, "discount", discount, "0 <= discount <= 1", "0.99 is usual.")
-        after = torch.as_tensor(0.0 if truncation_value is None else truncation_value).detach().double().cpu()
-        found, expected = f"shape {tuple(after.shape)}", f"a number, or shape ({len(self)},), one a row"
-        require_data(after.shape in ((), self.rewards.shape), "truncation_value", found, expected)
+        given = 0.0 if truncation_value is None else truncation_value
+        expected, mend = f"a finite number, or {len(self)} of them, one a row", "pass 0.0, or the values of a critic."
+        try:
+            after = torch.as_tensor(given).detach().double().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError("truncation_value", repr(given)[:80], expected, mend) from error
+        found = f"shape {tuple(after.shape)}"
+        require_data(after.shape in ((), self.rewards.shape), "truncation_value", found, expected, mend)
+        wrong = int((~after.isfinite()).sum())
+        require_data(not wrong, "truncation_value", f"{wrong} NaN or infinite values", expected, mend)
+        scale = isinstance(reward_scale, (int, float)) and math.isfinite(reward_scale)
+        require(scale, "reward_scale", reward_scale, "a finite number", "1.0 leaves the rewards as they are.")
         beyond = torch.where(self.terminations.cpu(), 0.0, after).tolist()
-        ends = set(self._last_rows().tolist())
+        ends = set(self._last_rows().tolist()) | set(self._gaps().nonzero()[0].tolist())
         rewards = (self.rewards.double().cpu() * reward_scale).tolist()
         # Plain floats: a division by discount**t (the usual vector form) overflows on long episodes.
         result, value = [0.0] * len(self), 0.0
@@ -370,6 +454,27 @@ class OfflineDataset:
     def defects(self, **options: Any) -> list[known_defects.Defect]:
         """Find known defects of recorded data, each with its count and remedy (``options`` of `defects.find`)."""
         return known_defects.find(self, **options)
+
+    def mended(self, *names: str, **options: Any) -> OfflineDataset:
+        """The same data after the remedies ``names`` (those that `defects` gives as ``mend``); see `mend.apply`.
+
+        ``metadata["mended"]`` says what was done. Raises as `mend.apply`.
+        """
+        columns = self._columns(*_STORED, "clipped")
+        starts = self.episode_starts.cpu()
+        ended = (self.terminations | self.truncations).cpu()
+        about: Any = {"n_actions": self.n_actions, "action_low": self.action_low, "action_high": self.action_high}
+        unflagged = starts[1:][~ended[starts[1:] - 1]]
+        data, said = mend.apply({**columns, **about, "unflagged_starts": unflagged.numpy()}, names, **options)
+        if self.n_actions is not None:
+            data["actions"] = data["actions"].reshape(-1)
+        data.pop("clipped", None)
+        if "unflagged_starts" in data:
+            flagged = np.flatnonzero((data["terminations"].astype(bool) | data["truncations"].astype(bool))[:-1]) + 1
+            data["episode_starts"] = np.union1d(np.r_[0, flagged], data.pop("unflagged_starts"))
+        metadata = {**self.metadata, "mended": [*self.metadata.get("mended", ()), *said]}
+        made = type(self).from_arrays(**data, dtype=self.dtype, id=self.id, metadata=metadata)
+        return replace(made, batch_size=self.batch_size, seed=self.seed).to(self.device)
 
     def fingerprint(self) -> str:
         """Hash the numbers and the episodes' first rows, equally on every device: equal hashes mean equal data sets."""
@@ -411,6 +516,13 @@ class OfflineDataset:
     def _episode_of_row(self) -> Tensor:
         return torch.repeat_interleave(self.episode_lengths())
 
+    def _gaps(self) -> np.ndarray:
+        """Rows within an episode from which the recording did not go on to the next row, beyond rounding."""
+        obs, nxt = (x.detach().cpu().numpy() for x in (self.observations, self.next_observations))
+        last = np.zeros(len(self), bool)
+        last[self._last_rows().cpu().numpy()] = True
+        return check.jumps(obs, nxt, last)
+
     def _discontinuities(self) -> Tensor:
         following, nxt = (x.detach().cpu().numpy() for x in (self.observations[1:], self.next_observations[:-1]))
         result = torch.from_numpy(np.append(check.rows_differ(nxt, following), False)).to(self.device)
@@ -419,13 +531,54 @@ class OfflineDataset:
 
 
 def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False, **options: Any) -> OfflineDataset:
-    """Load a Minari data set by id or path; ``options`` are those of `OfflineDataset.from_arrays`, such as ``dtype``.
+    """Load a Minari data set by id or path, or a file (.hdf5, .h5, .csv, .tsv, .parquet) by the loader of its ending.
 
+    ``options`` are those of the loader (``columns`` for tables) and of `OfflineDataset.from_arrays`, such as ``dtype``.
     Looked at, in this order: the path, MINARI_DATASETS_PATH, the checkout's ``data/``, ``data/`` in and above the
     current folder, Minari's own folder; Minari's remote only if ``remote``. Raises ``DatasetNotFoundError`` that lists
     the places and the nearest ids, ``DataError`` for a damaged file.
     """
-    return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
+    kind = kind_of(id_or_path)
+    if kind == "minari" or os.path.isdir(id_or_path):
+        return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
+    read = {
+        "d4rl": OfflineDataset.from_d4rl_hdf5,
+        "parquet": OfflineDataset.from_parquet,
+        "csv": OfflineDataset.from_csv,
+    }
+    if kind not in read:
+        raise DataError(
+            f"file {os.fspath(id_or_path)}", f"the ending .{kind}", "a kind of file with a reader", _READ_IT[kind]
+        )
+    return read[kind](id_or_path, **options)
+
+
+_READ_IT = {
+    "npz": "numpy.load(path) gives its arrays: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
+    "npy": "numpy.load(path) gives its array: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
+    "json": "pandas.read_json(path, lines=True) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "jsonl": "pandas.read_json(path, lines=True) makes a frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "xlsx": "pandas.read_excel(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "feather": "pandas.read_feather(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "pkl": "a pickle runs the code in it: have its maker save arrays, as .npz, .hdf5 or .parquet.",
+    "pickle": "a pickle runs the code in it: have its maker save arrays, as .npz, .hdf5 or .parquet.",
+    "pt": "torch.load(path, weights_only=True) gives its tensors: OfflineDataset.from_arrays(observations=..., ...).",
+    "mat": "scipy.io.loadmat(path) gives its arrays: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
+    "zip": "unpack it first.",
+}
+
+
+def kind_of(id_or_path: str | os.PathLike[str]) -> str:
+    """d4rl, csv, parquet, an ending that has no reader, or minari for all else, by the ending of the name."""
+    name = os.fspath(id_or_path).lower()
+    ending = Path(name.removesuffix(".gz")).suffix[1:]
+    if ending in ("hdf5", "h5", "hdf") and os.path.basename(name) != "main_data.hdf5" and not name.endswith(".gz"):
+        return "d4rl"
+    if ending in ("parquet", "pq") and not name.endswith(".gz"):
+        return "parquet"
+    if ending in ("csv", "tsv", "txt"):
+        return "csv"
+    return ending if ending in _READ_IT else "minari"
 
 
 def _dtype_name(options: Mapping[str, Any]) -> str:

@@ -151,16 +151,16 @@ def test_settings_of_an_agent_are_documented_all_or_none() -> None:
         (["train", "cql", *MAZE, "--out", "x", "--env", "None-v0"], "--env 'None-v0': found NameNotFound"),
         (["train", "cql", *MAZE, "--out", "x", "--env", "recorded"], '--env recorded: found "no environment'),
         (["train", "cql", *MAZE, "--out", "x", "--world", "mase"], "did you mean 'maze'"),
-        (["train", "cql", "--data", "log.csv", "--out", "x"], "--columns: found 'nothing'"),
+        (["train", "cql", "--data", "log.csv", "--out", "x"], "file log.csv: found no such file"),
         (["train", "cql", "--data", "log.csv", "--columns", "rewards", "--out", "x"], "--columns: found 'rewards'"),
-        (["train", "cql", *MAZE, "--columns", "rewards=r", "--out", "x"], "expected nothing for this kind of file"),
+        (["train", "cql", *MAZE, "--columns", "rewards=r", "--out", "x"], "expected a table or an HDF5 file with it"),
         (["describe", "--data", "none.hdf5"], "none.hdf5: found no such file"),
         (["evaluate", *MAZE, "--agents", "."], "found a folder without checkpoints"),
         (["evaluate", *MAZE, "--agents", "x.safetensors"], "x.safetensors: found no such file"),
         (["collect", "--id", "a/b-v0"], "--env, --world: found (None, None)"),
         (["collect", "--id", "a/b-v0", "--env", "CartPole-v1", "--policy", "online"], "--policy: found 'online'"),
         (["collect", "--id", "a/b-v0", "--env", "Blackjack-v1"], "expected flat observations"),
-        (["convert", *MAZE], "--id, --csv: found None"),
+        (["convert", *MAZE], "--hdf5, --id, --csv, --parquet: found None"),
     ],
 )
 def test_bad_input_is_one_clear_error(
@@ -573,3 +573,126 @@ def test_json_is_written_whole_and_without_nan(tmp_path: Path) -> None:
 def test_a_table_lines_up() -> None:
     text = table([{"name": "a", "value": 1.23456}, {"name": "bcd", "other": 7}])
     assert text.splitlines() == ["name  value  other", "   a  1.235", " bcd             7"]
+
+
+# ---------------------------------------------------------------- logs of others: roles, remedies, recordings
+def log_file(folder: Path, **changes: Any) -> Path:
+    """Nine episodes of seven steps that all terminate, as CSV."""
+    import pandas
+
+    rng = np.random.default_rng(0)
+    columns = {"t": np.arange(63), "x": rng.normal(size=63), "a": rng.uniform(-1, 1, 63), "r": rng.normal(size=63)}
+    columns |= {"end": (np.arange(63) % 7 == 6).astype(int)}
+    pandas.DataFrame(columns | changes).to_csv(folder / "log.csv", index=False)
+    return folder / "log.csv"
+
+
+ROLES = ["--columns", "observations=x", "actions=a", "rewards=r", "terminations=end"]
+
+
+def test_describe_shows_the_roles_and_counts_what_is_suspicious(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = log_file(tmp_path)
+    run("describe", "--data", path, *ROLES, "--strict", expect=1)
+    text = capsys.readouterr().out
+    assert "observations       x" in text and "not used           t" in text
+    assert (
+        "termination set at the time limit: 9 of 9" in text and "after 7 steps" in text and "--mend time-limit" in text
+    )
+    run("describe", "--data", log_file(tmp_path, x=[np.nan] + [1.5] * 62), *ROLES, expect=1)
+    text = capsys.readouterr().out
+    assert "1 missing values in 1 rows" in text and "NaN or infinite values: 1 of" in text
+    run("describe", "--data", log_file(tmp_path, end=["no"] * 62 + ["?"]), *ROLES, expect=2)
+    assert "column 'end', line 64" in capsys.readouterr().err
+    run("describe", "--data", log_file(tmp_path), *ROLES, "--figure", tmp_path / "r.xyz", expect=2)
+    assert "--figure" in capsys.readouterr().err
+
+
+def test_convert_mends_what_describe_advises_and_prints_the_next_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    holes = np.random.default_rng(1).normal(size=63)
+    holes[[10, 30]] = np.nan
+    path = log_file(tmp_path, x=holes)
+    targets = ["--hdf5", "m.hdf5", "--csv", "m.csv", "--parquet", "m.parquet", "--id", "mine/m-v0"]
+    run("convert", "--data", path, *ROLES, "--mend", "not-finite", "time-limit", *targets)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("mended: not-finite: dropped 4 rows") for line in lines)
+    assert any(line.startswith("mended: time-limit: moved 7 flags to truncations") for line in lines), lines
+    again = [line.removeprefix("read it with ").split() for line in lines if line.startswith("read it with ")]
+    assert len(again) == 4
+    prints = set()
+    for words in again:
+        run("describe", *words, "--strict")
+        out = capsys.readouterr().out
+        names = ("transitions  ", "episodes  ", "truncations  ")
+        prints.add(tuple(line for line in out.splitlines() if line.startswith(names) and line[-1].isdigit()))
+    assert len(prints) == 1
+    run("convert", "--data", path, *ROLES, "--mend", "time-limits", "--hdf5", "n.hdf5", expect=2)
+    assert "nearest: time-limit" in capsys.readouterr().err
+
+
+def test_choices_are_asked_about_and_the_printed_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = log_file(tmp_path, a=np.arange(63) % 2)
+    run("train", "cql", "--data", path, *ROLES, "--out", tmp_path / "o", expect=2)
+    error = capsys.readouterr().err
+    assert "whole numbers 0..1" in error and "--n-actions 2" in error and "n_actions=" not in error
+    run("convert", "--data", path, *ROLES, "--n-actions", 2, "--csv", tmp_path / "out.csv")
+    assert "actions=action " in (text := capsys.readouterr().out) and "--n-actions 2" in text
+
+
+def test_errors_speak_of_flags_and_not_of_python() -> None:
+    from cql_tutorial.cli.files import in_flags
+
+    text = in_flags('pass the action_low= and action_high=, or out_of_bounds="clip"; dtype=torch.float64; n_actions=3')
+    assert (
+        text == "pass the --action-low and --action-high, or --out-of-bounds clip; --read-dtype float64; --n-actions 3"
+    )
+    assert in_flags("columns['rewards']: found x") == "--columns rewards: found x"
+    assert in_flags("OfflineDataset.from_arrays(n_actions=2)") == "OfflineDataset.from_arrays(n_actions=2)"
+
+
+@pytest.mark.filterwarnings("ignore:.*share an object")
+def test_a_recording_is_never_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pumps_for_test.py").write_text(
+        """
+import gymnasium, numpy as np
+class Pump(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    def __init__(self, fail=0):
+        self.t, self.fail = 0, fail
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.zeros(2, np.float32)
+        return self.state, {}
+    def step(self, action):
+        self.t += 1
+        if self.t == self.fail:
+            raise RuntimeError("the motor stopped")
+        self.state += np.float32(action[0])  # the same array, again and again
+        return self.state, float(self.state[0]), False, self.t % 10 == 0, {}
+for name, fail in (("Pump-v0", 0), ("Broken-v0", 37)):
+    if name not in gymnasium.registry:
+        gymnasium.register(name, entry_point="pumps_for_test:Pump", kwargs={"fail": fail})
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["--steps", 60, "--out", tmp_path, "--quiet"]
+    run("collect", "--env", "pumps_for_test:Pump-v0", "--id", "tt/pump-v0", *words)
+    data = load_dataset(tmp_path / "tt/pump-v0")
+    assert len(data) == 60 and data.episode_lengths().tolist() == [10] * 6 and not data._gaps().any()
+    run("collect", "--env", "pumps_for_test:Broken-v0", "--id", "tt/broken-v0", *words, expect=1)
+    assert "after 36 of 60 steps: RuntimeError: the motor stopped" in capsys.readouterr().err
+    assert len(load_dataset(tmp_path / "tt/broken-v0")) == 36
+    with monkeypatch.context() as patch:
+        patch.setattr(OfflineDataset, "to_minari", lambda *_, **__: 1 / 0)
+        run("collect", "--env", "Pendulum-v1", "--id", "tt/kept-v0", *words)
+    assert "kept in a flat file" in capsys.readouterr().out
+    assert len(load_dataset(tmp_path / "tt/kept-v0.hdf5")) == 60
+    steps: list[int] = []
+    monkeypatch.setattr(gymnasium.Env, "step", lambda *_: steps.append(1))
+    run("collect", "--env", "Pendulum-v1", "--id", "tt/pump-v0", *words, expect=2)
+    assert "exists already" in capsys.readouterr().err and not steps

@@ -81,6 +81,13 @@ def test_without_minari_there_is_a_problem_and_a_remedy() -> None:
     assert line(result.stdout, "minari").startswith("problem") and "pip install 'minari>=0.5.3'" in result.stdout
 
 
+def test_a_package_that_another_imports_and_does_not_declare_is_named() -> None:
+    result = run("PIL")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert line(result.stdout, "pillow  ").startswith("problem  pillow") or "PIL is missing" in result.stdout
+    assert "-> pip install pillow" in result.stdout and "not ready" in result.stdout.splitlines()[-1]
+
+
 def test_without_the_means_to_compare_versions_the_rest_is_still_looked_at() -> None:
     result = run("packaging,torch")
     assert result.returncode == 1 and "Traceback" not in result.stderr

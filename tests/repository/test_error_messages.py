@@ -78,7 +78,7 @@ def test_data_are_written_below_a_relative_folder(tmp_path: Path, monkeypatch: p
 def test_time_limits_that_pose_as_terminations_are_pointed_out() -> None:
     ends = np.arange(20) % 10 == 9
     posing, honest = build(terminations=ends), build(terminations=np.zeros(20, bool), truncations=ends)
-    assert "time limits?" in str(posing.describe()) and "time limits?" not in str(honest.describe())
+    assert "time limit" in str(posing.describe()) and "time limit" not in str(honest.describe())
 
 
 def test_a_resumed_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
