@@ -179,7 +179,8 @@ def bellman_error(
         worth = fixed.critics_q(following, actions)[0]
         if getattr(agent.config, "backup_entropy", False):
             pairs = following.repeat_interleave(actions.shape[1], 0), actions.flatten(0, 1)
-            worth = worth - agent.temperature * agent.log_prob(*pairs).view_as(worth)
+            temperature = agent.temperature / agent.config.reward_scale  # in units of the log's rewards
+            worth = worth - temperature * agent.log_prob(*pairs).view_as(worth)
         ahead = agent.state_values(following) if hasattr(agent, "state_values") else (worth * weights).sum(-1)
         return (agent.q_values(s, a) - r - gamma * ~ended * ahead).square()
 

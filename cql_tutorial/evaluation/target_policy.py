@@ -81,6 +81,7 @@ class TargetPolicy:
         self.seed, self.device = check_int("seed", seed, 0), torch.device(getattr(self.agent, "device", dataset.device))
         self.data: OfflineDataset = dataset.to(self.device)
         self.starts = self.data.observations[self.data.episode_starts]
+        self.normaliser: Any = getattr(self.agent, "normaliser", None)  # for critics that are fitted here
 
     def discount(self, given: float | None) -> float:
         value: Any = getattr(getattr(self.agent, "config", None), "discount", None) if given is None else given
@@ -121,7 +122,11 @@ class TargetPolicy:
         return by_chunks(source.log_prob, *columns)
 
     def network_q(self, network: EnsembleMLP, observations: Tensor, actions: Tensor) -> Tensor:
-        """``[n, S]`` with ``[n, K, A]`` (or ``[n, K]``) actions in environment units -> ``[E, n, K]``."""
+        """``[n, S]`` with ``[n, K, A]`` (or ``[n, K]``) actions, in the log's units -> ``[E, n, K]``.
+
+        The network sees observations as the agent's own do: normalised where it normalises.
+        """
+        observations = observations if self.normaliser is None else self.normaliser(observations)
         if self.data.discrete:
             every = network(observations)
             return every.gather(-1, actions.expand(len(every), -1, -1))
