@@ -130,7 +130,7 @@ def column_faults(columns: Tensor, following: Tensor | None = None) -> list[Colu
     found: list[ColumnFault] = []
     for c in range(columns.shape[1]):
         centre, spread, far = float(mean[c]), float(std[c]), float(distance[c] / width[c])
-        indicator = float(q75[c]) <= float(q25[c]) and STD_RANGE[0] <= float(high[c] - low[c]) <= 2 * FARTHEST_MEAN
+        indicator = float(q75[c]) <= float(q25[c]) and _is_rare_and_of_order_1(sample[:, c], float(high[c] - low[c]))
         if far > FARTHEST_VALUE:
             found.append(ColumnFault(c, _outlier(c, columns, following, float(median[c]), far), outlier=True))
         if low[c] == high[c]:
@@ -141,6 +141,13 @@ def column_faults(columns: Tensor, following: Tensor | None = None) -> list[Colu
             text = f"column {c} has mean {centre:.3g} at standard deviation {spread:.3g}"
             found.append(ColumnFault(c, text))
     return found
+
+
+def _is_rare_and_of_order_1(values: np.ndarray, reach: float) -> bool:
+    """Whether the values unlike the median, few as they are, differ from it by 0.1 to 20."""
+    distances = np.abs(values.astype(np.float64) - np.median(values))
+    typical = float(np.median(distances[distances > 0])) if distances.any() else reach
+    return STD_RANGE[0] <= typical and reach <= 2 * FARTHEST_MEAN
 
 
 def _outlier(column: int, columns: Tensor, following: Tensor | None, median: float, far: float) -> str:
