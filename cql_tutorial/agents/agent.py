@@ -231,6 +231,19 @@ class Agent(nn.Module):
         self.check_name()
         checkpoint.write_tensors(path, self.state(), checkpoint.agent_header(self))
 
+    def export(self, path: str | Path, format: str = "torch", stochastic: bool = False) -> Path:
+        """Write the policy as one file for another process: statistics, bounds and network in one graph, any batch.
+
+        ``format`` "torch" is a ``torch.export`` program (.pt2), "onnx" an ONNX model (extra ``onnx``). The graph maps
+        ``observations [B, S]`` to what `act` gives; ``stochastic`` ones take ``noise [B, A]`` beside it (standard
+        normal, or uniform in (0, 1) for choices). It cannot raise an error: a row that is not finite gives nan, or
+        action -1. What it is stands in its metadata. Raises `ConfigError` for an agent that has no statistics yet or a
+        missing package, `CheckpointError` where the file cannot be written.
+        """
+        from .export import export
+
+        return export(self, path, format, stochastic)
+
     def load_state(self, path: str | Path) -> None:
         """Copy a checkpoint into this agent in place; raises `CheckpointError` if it belongs to another one."""
         checkpoint.copy_state(self, *checkpoint.read_tensors(path), path)
