@@ -34,7 +34,7 @@ NOT_FINITE = {
 
 
 class ExportedPolicy(nn.Module):
-    """``observations [B, S] -> actions``, as ``agent.act`` gives them: ``[B, A]`` in environment units, ``[B]`` choices.
+    """``observations [B, S] -> actions``, as ``agent.act`` gives them: ``[B, A]`` in its bounds, or choices ``[B]``.
 
     A stochastic one takes the random numbers too: ``noise [B, A]``, standard normal, or uniform in (0, 1) where actions
     are choices. In a row whose observation is not finite, the action is nan, and -1 where actions are choices.

@@ -97,22 +97,22 @@ def check_env_of(env: Any, agent: Any) -> None:
 def evaluate_env(env: Any, agent: Any, episodes: int = 10, seed: int = 0, max_steps: int | None = None) -> np.ndarray:
     """Undiscounted returns of ``agent.act`` (deterministic) in any Gymnasium environment, ``[episodes]``.
 
-    Raises `ConfigError` for spaces that are not the agent's, and for an episode of more than ``max_steps`` (10,000
-    unless given) steps where the environment has no time limit of its own.
+    Raises `ConfigError` for spaces that are not the agent's, and for an episode that has not ended after ``max_steps``
+    (unless given 10,000, or the environment's own limit if that is more): it would never be over.
     """
     if hasattr(agent, "config"):
         check_env_of(env, agent)
     name = getattr(getattr(env, "spec", None), "id", None) or type(env).__name__
-    limited = max_steps is None and getattr(getattr(env, "spec", None), "max_episode_steps", None) is not None
-    most = LONGEST_EPISODE if max_steps is None else check_int("max_steps", max_steps, 1)
+    own = getattr(getattr(env, "spec", None), "max_episode_steps", None) or 0
+    most = max(LONGEST_EPISODE, own) if max_steps is None else check_int("max_steps", max_steps, 1)
     returns = np.zeros(episodes)
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed + episode)
         done, steps = False, 0
         while not done:
-            found, expected = f"an episode of more than {most:,} steps, and no time limit", "episodes that end"
+            found, expected = f"an episode of {most:,} steps without an end or a time limit", "episodes that end"
             mend = f"wrap it: gymnasium.wrappers.TimeLimit({name}, max_episode_steps=...)."
-            require(limited or steps < most, name, found, expected, mend)
+            require(steps < most, name, found, expected, mend)
             observation, reward, terminated, truncated, _ = env.step(agent.act(observation))
             returns[episode] += float(reward)
             done, steps = terminated or truncated, steps + 1

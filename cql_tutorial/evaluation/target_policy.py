@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class Estimate:
     The interval is over ``covers`` (for example episodes); it does not see a bias that all of them share.
 
     ``members``: the means of the single critics, ``spread`` their standard deviation (nan without two). Not ``usable``
-    below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares), or where not ``possible``.
+    below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares), or where not ``possible``:
+    no sequence of logged rewards pays that. Not ``settled``: the critics were still moving; more steps.
     """
 
     value: float
@@ -37,12 +38,28 @@ class Estimate:
     effective_episodes: float = math.inf
     weights: Tensor | None = None
     possible: bool = True
+    settled: bool = True
 
     @classmethod
     def of(cls, units: Tensor, covers: str, members: Tensor) -> Estimate:
         """The mean of units ``[n]`` with Student's t-interval, and of each member's ``[E, m]``."""
         mean, half = t_interval(units.tolist())
-        return cls(mean, mean - half, mean + half, f"{len(units)} {covers}", tuple(members.double().mean(1).tolist()))
+        return cls(
+            mean, mean - half, mean + half, f"{len(units)} {covers}", tuple(members.cpu().double().mean(1).tolist())
+        )
+
+    def within_reach(self, dataset: OfflineDataset, discount: float, bonus: float | None = None) -> Estimate:
+        """The same estimate, told ``possible`` or not: could the least or best logged reward, got for ever, pay it?
+
+        ``min(0, r_min) / (1 - discount) <= value <= max(0, r_max) / (1 - discount)``, for every critic's mean and with
+        5 % of that span to spare. A soft value has an entropy ``bonus`` a step at most on top, and no least one.
+        """
+        span, rewards = 1 / max(1 - discount, 1e-300), dataset.rewards
+        low = min(0.0, float(rewards.min())) * span
+        high = (max(0.0, float(rewards.max())) + (bonus or 0.0)) * span
+        values = (self.value, *self.members)
+        outside = max(-math.inf if bonus is not None else low - min(values), max(values) - high)
+        return replace(self, possible=self.possible and outside <= 0.05 * (high - low))
 
     @property
     def half_width(self) -> float:
@@ -59,6 +76,7 @@ class Estimate:
     def __str__(self) -> str:
         text = f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, 95 % over {self.covers})"
         text += f", spread of {len(self.members)} critics {self.spread:.3f}" if self.members else ""
+        text += "" if self.settled else ", not settled"
         why = "fewer than 10 effective episodes" if self.possible else "no reward of the log can pay that"
         return text if self.usable else f"{text}. NOT USABLE: {why}"
 
