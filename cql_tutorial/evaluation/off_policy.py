@@ -120,7 +120,7 @@ def fitted_q_evaluation(
         # Of short episodes that terminate, a reward got for ever would be far off.
         last = data.episode_starts + data.episode_lengths() - 1
         ends = gamma == 1 or float(data.terminations[last].float().mean()) > 0.5
-        initial_value = float(data.returns_to_go(gamma).mean() if ends else data.rewards.mean() / (1 - gamma))
+        initial_value = float(data.to("cpu").returns_to_go(gamma).mean() if ends else data.rewards.mean() / (1 - gamma))
     kind, wide = (EnsembleMLP, 0) if data.discrete else (Critic, data.action_dim)
     sizes = [hidden_dim] * check_int("hidden_layers", hidden_layers, 0)
     sizes = [data.observation_dim + wide, *sizes, data.action_dim if data.discrete else 1]
