@@ -94,22 +94,20 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
     discount = next(iter(agents.values())).config.discount
     returns = dataset.returns_to_go(discount)[dataset.episode_starts].double()
     log = {"mean": float(returns.mean()), "best": float(returns.max()), "episodes": len(returns), "discount": discount}
-    log |= _cut(dataset, discount)
+    cut = _cut(dataset, discount)
     print(table(list(shown.values())))
     text = "the log itself, at discount {discount:g}: mean return {mean:.4g}, best of {episodes} episodes {best:.4g}"
     print(text.format(**log))
-    if log["unseen"] > UNSEEN:
-        cut = (
-            "{cut} of {episodes} are cut where life goes on, with {unseen:.0%} of the discounted steps unseen: fqe and"
-        )
-        print(f"{cut} initial-value reach beyond. Not comparable.".format(**log))
+    if cut["unseen"] > UNSEEN:
+        text = "{cut} of its episodes are cut where life goes on, with {unseen:.0%} of the discounted steps unseen: fqe"
+        print(f"{text} and initial-value reach beyond. Not comparable.".format(**cut))
     for name, choice in choices.items():
         print(f"{name} prefers {choice or 'none: no estimate of it can be used'}")
     print("\n".join(notes), end="\n" if notes else "")
     if len(set(choices.values())) > 1:
         print("The rules disagree: no choice among these agents is safe without a test in the world.")
     if judging.out is not None:
-        content = {"rows": list(rows.values()), "preferred": choices, "notes": notes, "log": log}
+        content = {"rows": list(rows.values()), "preferred": choices, "notes": notes, "log": log, "log_cut": cut}
         options = {"data": plain(data), "simulator": plain(simulator), "judging": plain(judging)}
         write_json(judging.out, {"format": "cql-tutorial evaluate 1", **content, **options, "versions": versions()})
         print(f"results: {judging.out}")

@@ -32,7 +32,9 @@ def settings_form(config_class: type, fixed: Mapping[str, Any]) -> type:
     config does that, when it is made of these settings and of the data's dimensions.
     """
     hints = typing.get_type_hints(config_class)
-    hidden = [("normalize_observations", Annotated[bool, NORMALISE], field(default=True))]
+    hidden: list[tuple[str, Any, Any]] = []
+    if "normalize_observations" in hints:
+        hidden.append(("normalize_observations", Annotated[bool, NORMALISE], field(default=True)))
     for one in dataclasses.fields(config_class):
         if one.name in FROM_DATA or one.name in fixed:
             default = fixed.get(one.name, 0 if one.default is dataclasses.MISSING else one.default)
