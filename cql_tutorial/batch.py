@@ -18,12 +18,25 @@ REQUIRED = ("observations", "actions", "rewards", "next_observations", "terminat
 def as_tensor(value: Any, field: str = "array") -> Tensor:
     """A tensor as it is, anything else as a CPU tensor (even where another default device is set).
 
-    Raises `DataError` that names the ``field`` if it is no array of numbers.
+    Any byte order and width of numbers will do. Raises `DataError` that names the ``field`` if it is no array of
+    numbers: a dict (of a Dict space), or one in which values are masked.
     """
     if isinstance(value, Tensor):
         return value
+    if isinstance(value, Mapping):
+        found = f"a dict with the keys {sorted(map(str, value))}"
+        mend = "flatten it as the log was: wrap the environment in gymnasium.wrappers.FlattenObservation, or pass"
+        mend += " gymnasium.spaces.flatten(space, value) of the same Dict space, whose order of keys counts."
+        raise DataError(field, found, "one array of numbers", mend)
+    if np.ma.is_masked(value):
+        found, mend = f"{int(np.ma.getmaskarray(value).sum())} masked values", "fill them (.filled) or drop those rows."
+        raise DataError(field, found, "numbers in every place", mend)
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long double, which torch has not
+            array = array.astype(np.float64)
+        if not array.dtype.isnative or (array.dtype.kind == "u" and array.dtype.itemsize > 1):
+            array = array.astype(np.int64 if array.dtype.kind == "u" else array.dtype.newbyteorder("="))
         # A copy where torch could not share the memory: negative strides, or a read-only array.
         return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
     except (TypeError, ValueError) as error:

@@ -45,6 +45,10 @@ class DivergedError(CQLTutorialError, ArithmeticError):
     """A loss stopped being a finite number during training."""
 
 
+class CallbackError(CQLTutorialError, RuntimeError):
+    """A function that the caller passed in (``evaluate``, ``on_row``) raised an error."""
+
+
 def require(holds: Any, field: str, found: Any, expected: str, mend: str = "") -> None:
     """Raise ``ConfigError`` unless it holds that the setting ``field`` is as expected; ``found`` is its value."""
     if not holds:

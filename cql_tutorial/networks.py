@@ -49,7 +49,8 @@ class EnsembleMLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """``[R, in] -> [E, R, out]``."""
         ensemble, layers = len(self.weights[0]), [*zip(self.weights, self.biases, strict=True)]
-        if inputs.is_cuda:  # a GPU waits for every start: all networks in one operation
+        # A GPU waits for every start, and an exported graph takes any number of rows: all networks in one operation.
+        if inputs.is_cuda or torch.compiler.is_exporting():
             return relu_network(inputs.expand(ensemble, *inputs.shape), layers, torch.baddbmm)
         outputs = []  # a CPU wants one matrix at a time, and rows whose activations stay in its cache
         for network in range(ensemble):
@@ -100,6 +101,7 @@ class Distribution(Protocol):
 
     def mode(self) -> Tensor: ...
     def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]: ...
+    def from_noise(self, noise: Tensor) -> Tensor: ...
 
 
 class PolicySample(NamedTuple):
@@ -129,6 +131,10 @@ class TanhGaussian(NamedTuple):
         """One random action a state and its log-density on [-1, 1]^A."""
         sample = self.sample(_normal_like(self.mean, generator))
         return sample.actions, sample.log_prob
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The action of standard normal ``noise [B, A]``."""
+        return torch.tanh(self.pre_tanh(noise))
 
     def pre_tanh(self, noise: Tensor) -> Tensor:
         """``mean + std * noise``, in the shape of the noise."""
@@ -160,9 +166,12 @@ class Normal(NamedTuple):
 
         At a bound this is not the (larger) probability that clipping puts there.
         """
-        noise = _normal_like(self.mean, generator)
-        actions = (self.mean + torch.exp(self.log_std) * noise).clamp(-1.0, 1.0)
+        actions = self.from_noise(_normal_like(self.mean, generator))
         return actions, normal_log_prob(actions, self.mean, self.log_std)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The action of standard normal ``noise [B, A]``, clipped to [-1, 1]."""
+        return (self.mean + torch.exp(self.log_std) * noise).clamp(-1.0, 1.0)
 
 
 class Categorical(NamedTuple):
@@ -182,6 +191,10 @@ class Categorical(NamedTuple):
     def draw(self, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """One random action a state and its log-probability, ``[B]`` each."""
         return draw_index(self.probabilities, generator)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The action of uniform ``noise [B, actions]`` in (0, 1): the largest of ``logit - log(-log(noise))``."""
+        return (self.logits - torch.log(-torch.log(noise))).argmax(-1)
 
 
 def draw_index(probabilities: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
+from ..errors import CQLWarning
+from ..networks import LOG_STD_RANGE, Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
 from .agent import Agent
 from .config import AgentConfig
 
@@ -29,6 +31,30 @@ class GaussianAgent(Agent):
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """``[n, S]`` -> the actor's distribution; its mode is the squashed mean."""
         return self.actor(observations)
+
+    @torch.no_grad()
+    def check_training(self, row: Mapping[str, float], batch: Mapping[str, Any]) -> None:
+        """Warn once where log_std is at its clamp in half of the batch or more: no gradient passes it."""
+        if "log_std" in self.told:
+            return
+        log_std = self.distribution(self.as_observations(batch["observations"])).log_std
+        for bound, at_bound in zip(
+            LOG_STD_RANGE, (log_std <= LOG_STD_RANGE[0], log_std >= LOG_STD_RANGE[1]), strict=True
+        ):
+            share, dimension = at_bound.to(self.dtype).mean(0).max(0)
+            if float(share) >= 0.5:
+                text = (
+                    f"log_std of action dimension {int(dimension)} is at its bound {bound:g} in {float(share):.0%} of a"
+                )
+                text += f" batch by update {row['step']}, where no gradient passes: the width stays"
+                text += " near-uniform noise." if bound > 0 else " as narrow as it may be."
+                text += " Sampled actions, log_prob and a clone's likelihood are then ruled by the bound."
+                text += "" if bound > 0 else " Logged actions without noise do this."
+                if self.normaliser is None:
+                    text += " Observations far from order 1 do it: set normalize_observations=True."
+                warnings.warn(text, CQLWarning, stacklevel=2)
+                self.told.add("log_std")
+                return
 
     @torch.no_grad()
     def log_prob(self, observations: Any, actions: Any) -> Tensor:
@@ -98,7 +124,7 @@ class ActorCritic(GaussianAgent):
     def _build_critic(self) -> Critic:
         """The critics' network; a subclass with another one returns it here, and its target is a copy."""
         sizes = self.config.mlp_sizes(self.config.state_dim + self.config.action_dim, 1)
-        critic = Critic(sizes, self.config.n_critics, self.config.initial_value, self._init_generator)
+        critic = Critic(sizes, self.config.n_critics, self.initial_value, self._init_generator)
         return critic.to(self.device, self.dtype)
 
     @property
@@ -111,4 +137,5 @@ class ActorCritic(GaussianAgent):
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of actions in environment units: ``[n, S], [n, A] -> [E, n]``."""
-        return self.critic(self.as_observations(observations), self.as_actions(actions))
+        q_values = self.critic(self.as_observations(observations), self.as_actions(actions))
+        return q_values / self.config.reward_scale

@@ -18,6 +18,7 @@ from ..networks import MAX_ACTION, Distribution
 from ..seeding import seeded
 from . import checkpoint
 from .config import DTYPES, AgentConfig, parse_config, resolve_device
+from .normaliser import ObservationNormaliser, column_statistics, given_statistics
 
 AgentT = TypeVar("AgentT", bound="Agent")
 INITIAL, UPDATES, ACTING = range(3)  # what a random stream is for
@@ -32,6 +33,7 @@ class Agent(nn.Module):
     name: ClassVar[str]
     config_class: ClassVar[type[AgentConfig]]
     discrete: ClassVar[bool] = False
+    normaliser: ObservationNormaliser | None
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__()
@@ -43,14 +45,22 @@ class Agent(nn.Module):
         self.generator = seeded(self.config.seed, UPDATES, self.device)
         self._acting = seeded(self.config.seed, ACTING, self.device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.told: set[str] = set()  # warnings that are given once
         self._low, self._high = (
             torch.tensor(bound, dtype=self.dtype, device=self.device)
             for bound in (self.config.action_low, self.config.action_high)
         )
+        self.normaliser = None
+        if self.config.normalize_observations:
+            self.normaliser = ObservationNormaliser(self.config.state_dim, self.dtype, self.device)
 
     # ------------------------------------------------------------ what a subclass writes
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
-        """One step of everything that learns, on one batch; returns 0-d tensors on the device."""
+        """One step of everything that learns, on one batch; returns 0-d tensors on the device.
+
+        Shapes and dtypes are checked, values never, as that would wait for a GPU: an action that does not exist, or a
+        nan, is what `OfflineDataset` refuses.
+        """
         raise NotImplementedError
 
     def draw_noise(self, batch_size: int) -> Noise:
@@ -58,17 +68,25 @@ class Agent(nn.Module):
         return Noise()
 
     def distribution(self, observations: Tensor) -> Distribution:
-        """The policy's distribution over actions for ``observations [n, S]`` on the agent's device."""
+        """The policy's distribution over actions for ``observations [n, S]`` as `as_observations` gives them."""
         raise NotImplementedError
 
     def prepare_dataset(self, dataset: Any) -> Any:
         """The data that `fit` trains on: all of them, unless the agent says otherwise."""
         return dataset
 
+    def check_training(self, row: Mapping[str, float], batch: Mapping[str, Any]) -> None:
+        """Warn, once, of learning that has come to a stop: `fit` calls this with each logged row and its last batch."""
+
     def check_multiplier(self) -> None:
         """Warn, by name, of a multiplier at a bound; `fit` calls this as it logs. Without a multiplier: nothing."""
 
     # ------------------------------------------------------------ for subclasses
+    @property
+    def initial_value(self) -> float:
+        """The setting of that name as the networks have it, times ``reward_scale``: critics' last bias at the start."""
+        return float(getattr(self.config, "initial_value", 0.0)) * self.config.reward_scale
+
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers from the agent's own generator, on its device."""
         return torch.randn(shape, generator=self.generator, dtype=self.dtype, device=self.device)
@@ -97,18 +115,25 @@ class Agent(nn.Module):
             optimizer.step()
 
     # ------------------------------------------------------------ data in
-    def prepare(self, batch: Mapping[str, Any]) -> Batch:
-        """Check shapes and dtypes (never values, which would sync), move to the device, scale actions to [-1, 1]."""
-        raw = Batch.of(batch)
+    def prepare(self, batch: Mapping[str, Any], normalise: bool = True) -> Batch:
+        """Check shapes and dtypes (never values, which would sync), move to the device, change to the networks' units.
+
+        Actions become -1 to 1, rewards and returns-to-go are multiplied by ``reward_scale``, observations normalised
+        (unless ``normalise`` is False: agents with other statistics may then share the batch).
+        """
+        raw, scale = Batch.of(batch), self.config.reward_scale
         check_batch(raw, self.config.state_dim, self.config.action_dim, self.discrete)
         actions = raw.actions.to(self.device).long() if self.discrete else self.scale_action(self._place(raw.actions))
+        states, next_states = self._place(raw.observations), self._place(raw.next_observations)
+        if self.normaliser is not None and normalise:
+            states, next_states = self.normaliser(states), self.normaliser(next_states)
         return Batch(
-            observations=self._place(raw.observations),
+            observations=states,
             actions=actions,
-            rewards=self._place(raw.rewards),
-            next_observations=self._place(raw.next_observations),
+            rewards=self._place(raw.rewards) * scale,
+            next_observations=next_states,
             terminations=self._place(raw.terminations),
-            returns_to_go=None if raw.returns_to_go is None else self._place(raw.returns_to_go),
+            returns_to_go=None if raw.returns_to_go is None else self._place(raw.returns_to_go) * scale,
         )
 
     def _place(self, tensor: Tensor) -> Tensor:
@@ -125,9 +150,32 @@ class Agent(nn.Module):
         scaled = self._low + 0.5 * (actions + 1.0) * (self._high - self._low)
         return torch.maximum(torch.minimum(scaled, self._high), self._low)
 
+    def set_observation_statistics(self, mean: Any, std: Any, rows: int = 1) -> None:
+        """Say by hand what observations are normalised by, ``[S]`` each; `fit` takes them from its data otherwise.
+
+        Raises `ConfigError` unless ``normalize_observations`` is set, `DataError` for what are no such numbers.
+        """
+        if self.normaliser is None:
+            mend = "build the agent with normalize_observations=True."
+            raise ConfigError("config['normalize_observations']", "False", "True, to use statistics", mend)
+        self.normaliser.set(*given_statistics(mean, std, self.config.state_dim), rows)
+
+    def take_statistics(self, observations: Tensor) -> None:
+        """Take the statistics of training rows ``[N, S]``, if the agent wants some and has none yet."""
+        if self.normaliser is not None and not self.normaliser.ready:
+            self.normaliser.set(*column_statistics(observations, self.dtype), len(observations))
+
     def as_observations(self, observations: Any) -> Tensor:
-        """Observations ``[n, S]`` on the agent's device and in its dtype; raises `DataError` on another width."""
-        tensor = self._place(as_tensor(observations))
+        """Observations ``[n, S]`` as the networks take them: on the device, in the dtype, normalised if that is set.
+
+        Raises `DataError` on another width, `ConfigError` where statistics are due and not known.
+        """
+        tensor = self.check_observations(observations)
+        return tensor if self.normaliser is None else self.normaliser(tensor)
+
+    def check_observations(self, observations: Any) -> Tensor:
+        """Observations ``[n, S]`` in their own units, on the agent's device and in its dtype; raises `DataError`."""
+        tensor = self._place(as_tensor(observations, "observations"))
         if tensor.dim() != 2 or tensor.shape[1] != self.config.state_dim:
             expected = f"shape [n, {self.config.state_dim}]"
             raise DataError("observations", f"shape {list(tensor.shape)}", expected, "match the agent's state_dim.")
@@ -139,12 +187,12 @@ class Agent(nn.Module):
         Raises `DataError` on another shape, or for floats where integers are due.
         """
         if self.discrete:
-            index = as_tensor(actions).to(self.device)
+            index = as_tensor(actions, "actions").to(self.device)
             if index.is_floating_point() or index.dim() != 1:
                 found = f"dtype {index.dtype}, shape {list(index.shape)}"
                 raise DataError("actions", found, "integers, shape [n]", "pass the index of each action.")
             return index.long()
-        tensor = self._place(as_tensor(actions))
+        tensor = self._place(as_tensor(actions, "actions"))
         if tensor.dim() != 2 or tensor.shape[1] != self.config.action_dim:
             expected = f"shape [n, {self.config.action_dim}]"
             raise DataError("actions", f"shape {list(tensor.shape)}", expected, "match the agent's action_dim.")
@@ -161,13 +209,13 @@ class Agent(nn.Module):
 
         Random actions come from a stream of their own: acting never changes what an update will draw.
         """
-        tensor = as_tensor(observations)
+        tensor = as_tensor(observations, "observations")
         many = tensor if tensor.dim() > 1 else tensor[None]
         if not bool(torch.isfinite(many).all()):  # nan in, nan out to an actuator
             raise DataError(
                 "observations", "values that are not finite", "finite numbers", "mend your sensor's reading."
             )
-        actions = self.policy(deterministic)(self.as_observations(many), self._acting).cpu().numpy()
+        actions = self.policy(deterministic)(self.check_observations(many), self._acting).cpu().numpy()
         return actions if tensor.dim() > 1 else actions[0]
 
     # ------------------------------------------------------------ checkpoints
@@ -182,6 +230,19 @@ class Agent(nn.Module):
         """
         self.check_name()
         checkpoint.write_tensors(path, self.state(), checkpoint.agent_header(self))
+
+    def export(self, path: str | Path, format: str = "torch", stochastic: bool = False) -> Path:
+        """Write the policy as one file for another process: statistics, bounds and network in one graph, any batch.
+
+        ``format`` "torch" is a ``torch.export`` program (.pt2), "onnx" an ONNX model (extra ``onnx``). The graph maps
+        ``observations [B, S]`` to what `act` gives; ``stochastic`` ones take ``noise [B, A]`` beside it (standard
+        normal, or uniform in (0, 1) for choices). It cannot raise an error: a row that is not finite gives nan, or
+        action -1. What it is stands in its metadata. Raises `ConfigError` for an agent that has no statistics yet or a
+        missing package, `CheckpointError` where the file cannot be written.
+        """
+        from .export import export
+
+        return export(self, path, format, stochastic)
 
     def load_state(self, path: str | Path) -> None:
         """Copy a checkpoint into this agent in place; raises `CheckpointError` if it belongs to another one."""

@@ -22,6 +22,8 @@ FORMAT = "cql-tutorial agent 1"
 UPDATES = 1  # the purpose of the stream that updates draw from
 # Settings in files of 0.1.0 that no longer exist, where their value changed nothing that an agent computes.
 DROPPED_SETTINGS: dict[str, tuple[Any, ...]] = {"update_path": ("auto", "readable", "fused"), "pitfall": (None,)}
+# Settings that came later, and what their absence from a file means.
+ADDED_SETTINGS: dict[str, Any] = {"normalize_observations": False, "reward_scale": 1.0}
 
 
 # ---------------------------------------------------------------- an agent as tensors
@@ -44,8 +46,8 @@ def agent_header(agent: Agent) -> dict[str, str]:
 
 
 def header_settings(header: Mapping[str, str]) -> dict[str, Any]:
-    """The settings of a checkpoint's agent, without those that this version no longer has."""
-    settings = json.loads(header["config"])
+    """The settings of a checkpoint's agent as this version has them: some are gone, some came later."""
+    settings = ADDED_SETTINGS | json.loads(header["config"])
     return {key: value for key, value in settings.items() if value not in DROPPED_SETTINGS.get(key, ())}
 
 
@@ -59,7 +61,7 @@ def copy_state(agent: Agent, tensors: Mapping[str, Tensor], header: Mapping[str,
     if header["agent"] != agent.name:
         raise CheckpointError(str(path), f"agent {header['agent']!r}", repr(agent.name), "load it with its class.")
     theirs, ours = header_settings(header), header_settings(agent_header(agent))
-    for key in ("action_low", "action_high", "dtype"):
+    for key in ("action_low", "action_high", "dtype", "normalize_observations", "reward_scale"):
         if theirs.get(key) != ours[key]:
             raise CheckpointError(f"{path}: config[{key!r}]", repr(theirs.get(key)), repr(ours[key]), mend)
     own, stored = agent_tensors(agent), {key for key in tensors if not key.startswith("sum.")}
@@ -75,6 +77,8 @@ def copy_state(agent: Agent, tensors: Mapping[str, Tensor], header: Mapping[str,
         for key, value in own.items():
             if key != "generator":
                 value.copy_(tensors[key])
+    if agent.normaliser is not None:
+        agent.normaliser.forget_what_is_known()
     if same_device:
         agent.generator.set_state(tensors["generator"].cpu())
     else:

@@ -41,6 +41,11 @@ class AgentConfig:
     """Smallest action in the environment's units, one number or one a dimension; inside, actions are -1 to 1."""
     action_high: float | tuple[float, ...] = 1.0
     """Largest action in the environment's units, one number or one a dimension."""
+    normalize_observations: bool = False
+    """Give the networks each column less its mean, over its standard deviation; statistics of the training rows."""
+    reward_scale: float = 1.0
+    """Factor on every reward inside: losses see the product. q_values, initial_value and the metrics q_value and value
+    stay in the log's own units; td_loss, policy_loss, CQL's numbers, alpha and beta are in scaled ones."""
     device: str = "auto"
     """'auto' takes a GPU where there is one; else a torch device such as 'cpu' or 'cuda:1'."""
     seed: int = 0
@@ -58,6 +63,7 @@ class AgentConfig:
         self.integer("hidden_layers", 0)
         self.integer("seed", 0)
         self.number("discount", 0, 1)
+        self.positive("reward_scale")
         self.one_of("dtype", *DTYPES)
         self.require("device", isinstance(self.device, str), "'auto', 'cpu', 'cuda' or another torch device")
         for name in ("action_low", "action_high"):

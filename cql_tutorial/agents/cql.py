@@ -140,7 +140,7 @@ class CQLAgent(ActorCritic):
         return {
             "cql_loss": cql_loss,
             "cql_gap": gap,
-            "q_value": q_data.detach().mean(),
+            "q_value": q_data.detach().mean() / config.reward_scale,
             "td_loss": td_loss.detach().mean(),
             "cql_alpha": cql_alpha,
             "policy_loss": policy_loss.detach(),

@@ -118,7 +118,7 @@ class DiscreteCQLAgent(DiscreteAgent):
 
     def __init__(self, config: Mapping[str, Any] | AgentConfig) -> None:
         super().__init__(config)
-        self.critic = self._build_network(self.config.n_critics, self.config.initial_value)
+        self.critic = self._build_network(self.config.n_critics, self.initial_value)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.add_optimizer("critic", list(self.critic.parameters()), self.config.critic_lr)
 
@@ -153,7 +153,7 @@ class DiscreteCQLAgent(DiscreteAgent):
         return {
             "cql_loss": cql_loss,
             "cql_gap": cql_loss - math.log(config.action_dim),
-            "q_value": q_data.detach().mean(),
+            "q_value": q_data.detach().mean() / config.reward_scale,
             "td_loss": td_loss.detach().mean(),
             "cql_alpha": torch.full((), config.cql_alpha, dtype=self.dtype, device=self.device),
         }
@@ -161,7 +161,8 @@ class DiscreteCQLAgent(DiscreteAgent):
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of the given actions: ``[n, S], [n] -> [E, n]``."""
-        return losses.take_actions(self.critic(self.as_observations(observations)), self.as_actions(actions))
+        q_all = self.critic(self.as_observations(observations))
+        return losses.take_actions(q_all, self.as_actions(actions)) / self.config.reward_scale
 
 
 class DQNAgent(DiscreteCQLAgent):

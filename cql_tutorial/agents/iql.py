@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from .. import losses
 from ..batch import Noise
+from ..errors import CQLWarning
 from ..networks import LOG_STD_RANGE, Critic, EnsembleMLP, Normal, NormalPolicy, StateValue, soft_update
 from .agent import Agent
 from .config import AgentConfig
@@ -81,7 +83,7 @@ class ImplicitAgent(Agent):
         settings = self.config
         self.critic, actor = self._build_critic(), self._build_actor()
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        value = StateValue(settings.mlp_sizes(settings.state_dim, 1), 1, settings.initial_value, self._init_generator)
+        value = StateValue(settings.mlp_sizes(settings.state_dim, 1), 1, self.initial_value, self._init_generator)
         self.value = value.to(self.device, self.dtype)
         self.actor = actor
         self.add_optimizer("critic", list(self.critic.parameters()), settings.critic_lr)
@@ -138,8 +140,8 @@ class ImplicitAgent(Agent):
 
         soft_update(self.target_critic, self.critic, config.tau)
         return {
-            "q_value": q_data.detach().mean(),
-            "value": values.detach().mean(),
+            "q_value": q_data.detach().mean() / config.reward_scale,
+            "value": values.detach().mean() / config.reward_scale,
             "td_loss": td_loss.detach().mean(),
             "value_loss": value_loss.detach(),
             "policy_loss": policy_loss.detach(),
@@ -148,16 +150,34 @@ class ImplicitAgent(Agent):
             "share_capped": (weights >= config.advantage_cap).to(self.dtype).mean(),
         }
 
+    def check_training(self, row: Mapping[str, float], batch: Mapping[str, Any]) -> None:
+        """Warn once where the policy's weights are all 0, or 0 and the cap alone: beta does not fit the rewards."""
+        if "weights" in self.told:
+            return
+        mean, at_cap, cap = row["advantage_weight"], row["share_capped"], self.config.advantage_cap
+        found = f"{at_cap:.0%} of the policy's weights are at the cap {cap:g} and the others near 0"
+        if mean < 1e-3:
+            found = f"the policy's weights are {mean:.2g} on average: it is not trained"
+        elif at_cap >= 0.5:
+            found = f"{at_cap:.0%} of the policy's weights are at the cap {cap:g}: better actions count no more"
+        elif at_cap * cap < 0.95 * mean:
+            return
+        text = f"{found}, by update {row['step']}. exp(beta * advantage) wants advantages of order 1 / beta: lower"
+        text += " inverse_temperature, or set reward_scale (and initial_value to what a state is worth)."
+        warnings.warn(text, CQLWarning, stacklevel=2)
+        self.told.add("weights")
+
     # ------------------------------------------------------------ what was learned
     @torch.no_grad()
     def q_values(self, observations: Any, actions: Any) -> Tensor:
         """Every critic's value of actions in environment units: ``[n, S], [n, A] (or [n]) -> [E, n]``."""
-        return self.q_of(self.critic, self.as_observations(observations), self.as_actions(actions))
+        q_values = self.q_of(self.critic, self.as_observations(observations), self.as_actions(actions))
+        return q_values / self.config.reward_scale
 
     @torch.no_grad()
     def state_values(self, observations: Any) -> Tensor:
         """V(s), the expectile over the logged actions: ``[n, S] -> [n]``."""
-        return self.value(self.as_observations(observations))
+        return self.value(self.as_observations(observations)) / self.config.reward_scale
 
     @torch.no_grad()
     def log_prob(self, observations: Any, actions: Any) -> Tensor:
@@ -182,7 +202,7 @@ class IQLAgent(ImplicitAgent):
 
     def _build_critic(self) -> Critic:
         sizes = self.config.mlp_sizes(self.config.state_dim + self.config.action_dim, 1)
-        critic = Critic(sizes, self.config.n_critics, self.config.initial_value, self._init_generator)
+        critic = Critic(sizes, self.config.n_critics, self.initial_value, self._init_generator)
         return critic.to(self.device, self.dtype)
 
     def _build_actor(self) -> NormalPolicy:
@@ -216,7 +236,7 @@ class DiscreteIQLAgent(ImplicitAgent, DiscreteAgent):
     config: DiscreteIQLConfig
 
     def _build_critic(self) -> EnsembleMLP:
-        return self._build_network(self.config.n_critics, self.config.initial_value)
+        return self._build_network(self.config.n_critics, self.initial_value)
 
     def _build_actor(self) -> EnsembleMLP:
         return self._build_network(1)

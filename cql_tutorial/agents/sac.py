@@ -73,7 +73,7 @@ class SACAgent(ActorCritic):
         # 5. Target critics: a step tau towards the critics.
         soft_update(self.target_critic, self.critic, config.tau)
         return {
-            "q_value": q_data.detach().mean(),
+            "q_value": q_data.detach().mean() / config.reward_scale,
             "td_loss": td_loss.detach().mean(),
             "policy_loss": policy_loss.detach(),
             "entropy": -action.log_prob.detach().mean(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from ..agents import load_agent
@@ -23,6 +24,7 @@ from .files import plain, table, versions, write_json
 from .options import DataOptions, TaskOptions
 
 Rule = Literal["fqe", "initial-value", "wis", "td-error"]  # the names of RULES
+UNSEEN = 0.01  # share of the discounted steps beyond the recordings' ends, below which they do not matter
 _IN_JSON_ONLY = ("share_", "true_", "error_", "predicted_", "median_", "count")  # of an Evaluator's row
 
 
@@ -62,6 +64,7 @@ class Verdict:
     low: float = math.nan
     high: float = math.nan
     why: str = ""
+    settled: bool = True
 
 
 def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions) -> int:
@@ -81,29 +84,48 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
         choices[rule] = pick_best({name: RULES[rule].score(one.score) for name, one in verdicts.items() if not one.why})
         for name, one in verdicts.items():
             rows[name] |= {rule: one.score, f"{rule} low": one.low, f"{rule} high": one.high}
-            shown[name][rule] = (
-                f"{one.score:.4g} ({one.low:.4g} to {one.high:.4g})" if math.isfinite(one.score) else "-"
-            )
+            shown[name][rule] = _cell(one)
         for why in dict.fromkeys(one.why for one in verdicts.values() if one.why):
             whom = [name for name, one in verdicts.items() if one.why == why]
             notes.append(f"{rule}, {'all' if len(whom) == len(rows) else ', '.join(whom)}: {why}")
+        if moving := [name for name, one in verdicts.items() if not one.settled]:
+            which = "all" if len(moving) == len(rows) else ", ".join(moving)
+            notes.append(f"{rule}, {which}: not settled, it moved to the end of its training: more --fqe-steps")
     discount = next(iter(agents.values())).config.discount
     returns = dataset.returns_to_go(discount)[dataset.episode_starts].double()
     log = {"mean": float(returns.mean()), "best": float(returns.max()), "episodes": len(returns), "discount": discount}
+    cut = _cut(dataset, discount)
     print(table(list(shown.values())))
     text = "the log itself, at discount {discount:g}: mean return {mean:.4g}, best of {episodes} episodes {best:.4g}"
     print(text.format(**log))
+    if cut["unseen"] > UNSEEN:
+        text = "{cut} of its episodes are cut where life goes on, with {unseen:.0%} of the discounted steps unseen: fqe"
+        print(f"{text} and initial-value reach beyond. Not comparable.".format(**cut))
     for name, choice in choices.items():
         print(f"{name} prefers {choice or 'none: no estimate of it can be used'}")
     print("\n".join(notes), end="\n" if notes else "")
     if len(set(choices.values())) > 1:
         print("The rules disagree: no choice among these agents is safe without a test in the world.")
     if judging.out is not None:
-        content = {"rows": list(rows.values()), "preferred": choices, "notes": notes, "log": log}
+        content = {"rows": list(rows.values()), "preferred": choices, "notes": notes, "log": log, "log_cut": cut}
         options = {"data": plain(data), "simulator": plain(simulator), "judging": plain(judging)}
         write_json(judging.out, {"format": "cql-tutorial evaluate 1", **content, **options, "versions": versions()})
         print(f"results: {judging.out}")
     return 0
+
+
+def _cell(one: Verdict) -> str:
+    if not math.isfinite(one.score):
+        return "-"
+    return f"{one.score:.4g} ({one.low:.4g} to {one.high:.4g})" + ("" if one.settled else " not settled")
+
+
+def _cut(dataset: Any, discount: float) -> dict[str, float]:
+    """How many episodes end without a termination, and the mean share of discounted steps that lie beyond."""
+    lengths = dataset.episode_lengths()
+    running = ~dataset.terminations[dataset.episode_starts + lengths - 1]
+    beyond = torch.tensor(discount) ** lengths.cpu().float() if discount < 1 else torch.ones(len(lengths))
+    return {"cut": int(running.sum()), "unseen": float((beyond * running.cpu()).mean())}
 
 
 def load_candidates(paths: tuple[Path, ...], dataset: Any, device: str) -> dict[str, Any]:
@@ -147,4 +169,4 @@ def judge(rule: str, agent: Any, dataset: Any, judging: EvaluateOptions) -> Verd
             found = {"initial-value": initial_state_value, "td-error": bellman_error}[rule](agent, dataset, **how)
     except CQLTutorialError as error:
         return Verdict(why=str(error))
-    return Verdict(found.value, found.low, found.high, "" if found.usable else str(found))
+    return Verdict(found.value, found.low, found.high, "" if found.usable else str(found), found.settled)

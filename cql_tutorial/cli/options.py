@@ -23,6 +23,12 @@ from ..errors import ConfigError, DataError, require
 FROM_DATA = ("state_dim", "action_dim", "action_low", "action_high", "seed")  # settings that are not typed in
 
 
+# On from a shell, where logs come in all units; off in Python, where a reader of CQL wants to see what is computed.
+NORMALISE = tyro.conf.arg(
+    help="Give the networks each column less its mean, over its standard deviation; statistics of the training rows."
+)
+
+
 def settings_form(config_class: type, fixed: Mapping[str, Any]) -> type:
     """A subclass of an agent's config class that tyro makes flags of: one a setting, with the docstring under it.
 
@@ -30,7 +36,9 @@ def settings_form(config_class: type, fixed: Mapping[str, Any]) -> type:
     config does that, when it is made of these settings and of the data's dimensions.
     """
     hints = typing.get_type_hints(config_class)
-    hidden = []
+    hidden: list[tuple[str, Any, Any]] = []
+    if "normalize_observations" in hints:
+        hidden.append(("normalize_observations", Annotated[bool, NORMALISE], field(default=True)))
     for one in dataclasses.fields(config_class):
         if one.name in FROM_DATA or one.name in fixed:
             default = fixed.get(one.name, 0 if one.default is dataclasses.MISSING else one.default)
@@ -217,7 +225,7 @@ class TaskOptions:
     def task(self, dataset: OfflineDataset) -> Any:
         """``evaluate(agent) -> dict`` for `fit`, or None without a simulator."""
         from ..envs import make
-        from ..evaluation.rollouts import Evaluator, evaluate_env
+        from ..evaluation.rollouts import Evaluator, check_env, evaluate_env
 
         require(self.env is None or self.world is None, "--env, --world", (self.env, self.world), "one of the two")
         require(self.episodes >= 1, "--episodes", self.episodes, "a whole number >= 1")
@@ -226,6 +234,8 @@ class TaskOptions:
         if self.env is None:
             return None
         env = make_env(self.env, dataset)
+        bounds = dataset.action_low, dataset.action_high
+        check_env(env, dataset.observation_dim, dataset.action_dim, dataset.discrete, *bounds)  # before any training
         return lambda agent: {"return": float(evaluate_env(env, agent, self.episodes).mean())}
 
 

@@ -17,6 +17,7 @@ from .convert import convert
 from .describe import describe
 from .doctor import main as doctor
 from .evaluate import evaluate
+from .export import export
 from .options import DataOptions, TaskOptions, settings_form
 from .train import TrainOptions, train
 
@@ -24,6 +25,7 @@ EXAMPLES = {
     "describe": "cql-tutorial describe --data log.csv --columns observations=x_* actions=a rewards=r terminations=end",
     "train": "cql-tutorial train cql --data maze/stitch-8k-v0 --cql-alpha 0.5 --seeds 0 1 2 --out runs/maze",
     "evaluate": "cql-tutorial evaluate --data maze/stitch-8k-v0 --agents runs/maze --rules fqe initial-value",
+    "export": "cql-tutorial export --agent runs/maze/seed-0.safetensors --out policy.pt2",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
     "collect": "cql-tutorial collect --env Pendulum-v1 --steps 10000 --id mine/random-v0",
     "doctor": "cql-tutorial doctor",
@@ -38,6 +40,7 @@ def run(words: Sequence[str]) -> int:
     commands: dict[str, Callable[..., int]] = {
         "describe": describe,
         "evaluate": evaluate,
+        "export": export,
         "convert": convert,
         "collect": collect,
         "doctor": doctor,

@@ -17,6 +17,7 @@ from ..evaluation.off_policy import initial_state_value
 from ..fast.as_built import differences, has_faster_form
 from ..training.offline import History, fit
 from ..training.population import fit_population
+from ..training.stopping import Patience
 from .files import TensorBoard, plain, table, versions, write_json
 from .options import DataOptions, TaskOptions, settings_of
 
@@ -39,6 +40,11 @@ class TrainOptions:
     """Updates between two evaluations in --env or --world."""
     checkpoint_every: int = 1000
     """Updates between two checkpoints: what a crash can cost."""
+    patience: int = 0
+    """Stop a seed after so many evaluations without a better --patience-metric (0: never). It needs a number that can
+    be trusted: a return in --env or --world. A log alone gives none."""
+    patience_metric: str = "return"
+    """What --patience looks at: a column of the history. Smaller is better if its name ends in loss or error."""
     keep_every: int = 0
     """Also keep an agent every so many updates, for choosing among them with evaluate (0: only the last)."""
     together: bool = False
@@ -59,10 +65,14 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
     require(options.seeds, "--seeds", options.seeds, "at least one whole number", "for example --seeds 0 1 2.")
     require(len(set(options.seeds)) == len(options.seeds), "--seeds", options.seeds, "each number once")
     _check_keep_every(options)
+    _check_patience(options, task)
     dataset, _ = data.parts()
     _check_kind(name, dataset)
     evaluate = task.task(dataset)
     print(f"{name} on {dataset!r}")
+    if settings_of(settings)["normalize_observations"]:
+        off = "--no-normalize-observations leaves them as logged"
+        print(f"observations: normalised by the mean and standard deviation of these rows ({off})")
     rows: list[dict[str, Any]] = []
     for seed, agent, history, diverged in (_together if options.together else _one_by_one)(
         name, dataset, settings, evaluate, options
@@ -70,9 +80,12 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
         row: dict[str, Any] = {"seed": seed}
         if diverged is None:
             history.to_csv(options.out / f"seed-{seed}.csv")
-            row |= {"steps": options.steps, "seconds": round(history.seconds, 3)} | _last_of_each(history)
+            row |= {"steps": int(history.rows[-1]["step"]), "seconds": round(history.seconds, 3)} | _last_of_each(
+                history
+            )
             if hasattr(agent, "q_values"):
-                row["predicted_start_value"] = initial_state_value(agent, dataset).value
+                predicted = initial_state_value(agent, dataset)
+                row |= {"predicted_start_value": predicted.value, "predicted_start_value_possible": predicted.possible}
         else:
             row["diverged"] = str(diverged)
         rows.append(row)
@@ -84,7 +97,7 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
         "seeds": rows, "summary": summary,
     }  # fmt: skip
     write_json(options.out / "results.json", content)
-    _report(rows, summary, options.out)
+    _report(rows, summary, options.out, options.steps)
     return int(any("diverged" in row for row in rows))
 
 
@@ -93,6 +106,15 @@ def _check_keep_every(options: TrainOptions) -> None:
     require(every >= 0, "--keep-every", every, "a whole number >= 0")
     require(every % rows == 0, "--keep-every", every, f"a multiple of --log-every, {rows}")  # where rows are written
     require(not (every and options.together), "--keep-every", every, "0 with --together", "leave one of them out.")
+
+
+def _check_patience(options: TrainOptions, task: TaskOptions) -> None:
+    check_int("--patience", options.patience, 0)
+    if options.patience:
+        mend = "pass --env or --world, or name a --patience-metric of the history, such as policy_loss."
+        measured = options.patience_metric != "return" or task.env is not None or task.world is not None
+        require(measured, "--patience", options.patience, "a simulator that measures the return", mend)
+        require(not options.together, "--patience", options.patience, "0 with --together", "leave one of them out.")
 
 
 def _check_kind(name: str, dataset: OfflineDataset) -> None:
@@ -153,13 +175,16 @@ def _together(
 
 def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options: TrainOptions, fast: bool) -> History:
     writer = TensorBoard(options.out / "tensorboard" / f"seed-{seed}") if options.tensorboard else None
+    metric = options.patience_metric
+    patience = Patience(options.patience, metric, metric.endswith(("loss", "error"))) if options.patience else None
 
-    def on_row(history: History) -> None:
+    def on_row(history: History) -> str | None:
         step = int(history.rows[-1]["step"])
         if options.keep_every and step % options.keep_every == 0 and step < options.steps:
             agent.save(options.out / "kept" / f"seed-{seed}-step-{step}.safetensors")
         if writer is not None:
             writer(history)
+        return patience(history) if patience is not None else None
 
     try:
         history = fit(
@@ -182,6 +207,8 @@ def _fit(agent: Any, dataset: OfflineDataset, seed: int, evaluate: Any, options:
         return history
     except CheckpointError as error:
         mend = "repeat the command as it was, or pass another --out (or delete the folder to start anew)."
+        if "normalize_observations" in error.field:
+            mend = f"pass --no-normalize-observations for a run that began without it; else {mend}"
         raise CheckpointError(error.field, error.found, error.expected, mend) from error
     finally:
         if writer is not None:
@@ -195,19 +222,32 @@ def _last_of_each(history: History) -> dict[str, float]:
 def _summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean and 95 % t-interval over the seeds that did not diverge, of every number."""
     good = [row for row in rows if "diverged" not in row]
-    names = [name for name in (good[0] if good else {}) if name not in ("seed", "steps", "seconds")]
+    left_out = ("seed", "steps", "seconds", "predicted_start_value_possible")
+    names = [name for name in (good[0] if good else {}) if name not in left_out]
+    names = [name for name in names if all(name in row for row in good)]
     pairs = {name: t_interval([row[name] for row in good]) for name in names}
     return {name: {"mean": mean, "half_width": half, "n": len(good)} for name, (mean, half) in pairs.items()}
 
 
-def _report(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], out: Path) -> None:
+def _report(rows: list[dict[str, Any]], summary: dict[str, dict[str, float]], out: Path, steps: int) -> None:
     names = ["seed", "diverged", "return", "predicted", "true", "predicted_start_value"]
     names += ["q_value", "cql_gap", "policy_loss"]
-    print(table([{key: row[key] for key in names if key in row} for row in rows]))
+    shown = [{key: row[key] for key in names if key in row} for row in rows]
+    for row, cells in zip(rows, shown, strict=True):
+        if not row.get("predicted_start_value_possible", True):
+            cells["predicted_start_value"] = f"{row['predicted_start_value']:.4g} NOT USABLE"
+    print(table(shown))
+    for row in rows:
+        if row.get("steps", steps) < steps:
+            print(f"seed {row['seed']}: stopped at update {row['steps']} by --patience")
+    impossible = [str(row["seed"]) for row in rows if not row.get("predicted_start_value_possible", True)]
+    if impossible:
+        print(f"NOT USABLE, seed {', '.join(impossible)}: no reward of the log can pay predicted_start_value.")
     for name in ("return", "predicted_start_value"):
         if name in summary and summary[name]["n"] > 1:
             of = "(95 % t-interval, n = {n:.0f})".format(**summary[name])
             print("{}: {mean:.4g} ± {half_width:.2g} {}".format(name, of, **summary[name]))
     if "return" not in summary and "predicted_start_value" in summary:
-        print("predicted_start_value is the agent's own opinion of its return: see cql-tutorial evaluate --help.")
+        print("predicted_start_value is the agent's own opinion of its return, as it samples (evaluate judges the")
+        print("deterministic policy unless --stochastic): see cql-tutorial evaluate --help.")
     print(f"results: {out / 'results.json'}")

@@ -104,7 +104,8 @@ def estimation_report(
     config, policy = getattr(agent, "config", None), agent.policy()
     gamma = _discount(world, getattr(config, "discount", None) if discount is None else discount)
     if temperature is None:
-        temperature = float(agent.temperature) if getattr(config, "backup_entropy", False) else 0.0
+        soft = getattr(config, "backup_entropy", False)  # inside it is in scaled rewards a nat
+        temperature = float(agent.temperature) / getattr(config, "reward_scale", 1.0) if soft else 0.0
     generator = torch.Generator().manual_seed(seed)
     device = getattr(agent, "device", dataset.observations.device)
     rows = torch.randperm(len(dataset.observations), generator=generator)[:n_states].to(dataset.observations.device)

@@ -25,6 +25,7 @@ from ..training.offline import History
 from .target_policy import Estimate, TargetPolicy, by_chunks
 
 Candidate = TypeVar("Candidate", bound=Hashable)
+SETTLED = 0.05  # of a value: what it may move in the last quarter of its training
 WEIGHTS, RESAMPLES = 10, 12  # what a random stream is for; an agent's own are numbered from 0
 
 
@@ -62,11 +63,9 @@ class FittedQ:
         not ``possible`` if a critic's mean is beyond what the log's least or best reward, got for ever, could pay.
         """
         data, covers = self._fixed.data if dataset is None else dataset, f"episode starts, drift {self.drift:+.2g}"
-        values, rewards = self.state_values(data.observations[data.episode_starts]).double(), self._fixed.data.rewards
-        found, span = Estimate.of(values.mean(0), covers, values), 1 / max(1 - self.discount, 1e-300)
-        low, high = min(0.0, float(rewards.min())) * span, max(0.0, float(rewards.max())) * span
-        outside = max(low - min(found.members), max(found.members) - high)
-        return replace(found, possible=outside <= 0.05 * (high - low))
+        values = self.state_values(data.observations[data.episode_starts]).cpu().double()
+        found = Estimate.of(values.mean(0), covers, values).within_reach(self._fixed.data, self.discount)
+        return replace(found, settled=not abs(self.drift) > max(SETTLED * abs(found.value), found.half_width))
 
     @property
     def drift(self) -> float:
@@ -104,8 +103,9 @@ def fitted_q_evaluation(
     its own target network Qbar, which moves by ``tau`` an update and, being the calmer, is what is returned. The
     logged next action is never read: a' is the deterministic action, ``samples`` fresh draws, or all with their
     ``probabilities`` where the policy offers those. Truncations do not cut. ``initial_value``, the last bias, is by
-    default mean reward / (1 - discount), at discount 1 the mean return-to-go. ``discount`` is the agent's unless given,
-    the device too; a seed decides it all. Where pi leaves the data the critics extrapolate, and nothing here warns.
+    default mean reward / (1 - discount); at discount 1, or where most episodes terminate, the mean return-to-go. The
+    critics see observations normalised where the agent's do. ``discount`` is the agent's unless given, the device too;
+    a seed decides it all. Where pi leaves the data the critics extrapolate, and nothing here warns.
     Raises ``ConfigError`` and ``DataError`` for what does not fit, ``DivergedError`` if the Bellman error stops being
     finite. Source: Le, Voloshin and Yue 2019 (arXiv 1903.08738), Algorithm 3: a whole regression for each of K targets.
     """
@@ -117,7 +117,10 @@ def fitted_q_evaluation(
         check_int(name, n, 1)
     require(learning_rate > 0 and 0 < tau <= 1, "learning_rate, tau", (learning_rate, tau), "numbers > 0, tau <= 1")
     if initial_value is None:
-        initial_value = float(data.rewards.mean() / (1 - gamma) if gamma < 1 else data.returns_to_go(1.0).mean())
+        # Of short episodes that terminate, a reward got for ever would be far off.
+        last = data.episode_starts + data.episode_lengths() - 1
+        ends = gamma == 1 or float(data.terminations[last].float().mean()) > 0.5
+        initial_value = float(data.to("cpu").returns_to_go(gamma).mean() if ends else data.rewards.mean() / (1 - gamma))
     kind, wide = (EnsembleMLP, 0) if data.discrete else (Critic, data.action_dim)
     sizes = [hidden_dim] * check_int("hidden_layers", hidden_layers, 0)
     sizes = [data.observation_dim + wide, *sizes, data.action_dim if data.discrete else 1]
@@ -153,12 +156,16 @@ def initial_state_value(
     """The agent's own prediction of its return, ``E_s0 E_a~pi [min_j Q_j(s0, a)]`` over the data's episode starts.
 
     What people read off first, and what over-estimation corrupts first; with entropy in the agent's backup it is the
-    soft value. ``ConfigError`` for an agent without critics. Source: Paine et al. 2020 (arXiv 2007.09055).
+    soft value. Told as not ``possible`` where no reward of the log could pay it. ``ConfigError`` for an agent without
+    critics. Source: Paine et al. 2020 (arXiv 2007.09055).
     """
     fixed = TargetPolicy(agent, dataset, deterministic, samples, seed)
     generator = fixed.generator()
-    values = by_chunks(lambda s: fixed.expect(fixed.critics_q, s, generator), fixed.starts)
-    return Estimate.of(values[0].double(), "episode starts", values[1:])
+    values = by_chunks(lambda s: fixed.expect(fixed.critics_q, s, generator), fixed.starts).cpu().double()
+    found, bonus = Estimate.of(values[0], "episode starts", values[1:]), None
+    if getattr(agent.config, "backup_entropy", False):  # the largest entropy on [-1, 1]^A is A log 2
+        bonus = float(agent.temperature) / agent.config.reward_scale * agent.config.action_dim * math.log(2.0)
+    return found.within_reach(fixed.data, fixed.discount(None), bonus)
 
 
 def bellman_error(
@@ -179,12 +186,13 @@ def bellman_error(
         worth = fixed.critics_q(following, actions)[0]
         if getattr(agent.config, "backup_entropy", False):
             pairs = following.repeat_interleave(actions.shape[1], 0), actions.flatten(0, 1)
-            worth = worth - agent.temperature * agent.log_prob(*pairs).view_as(worth)
+            temperature = agent.temperature / agent.config.reward_scale  # in units of the log's rewards
+            worth = worth - temperature * agent.log_prob(*pairs).view_as(worth)
         ahead = agent.state_values(following) if hasattr(agent, "state_values") else (worth * weights).sum(-1)
         return (agent.q_values(s, a) - r - gamma * ~ended * ahead).square()
 
     columns = data.observations, data.actions, data.rewards, data.next_observations, data.terminations
-    every, lengths = by_chunks(squared, *columns).double().cpu(), data.episode_lengths().tolist()
+    every, lengths = by_chunks(squared, *columns).cpu().double(), data.episode_lengths().tolist()
     parts = torch.stack([part.sum() for part in every.mean(0).split(lengths)]) * len(lengths) / len(data)
     return Estimate.of(parts, "episodes", every)
 
@@ -218,7 +226,7 @@ def weighted_importance_sampling(
     gamma, resamples = fixed.discount(discount), check_int("resamples", resamples, 1000)
     if hasattr(behaviour_log_prob, "policy") or callable(behaviour_log_prob):
         behaviour_log_prob = TargetPolicy(behaviour_log_prob, dataset, None).log_prob()
-    behaviour = as_tensor(behaviour_log_prob, "behaviour_log_prob").detach().double().cpu()
+    behaviour = as_tensor(behaviour_log_prob, "behaviour_log_prob").detach().cpu().double()
     fits = behaviour.shape == (len(dataset),) and behaviour.isfinite().all()
     found = f"shape {[*behaviour.shape]}, {int(behaviour.isfinite().sum())} of them finite"
     require_data(fits, "behaviour_log_prob", found, f"a finite number for each of {len(dataset)} rows")
@@ -227,7 +235,7 @@ def weighted_importance_sampling(
     steps = torch.arange(int(lengths.max()))
     inside, factors = steps < lengths[:, None], torch.tensor(gamma, dtype=torch.float64) ** steps
     log_weights, gains = torch.zeros(2, episodes, len(steps), dtype=torch.float64)
-    log_weights[inside], gains[inside] = fixed.log_prob().double().cpu() - behaviour, dataset.rewards.double().cpu()
+    log_weights[inside], gains[inside] = fixed.log_prob().cpu().double() - behaviour, dataset.rewards.cpu().double()
     log_weights, gains = log_weights.cumsum(1), gains * factors
     if not per_decision:
         log_weights, gains, factors = log_weights[:, -1:], gains.sum(1, keepdim=True), factors[:1]
@@ -244,7 +252,9 @@ def weighted_importance_sampling(
     effective = float(factors.sum() / (factors * shares.square().sum(0)).sum())
     cut = int((~dataset.terminations[dataset.episode_starts + dataset.episode_lengths() - 1]).sum())
     covers = f"{episodes} episodes by bootstrap, {cut} truncated, {effective:.1f} effective"
-    return Estimate(float(estimate(torch.ones(episodes).double())), low, high, covers, (), effective, shares[:, -1])
+    value = float(estimate(torch.ones(episodes).double()))
+    result = Estimate(value, low, high, covers, (), effective, shares[:, -1])
+    return result.within_reach(dataset, gamma) if math.isfinite(value) else result
 
 
 @dataclass(frozen=True)

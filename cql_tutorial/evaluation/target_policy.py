@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class Estimate:
     The interval is over ``covers`` (for example episodes); it does not see a bias that all of them share.
 
     ``members``: the means of the single critics, ``spread`` their standard deviation (nan without two). Not ``usable``
-    below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares), or where not ``possible``.
+    below 10 ``effective_episodes`` (inf unless the episodes have ``weights``, their shares), or where not ``possible``:
+    no sequence of logged rewards pays that. Not ``settled``: the critics were still moving; more steps.
     """
 
     value: float
@@ -37,12 +38,28 @@ class Estimate:
     effective_episodes: float = math.inf
     weights: Tensor | None = None
     possible: bool = True
+    settled: bool = True
 
     @classmethod
     def of(cls, units: Tensor, covers: str, members: Tensor) -> Estimate:
         """The mean of units ``[n]`` with Student's t-interval, and of each member's ``[E, m]``."""
         mean, half = t_interval(units.tolist())
-        return cls(mean, mean - half, mean + half, f"{len(units)} {covers}", tuple(members.double().mean(1).tolist()))
+        return cls(
+            mean, mean - half, mean + half, f"{len(units)} {covers}", tuple(members.cpu().double().mean(1).tolist())
+        )
+
+    def within_reach(self, dataset: OfflineDataset, discount: float, bonus: float | None = None) -> Estimate:
+        """The same estimate, told ``possible`` or not: could the least or best logged reward, got for ever, pay it?
+
+        ``min(0, r_min) / (1 - discount) <= value <= max(0, r_max) / (1 - discount)``, for every critic's mean and with
+        5 % of that span to spare. A soft value has an entropy ``bonus`` a step at most on top, and no least one.
+        """
+        span, rewards = 1 / max(1 - discount, 1e-300), dataset.rewards
+        low = min(0.0, float(rewards.min())) * span
+        high = (max(0.0, float(rewards.max())) + (bonus or 0.0)) * span
+        values = (self.value, *self.members)
+        outside = max(-math.inf if bonus is not None else low - min(values), max(values) - high)
+        return replace(self, possible=self.possible and outside <= 0.05 * (high - low))
 
     @property
     def half_width(self) -> float:
@@ -59,6 +76,7 @@ class Estimate:
     def __str__(self) -> str:
         text = f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, 95 % over {self.covers})"
         text += f", spread of {len(self.members)} critics {self.spread:.3f}" if self.members else ""
+        text += "" if self.settled else ", not settled"
         why = "fewer than 10 effective episodes" if self.possible else "no reward of the log can pay that"
         return text if self.usable else f"{text}. NOT USABLE: {why}"
 
@@ -81,6 +99,7 @@ class TargetPolicy:
         self.seed, self.device = check_int("seed", seed, 0), torch.device(getattr(self.agent, "device", dataset.device))
         self.data: OfflineDataset = dataset.to(self.device)
         self.starts = self.data.observations[self.data.episode_starts]
+        self.normaliser: Any = getattr(self.agent, "normaliser", None)  # for critics that are fitted here
 
     def discount(self, given: float | None) -> float:
         value: Any = getattr(getattr(self.agent, "config", None), "discount", None) if given is None else given
@@ -121,7 +140,11 @@ class TargetPolicy:
         return by_chunks(source.log_prob, *columns)
 
     def network_q(self, network: EnsembleMLP, observations: Tensor, actions: Tensor) -> Tensor:
-        """``[n, S]`` with ``[n, K, A]`` (or ``[n, K]``) actions in environment units -> ``[E, n, K]``."""
+        """``[n, S]`` with ``[n, K, A]`` (or ``[n, K]``) actions, in the log's units -> ``[E, n, K]``.
+
+        The network sees observations as the agent's own do: normalised where it normalises.
+        """
+        observations = observations if self.normaliser is None else self.normaliser(observations)
         if self.data.discrete:
             every = network(observations)
             return every.gather(-1, actions.expand(len(every), -1, -1))

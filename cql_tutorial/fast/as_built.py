@@ -16,12 +16,13 @@ from .. import losses, networks
 from ..agents.actor_critic import ActorCritic, GaussianAgent
 from ..agents.agent import Agent
 from ..agents.cql import CQLAgent
+from ..agents.normaliser import ObservationNormaliser
 from ..agents.sac import SACAgent
 from ..errors import ConfigError
 
 # What a subclass or an instance may have of its own: the faster forms ask it, or the update does not.
 HONOURED = {"penalty", "draw_noise"}
-UNUSED = {"name", "config_class", "config", "check_multiplier", "check_name", "prepare_dataset"}
+UNUSED = {"name", "config_class", "config", "check_multiplier", "check_training", "check_name", "prepare_dataset"}
 OF_TUPLES = {"_make", "_replace", "_asdict"}
 NETWORKS = (networks.EnsembleMLP, networks.Critic, networks.GaussianPolicy, networks.TanhGaussian)
 CLASSES = (Agent, GaussianAgent, ActorCritic, SACAgent, CQLAgent, *NETWORKS)
@@ -135,6 +136,10 @@ def _overridden(kind: type) -> list[str]:
 def _networks(agent: Any) -> Iterator[str]:
     if _hooks(agent):
         yield "a hook on the agent"
+    if agent.normaliser is not None and type(agent.normaliser) is not ObservationNormaliser:
+        yield f"normaliser: a {type(agent.normaliser).__name__} in place of an ObservationNormaliser"
+    if agent.normaliser is not None and (_hooks(agent.normaliser) or "forward" in vars(agent.normaliser)):
+        yield "normaliser: a hook or a forward put in by hand, which would not be called"
     for name, kind in (
         ("critic", networks.Critic),
         ("target_critic", networks.Critic),

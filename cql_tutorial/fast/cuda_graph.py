@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class GraphRunner:
         low = torch.bfloat16 if precision == "bfloat16" else None
         self.program = FusedUpdate([agent], chunk_bytes=0, matmul_dtype=low)
         source = dataset if isinstance(dataset, Mapping) else {name: getattr(dataset, name) for name in REQUIRED}
-        ready = agent.prepare(source)
+        ready = agent.prepare(source, normalise=False)
+        agent.take_statistics(ready.observations)
         columns = [ready[name] if ready[name].dim() > 1 else ready[name][:, None] for name in REQUIRED]
         self.table = torch.cat(columns, 1)  # a row a transition: a batch is a single gather
         size = check_int("batch_size", batch_size, 1)
@@ -51,7 +53,7 @@ class GraphRunner:
         self.rows = self.table.new_zeros(size, self.table.shape[1])
         parts = dict(zip(REQUIRED, self.rows[None].split([column.shape[1] for column in columns], 2), strict=True))
         parts |= {name: parts[name].squeeze(2) for name in ("rewards", "terminations")}
-        self.batch = Batch(**parts)
+        self.batch = Batch(**parts)  # observations in their own units: a loaded agent may have other statistics
         self.sums: dict[str, Tensor] = {}
         self.counted = 0
         self._graph: Any = None
@@ -63,11 +65,18 @@ class GraphRunner:
         drawn = self.agent.draw_noise(len(self.index)) if noise is None else noise
         torch.index_select(self.table, 0, self.index, out=self.rows)
         lifted = {name: value[None] for name, value in vars(drawn).items() if value is not None}
-        metrics = self.program.update(self.batch, Noise(**lifted))
+        metrics = self.program.update(self._normalised(), Noise(**lifted))
         if not self.sums:
             self.sums = {name: torch.zeros_like(value) for name, value in metrics.items()}
         torch._foreach_add_(list(self.sums.values()), [metrics[name] for name in self.sums])
         return metrics
+
+    def _normalised(self) -> Batch:
+        batch, normalise = self.batch, self.agent.normaliser
+        if normalise is None:
+            return batch
+        states = normalise(batch.observations), normalise(batch.next_observations)
+        return replace(batch, observations=states[0], next_observations=states[1])
 
     def _draw_and_update(self) -> None:
         torch.randint(len(self.table), self.index.shape, generator=self.agent.generator, out=self.index)
@@ -76,6 +85,8 @@ class GraphRunner:
     # ------------------------------------------------------------ many updates
     def run(self, updates: int) -> None:
         """Make so many updates; on a GPU the host only starts them and does not wait."""
+        if self.agent.normaliser is not None:
+            self.agent.normaliser.ready  # noqa: B018  (asked here, as a capture must not wait for the device)
         if self.program.refresh():  # other settings: a captured graph would not see them
             self._graph, self.updates = None, 0
         with self._multiplication():
@@ -95,7 +106,7 @@ class GraphRunner:
         """The mean of each metric since the last call: the one time the host waits. Empty before an update."""
         if not self.counted:
             return {}
-        values = torch.cat(list(self.sums.values())).double().div(self.counted).tolist()
+        values = torch.cat(list(self.sums.values())).cpu().double().div(self.counted).tolist()
         torch._foreach_zero_(list(self.sums.values()))
         self.counted = 0
         return dict(zip(self.sums, values, strict=True))

@@ -81,6 +81,10 @@ def check_stackable(agents: Sequence[Any]) -> None:
                 raise ConfigError(f"configs[{number}][{name!r}]", repr(found), f"{expected!r}, as in configs[0]", mend)
 
 
+def _is_learned(key: str) -> bool:
+    return key != "generator" and not key.startswith("module.normaliser.")
+
+
 class FusedUpdate:
     """M agents of one kind and shape, updated together; `write_back` gives the members what was learned.
 
@@ -110,7 +114,7 @@ class FusedUpdate:
         self.tensors = {
             key: torch.stack([state[key].detach() for state in states]) if len(agents) > 1 else value.detach()[None]
             for key, value in states[0].items()
-            if key != "generator"
+            if _is_learned(key)
         }
         self.actor, self.critic, self.target = (
             Networks(self._all(f"module.{name}.weights."), self._all(f"module.{name}.biases."), self._matmul_dtype)
@@ -198,7 +202,7 @@ class FusedUpdate:
             step.copy_(step[:1].clone().expand_as(step))
         for number, agent in enumerate(self.agents if len(self.agents) > 1 else ()):
             for key, value in agent.state().items():
-                if key != "generator":
+                if _is_learned(key):
                     value.copy_(self.tensors[key][number])
 
     # ------------------------------------------------------------ one update
@@ -348,7 +352,8 @@ class FusedUpdate:
     ) -> dict[str, Tensor]:
         """What is logged of the critics' values ``[M, E, B, 1 + K]`` before their step."""
         q_data = q[..., 0]
-        metrics = {"q_value": q_data.mean((1, 2)), "td_loss": (q_data - target[:, None]).square().mean((1, 2))}
+        q_value = q_data.mean((1, 2)) / self.config.reward_scale
+        metrics = {"q_value": q_value, "td_loss": (q_data - target[:, None]).square().mean((1, 2))}
         if not self.cql:
             return metrics
         if penalty is None:

@@ -33,7 +33,7 @@ class StackedAutograd:
         self.stacks = {  # [M, E, in, out]
             key: torch.stack([state[key].detach() for state in states]).requires_grad_("target" not in key)
             for key in states[0]
-            if key.startswith(("module.", "parameter."))
+            if key.startswith(("module.", "parameter.")) and not key.startswith("module.normaliser.")
         }
         self.optimizers = {}
         parts = {name: f"module.{name}." for name in ("critic", "actor")}
@@ -128,7 +128,7 @@ class StackedAutograd:
         return {
             "cql_loss": cql_loss,
             "cql_gap": gap,
-            "q_value": q[..., 0].detach().mean((1, 2)),
+            "q_value": q[..., 0].detach().mean((1, 2)) / config.reward_scale,
             "td_loss": td_loss.detach().mean(1),
             "cql_alpha": cql_alpha,
             "policy_loss": policy_loss.detach(),

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .offline import History, Run, fit
 from .population import fit_population
+from .stopping import Patience
 
-__all__ = ["History", "Run", "fit", "fit_population"]
+__all__ = ["History", "Patience", "Run", "fit", "fit_population"]

@@ -6,7 +6,8 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from ..agents.agent import Agent
 from ..agents.checkpoint import agent_header, copy_state, header_settings, read_tensors, write_tensors
+from ..agents.normaliser import ColumnFault, column_faults, column_statistics, several, warn_of_columns
+from ..batch import Batch
 from ..datasets.offline_dataset import OfflineDataset
-from ..errors import CheckpointError, ConfigError, DivergedError, check_int
+from ..errors import CallbackError, CheckpointError, ConfigError, CQLTutorialError, DivergedError, check_int
 from ..fast.fused import FasterUpdate
 from ..files import atomic_write, prepare_output_path
 
@@ -24,8 +27,8 @@ from ..files import atomic_write, prepare_output_path
 class History:
     """Rows of a training run: ``step``, the mean of each metric since the row before, and what `evaluate` measured.
 
-    ``history["td_loss"]`` is a column (nan where a row has no such entry), ``history.rows`` the rows themselves,
-    ``history.seconds`` the time spent in updates over all sessions.
+    ``history["td_loss"]`` is a column (nan where a row has no such entry), ``history.series("return")`` the rows that
+    have one, ``history.rows`` the rows themselves, ``history.seconds`` the time spent in updates over all sessions.
     """
 
     def __init__(self, rows: list[dict[str, float]] | None = None, seconds: float = 0.0) -> None:
@@ -48,6 +51,20 @@ class History:
     def last(self, name: str) -> float:
         """The newest entry of a column."""
         return [row[name] for row in self.rows if name in row][-1] if name in self.columns else self[name][-1]
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """(steps, values) of the rows that have an entry of that name, as a curve wants them; `KeyError` for none."""
+        found = [(int(row["step"]), row[name]) for row in self.rows if name in row]
+        return ([step for step, _ in found], [value for _, value in found]) if found else ([], self[name])
+
+    def to_dataframe(self) -> Any:
+        """The rows as a pandas ``DataFrame``, nan where a row has no entry; `ConfigError` where pandas is missing."""
+        try:
+            import pandas
+        except ImportError as error:
+            mend = "pip install pandas, or use history.rows or history.to_csv, which need none."
+            raise ConfigError("History.to_dataframe", "no pandas", "the package pandas", mend) from error
+        return pandas.DataFrame(self.rows, columns=self.columns)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as CSV, whole or not at all; raises `CheckpointError` where that cannot be."""
@@ -74,14 +91,17 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = True,
     progress: bool = True,
-    on_row: Callable[[History], None] | None = None,
+    on_row: Callable[[History], Any] | None = None,
     fast: bool = False,
 ) -> History:
     """Train ``agent`` for ``steps`` updates on batches drawn from ``dataset`` and return the `History`.
 
     ``evaluate(agent)`` returns a row of numbers, called every ``eval_every`` updates and at the end (see
-    `evaluation.Evaluator`); ``on_row(history)`` is called after every new row. ``fast`` makes SAC's and CQL's updates
+    `evaluation.Evaluator`); ``on_row(history)`` is called after every new row, and ends the training there, with a
+    checkpoint, if it returns "stop" (see `Patience`). ``fast`` makes SAC's and CQL's updates
     in their faster form, equal to ``agent.update`` up to rounding (see the folder `fast`).
+    An agent with ``normalize_observations`` that has no statistics yet takes them from these rows, before its first
+    update. One `CQLWarning` names the observations' columns that are not of order 1, or hold a value far from others.
     With ``checkpoint`` the whole run (networks,
     optimisers, random generators, history) goes to that file every ``checkpoint_every`` updates; if it exists and
     ``resume`` is true, the agent takes the file's weights and the run goes on to ``steps`` in all, ending bit for bit
@@ -89,7 +109,8 @@ def fit(
     After Ctrl-C the last checkpoint stands: make the same call again. Batches depend on ``seed`` and the number of the
     update: a second `fit` of the same agent wants another seed. Raises `CheckpointError` if the file belongs to another
     run or cannot be written, `ConfigError` if the agent's actions do not fit the data's or it has no faster form,
-    `DivergedError` if a loss stops being finite (the last checkpoint is then from before).
+    `DivergedError` if a loss stops being finite (the last checkpoint is then from before), `CallbackError` for an error
+    in ``evaluate`` or ``on_row``.
     """
     if not hasattr(dataset, "batches"):
         mend = "call fit(agent, dataset, steps); OfflineDataset.from_mapping makes a data set of a dict of arrays."
@@ -112,6 +133,9 @@ def fit(
         if resume and checkpoint.is_file():
             state.resume(checkpoint, steps)
             print(f"resumed from update {state.step} of {checkpoint.name} (the agent's weights are now the file's)")
+            if state.stopped and on_row is not None and state.tell(on_row):
+                return state.history
+    state.begin(dataset)
     if dataset.observations.device != agent.device:
         dataset = dataset.to(device=agent.device)
 
@@ -119,7 +143,7 @@ def fit(
     with progress_bar(state.step, steps, progress) as bar:
         began = time.perf_counter() - history.seconds
         for batch in dataset.batches(steps, batch_size, seed, start=state.step):
-            state.add(faster(batch) if faster else agent.update(batch))
+            state.add(faster(batch) if faster else agent.update(batch), batch)
             last = state.step == steps
             if state.step % log_every == 0 or last:
                 row = state.log()
@@ -128,10 +152,12 @@ def fit(
             history.seconds = time.perf_counter() - began
             if evaluate is not None and (state.step % eval_every == 0 or last):
                 state.measure(evaluate)
-            if on_row is not None and history.rows and history.rows[-1]["step"] == state.step:
-                on_row(history)
-            if checkpoint is not None and (state.step % checkpoint_every == 0 or last):
+            told = on_row is not None and history.rows and history.rows[-1]["step"] == state.step
+            state.stopped = bool(told and on_row is not None and state.tell(on_row))
+            if checkpoint is not None and (state.step % checkpoint_every == 0 or last or state.stopped):
                 state.save(checkpoint)
+            if state.stopped:
+                break
             began = time.perf_counter() - history.seconds  # what measuring and saving took is not training time
     return history
 
@@ -143,20 +169,43 @@ class Run:
         self.agent, self.settings = agent, settings
         self.history, self.step, self.count = History(), 0, 0
         self.sums: dict[str, Tensor] = {}
+        self.batch: Batch | None = None  # the last one
+        self.stopped = False
+        self.faults: list[ColumnFault] = []
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
+    def begin(self, dataset: OfflineDataset, known: dict[int, dict[str, Any]] | None = None) -> None:
+        """Take the statistics of the training rows, and warn of columns that train badly.
+
+        ``known`` keeps what was found of a data set, for several runs on the same one.
+        """
+        found = ({} if known is None else known).setdefault(id(dataset), {})
+        normaliser, columns = self.agent.normaliser, dataset.observations
+        if normaliser is not None and not normaliser.ready:
+            found["statistics"] = found.get("statistics") or column_statistics(columns, self.agent.dtype)
+            mean, std = found["statistics"]
+            normaliser.set(mean, std, len(columns))
+        if "faults" not in found:
+            found["faults"] = column_faults(columns, dataset.next_observations)
+            warn_of_columns(found["faults"], normaliser is not None, self.agent.told, stacklevel=4)
+        self.faults = found["faults"]
+
+    def add(self, metrics: dict[str, Tensor], batch: Batch) -> None:
         """Add the metrics of one update, on the device."""
+        self.batch = batch
         self.step, self.count = self.step + 1, self.count + 1
         for name, value in metrics.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
     def means(self) -> dict[str, float]:
         """The mean of each metric since the last row, the one host sync; `DivergedError` if one is not finite."""
-        values = torch.stack([value.double() for value in self.sums.values()]).div(self.count).tolist()
+        values = torch.stack(list(self.sums.values())).cpu().double().div(self.count).tolist()  # MPS has no float64
         row = {"step": self.step, **dict(zip(self.sums, values, strict=True))}
         for name, value in row.items():
             if not math.isfinite(value):
                 mend = "lower the step sizes, check the rewards' scale, or restart from the last checkpoint."
+                if self.faults:  # the likelier cause, outliers first
+                    faults = sorted(self.faults, key=lambda fault: not fault.outlier)
+                    mend = f"correct the observations first: {several(faults)}. Else {mend}"
                 raise DivergedError(f"metrics[{name!r}]", f"{value} by update {self.step}", "finite numbers", mend)
         return row
 
@@ -166,16 +215,28 @@ class Run:
         self.history.rows.append(row)
         self.sums, self.count = {}, 0
         self.agent.check_multiplier()
+        if self.batch is not None:
+            self.agent.check_training(row, self.batch)
         return row
 
     def measure(self, evaluate: Callable[[Agent], Mapping[str, float]]) -> None:
         """Write a row of what ``evaluate(agent)`` says; `ConfigError` unless that is a dict of numbers."""
-        measured = evaluate(self.agent)
+        with _callback("evaluate", evaluate, self.step):
+            measured = evaluate(self.agent)
         if not isinstance(measured, Mapping):
             found, mend = f"a {type(measured).__name__}", 'return {"name": number}.'
             raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
-        numbers = {name: float(value) for name, value in measured.items() if name != "step"}
+        with _callback("evaluate", evaluate, self.step):
+            numbers = {name: float(value) for name, value in measured.items() if name != "step"}
         self.history.rows.append({"step": self.step, **numbers})
+
+    def tell(self, on_row: Callable[[History], Any]) -> bool:
+        """Call ``on_row`` and return whether it says "stop"; `ConfigError` for another word."""
+        with _callback("on_row", on_row, self.step):
+            answer = on_row(self.history)
+        if isinstance(answer, str) and answer != "stop":
+            raise ConfigError("on_row(history)", repr(answer), '"stop", or nothing', 'return "stop" to end the run.')
+        return isinstance(answer, str)
 
     def save(self, path: Path) -> None:
         """Write agent and run to one file, unless the run has diverged."""
@@ -188,6 +249,7 @@ class Run:
             "sums": list(self.sums),
             "rows": self.history.rows,
             "seconds": self.history.seconds,
+            "stopped": self.stopped,
         }
         tensors = {**self.agent.state(), **{f"sum.{name}": value for name, value in self.sums.items()}}
         write_tensors(path, tensors, {**agent_header(self.agent), "training": json.dumps(training)})
@@ -211,6 +273,21 @@ class Run:
         self.step, self.count = training["step"], training["count"]
         self.sums = {name: tensors[f"sum.{name}"].to(self.agent.device) for name in training["sums"]}
         self.history.rows, self.history.seconds = training["rows"], training["seconds"]
+        self.stopped = training.get("stopped", False)
+
+
+@contextmanager
+def _callback(argument: str, callback: Any, step: int) -> Iterator[None]:
+    """An error inside a callback becomes a `CallbackError` that names it; the package's own keep their kind."""
+    name = getattr(callback, "__qualname__", type(callback).__qualname__)
+    field = f"{argument}={name}, called at update {step}"
+    try:
+        yield
+    except CQLTutorialError as error:
+        raise type(error)(f"{field}: {error.field}", error.found, error.expected, error.mend) from error
+    except Exception as error:
+        mend = "correct that function (its traceback stands above); the last checkpoint is as it was."
+        raise CallbackError(field, f"{type(error).__name__}: {error}", "a call without an error", mend) from error
 
 
 def _comparable(config: dict[str, Any]) -> dict[str, Any]:

@@ -77,8 +77,12 @@ class Population:
             len(batches) == len(noise) == len(agents), "batches, noise", (len(batches), len(noise)), str(len(agents))
         )
         rows = Batch(*(torch.cat([batch[name] for batch in batches]) for name in _COLUMNS))
-        ready = agents[0].prepare(rows)
+        ready = agents[0].prepare(rows, normalise=False)
         columns = [ready[name].unflatten(0, (len(agents), size)) for name in _COLUMNS]
+        if agents[0].normaliser is not None:  # each member's own statistics
+            states = (_COLUMNS.index("observations"), _COLUMNS.index("next_observations"))
+            for i in states:
+                columns[i] = torch.stack([a.normaliser(own) for a, own in zip(agents, columns[i], strict=True)])
         draws = {name: [getattr(n, name) for n in noise] for name, v in vars(noise[0]).items() if v is not None}
         stacked = {name: torch.stack(values) for name, values in draws.items()}
         found: list[dict[str, Tensor]] = []
@@ -146,16 +150,19 @@ def fit_population(
             for number, (agent, one, seed, path) in enumerate(zip(agents, data, own, paths, strict=True))
         ]
     fingerprints = {id(one): one.fingerprint() for one in data} if checkpoint is not None else {}
-    runs = []
+    runs: list[_MemberRun] = []
+    known: dict[int, dict[str, Any]] = {}
     for number, (agent, one, seed) in enumerate(zip(agents, data, own, strict=True)):
         check_actions(agent, one)
         runs.append(_MemberRun(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every}))
-        runs[-1].number, runs[-1].data = number, one.to(device=agent.device)
+        runs[-1].number = number
         if checkpoint is not None:
             runs[-1].path = prepare_output_path(paths[number])
             runs[-1].settings["data"] = fingerprints[id(one)]
             if resume and runs[-1].path.is_file():
                 runs[-1].resume(runs[-1].path, steps)
+        runs[-1].begin(one, known)
+        runs[-1].data = one.to(device=agent.device)
     with progress_bar(min(run.step for run in runs), steps, progress) as bar:
         while unfinished := [run for run in runs if run.step < steps and run.diverged is None]:
             first = min(run.step for run in unfinished)
@@ -219,7 +226,7 @@ def _train_until(
             continue
         _ = population.members  # the agents are brought up to date
         for number, run in enumerate(runs):
-            run.step, run.count = step, counts[number]
+            run.step, run.count, run.batch = step, counts[number], drawn[number]
             run.sums = {name: value[number] for name, value in sums.items()}
             run.history.seconds += (time.perf_counter() - began) / len(runs)
         for run in runs:

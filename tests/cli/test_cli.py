@@ -176,7 +176,10 @@ def test_bad_input_is_one_clear_error(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["trian", "cql"], ["trian", "Available subcommands: describe, train, evaluate, convert, collect, doctor"]),
+        (
+            ["trian", "cql"],
+            ["trian", "Available subcommands: describe, train, evaluate, export, convert, collect, doctor"],
+        ),
         (["train", "cqll"], ["cqll", "Available subcommands: bc, sac, cql, cql-lagrange, iql, discrete-cql, dqn,"]),
         (["train"], ["Expected one of {bc, sac, cql, cql-lagrange, iql, discrete-cql, dqn,"]),
         (["train", "cql", *MAZE, "--out", "x", "--cql-alfa", "1"], ["--cql-alfa", "meant: --cql-alpha FLOAT"]),
@@ -236,7 +239,7 @@ def test_train_equals_fit(tmp_path: Path) -> None:
     train(tmp_path, "--cql-alpha", "0.5", "--seeds", 3)
     dataset = load_dataset("maze/stitch-8k-v0")
     config = {"state_dim": 2, "action_dim": 2, "hidden_dim": 8, "cql_alpha": 0.5, "cql_n_actions": 2, "seed": 3}
-    agent = make_agent("cql", config)
+    agent = make_agent("cql", config | {"normalize_observations": True})  # as a shell's default is
     fit(agent, dataset, 60, batch_size=16, seed=3, progress=False, fast=True)
     for name, tensor in load_agent(tmp_path / "seed-3.safetensors", "cpu").state().items():
         assert torch.equal(tensor, agent.state()[name]), name

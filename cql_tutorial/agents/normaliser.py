@@ -1,0 +1,198 @@
+"""Units of observations: their statistics, a normaliser that travels with the agent, and columns that train badly.
+
+Networks learn well from inputs of order 1. A column of another order can be put right by `ObservationNormaliser`
+(``normalize_observations=True``), and is told by `fit` where it is not.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, CQLWarning, require_data
+
+STD_RANGE = (0.1, 10.0)  # of a column that needs no normaliser
+FARTHEST_MEAN = 10.0  # from 0, in standard deviations and in the column's own units
+FARTHEST_VALUE = 50.0  # from the median, in interquartile ranges
+BLOCK, SAMPLE, SHOWN = 2**20, 50_000, 10  # numbers at once; rows that quantiles are taken of; columns in one warning
+
+
+class ObservationNormaliser(nn.Module):
+    """Each column less its mean, over its standard deviation: ``(s - mean) / std``, ``[..., S] -> [..., S]``.
+
+    ``mean``, ``std`` ``[S]`` and ``rows`` (how many they come from, 0 before they are known) are buffers: they are
+    saved, loaded and exported with the agent. Raises `ConfigError` while they are not known.
+    """
+
+    mean: Tensor
+    std: Tensor
+    rows: Tensor
+
+    def __init__(self, state_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(state_dim, dtype=dtype, device=device))
+        self.register_buffer("std", torch.ones(state_dim, dtype=dtype, device=device))
+        self.register_buffer("rows", torch.zeros((), dtype=torch.int64, device=device))
+        self._known = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the statistics are known; once they are, the device is asked no more."""
+        self._known = self._known or int(self.rows) > 0
+        return self._known
+
+    def forget_what_is_known(self) -> None:
+        """Ask the buffers again: they were loaded from a file."""
+        self._known = False
+
+    @torch.no_grad()
+    def set(self, mean: Tensor, std: Tensor, rows: int) -> None:
+        """Take statistics ``[S]``, in place."""
+        self.mean.copy_(mean.to(self.mean.dtype))
+        self.std.copy_(std.to(self.std.dtype))
+        self.rows.fill_(rows)
+        self._known = True
+
+    def forward(self, observations: Tensor) -> Tensor:
+        if not (self._known or self.ready):
+            mend = (
+                "train with fit, which takes them from the data, or call agent.set_observation_statistics(mean, std)."
+            )
+            expected = "each column's mean and standard deviation, as normalize_observations is True"
+            raise ConfigError("observation statistics", "none", expected, mend)
+        return (observations - self.mean) / self.std
+
+
+# ---------------------------------------------------------------- statistics
+@torch.no_grad()
+def column_statistics(columns: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (divisor N) of every column of ``[N, S]``: ``[S]`` each, float64 on the CPU.
+
+    Sums are in float64, on the CPU (not every device has it). A column that is constant, or whose standard deviation
+    ``dtype`` cannot hold, gets 1 in its place.
+    """
+    mean, low, high = _mean_and_range(columns)
+    reach = torch.maximum(high - mean, mean - low)
+    unit = reach.where(reach > 0, 1.0)  # squares of 1e200 would overflow
+    squares = sum(((part - mean) / unit).square().sum(0) for part in _blocks(columns))
+    std = unit * torch.as_tensor(squares).div(len(columns)).sqrt()
+    return mean, std.where((low < high) & (std >= torch.finfo(dtype).tiny), 1.0)
+
+
+def _mean_and_range(columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    parts = [(part.sum(0), part.amin(0), part.amax(0)) for part in _blocks(columns)]
+    total, low, high = (torch.stack(values) for values in zip(*parts, strict=True))
+    low, high = low.amin(0), high.amax(0)
+    return torch.minimum(torch.maximum(total.sum(0) / len(columns), low), high), low, high
+
+
+def _blocks(columns: Tensor) -> Iterator[Tensor]:
+    rows = max(1, BLOCK // max(1, columns.shape[1]))
+    return (part.detach().cpu().double() for part in columns.split(rows))
+
+
+# ---------------------------------------------------------------- columns that train badly
+@dataclass(frozen=True)
+class ColumnFault:
+    """What is wrong with a column, in words; an ``outlier`` stays one after normalising."""
+
+    column: int
+    text: str
+    outlier: bool = False
+
+
+def column_faults(columns: Tensor, following: Tensor | None = None) -> list[ColumnFault]:
+    """Columns of observations ``[N, S]`` that networks learn badly from as they are; none of a constant column.
+
+    Told are a standard deviation outside 0.1..10, a mean farther from 0 than 10 or than 10 standard deviations, and a
+    value, also of ``following`` (next observations), farther from the median than 50 interquartile ranges. A range that
+    is small because few rows differ (a one-hot column) is no fault, nor is a tail that 5 % of the rows lie in.
+    """
+    mean, std = column_statistics(columns)
+    _, low, high = _mean_and_range(columns)
+    ends = [low, high]
+    if following is not None:
+        ends += _mean_and_range(following)[1:]
+    least, most = torch.stack(ends).amin(0), torch.stack(ends).amax(0)
+    sample = columns[:: max(1, len(columns) // SAMPLE)].detach().cpu().numpy()
+    below, above = ([5, 25, 50], [75, 95])  # "higher" and "lower": a single odd row is in none of them
+    q05, q25, median = torch.from_numpy(np.percentile(sample, below, axis=0, method="higher")).double()
+    q75, q95 = torch.from_numpy(np.percentile(sample, above, axis=0, method="lower")).double()
+    width = torch.maximum(q75 - q25, 0.4 * (q95 - q05))  # 0.4 of the one is the other where they are Normal
+    width = width.where(width > 0, 1.0)
+    distance = torch.maximum(most - median, median - least)
+    found: list[ColumnFault] = []
+    for c in range(columns.shape[1]):
+        centre, spread, far = float(mean[c]), float(std[c]), float(distance[c] / width[c])
+        indicator = float(q75[c]) <= float(q25[c]) and _is_rare_and_of_order_1(sample[:, c], float(high[c] - low[c]))
+        if far > FARTHEST_VALUE:
+            found.append(ColumnFault(c, _outlier(c, columns, following, float(median[c]), far), outlier=True))
+        if low[c] == high[c]:
+            continue
+        if spread > STD_RANGE[1] or (spread < STD_RANGE[0] and not indicator):
+            found.append(ColumnFault(c, f"column {c} has standard deviation {spread:.3g}"))
+        elif abs(centre) > FARTHEST_MEAN or (abs(centre) > FARTHEST_MEAN * spread and not indicator):
+            text = f"column {c} has mean {centre:.3g} at standard deviation {spread:.3g}"
+            found.append(ColumnFault(c, text))
+    return found
+
+
+def _is_rare_and_of_order_1(values: np.ndarray, reach: float) -> bool:
+    """Whether the values unlike the median, few as they are, differ from it by 0.1 to 20."""
+    distances = np.abs(values.astype(np.float64) - np.median(values))
+    typical = float(np.median(distances[distances > 0])) if distances.any() else reach
+    return STD_RANGE[0] <= typical and reach <= 2 * FARTHEST_MEAN
+
+
+def _outlier(column: int, columns: Tensor, following: Tensor | None, median: float, far: float) -> str:
+    """The farthest value and its row, in words."""
+    worst, text = -1.0, ""
+    for name, table in (("", columns), ("next observations, ", following)):
+        if table is None:
+            continue
+        values = table[:, column].detach().cpu().double()
+        row = int((values - median).abs().argmax())
+        if float((values[row] - median).abs()) > worst:
+            worst = float((values[row] - median).abs())
+            text = f"{name}column {column} holds {float(values[row]):.3g} in row {row}"
+    return f"{text} ({far:.2g} interquartile ranges from the median {median:.3g})"
+
+
+def several(faults: Sequence[ColumnFault]) -> str:
+    """The first ten faults as one sentence's part, and how many more there are."""
+    shown = "; ".join(fault.text for fault in faults[:SHOWN])
+    return shown + (f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else "")
+
+
+def warn_of_columns(faults: Sequence[ColumnFault], normalised: bool, told: set[str], stacklevel: int = 2) -> None:
+    """One `CQLWarning` that names every column not yet ``told``, and what helps; outliers alone if normalised."""
+    faults = [fault for fault in faults if fault.text not in told]
+    told |= {fault.text for fault in faults}
+    outliers = [fault for fault in faults if fault.outlier]
+    scales = [] if normalised else [fault for fault in faults if not fault.outlier]
+    parts = []
+    if scales:
+        advice = "Set normalize_observations=True (train: leave out --no-normalize-observations)."
+        parts.append(f"observations that networks learn badly from: {several(scales)}. {advice}")
+    if outliers:
+        advice = "One such value spoils every update that draws it: correct or drop the row."
+        parts.append(f"observations far from all others: {several(outliers)}. {advice}")
+    if parts:
+        warnings.warn(" ".join(parts), CQLWarning, stacklevel=stacklevel + 1)
+
+
+def given_statistics(mean: Any, std: Any, state_dim: int) -> tuple[Tensor, Tensor]:
+    """Statistics given by hand as float64 ``[S]``; a standard deviation of 0 becomes 1. Raises `DataError`."""
+    found = [torch.as_tensor(np.asarray(value, dtype=np.float64)) for value in (mean, std)]
+    for name, value in zip(("mean", "std"), found, strict=True):
+        good = value.shape == (state_dim,) and bool(value.isfinite().all())
+        what = f"shape {list(value.shape)}" + ("" if value.isfinite().all() else ", not all finite")
+        require_data(good, name, what, f"{state_dim} finite numbers, one a column", "pass those of the training rows.")
+    require_data(bool((found[1] >= 0).all()), "std", f"{float(found[1].min()):g}", "numbers >= 0", "check the sign.")
+    return found[0], found[1].where(found[1] > 0, 1.0)
