@@ -68,7 +68,7 @@ class Exercise:
     hints: tuple[str, str, str]
     meaning: str  # what a right answer has shown: one sentence
     tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
-    gradients: tuple[str, ...] = ()  # arguments (tensors) whose gradient is compared as well
+    gradients: tuple[str, ...] = ()  # arguments (tensors, modules of one) whose gradient is compared as well
     # Where many answers are right: called with the answer and the example's arguments, it returns None for a right one,
     # else what was measured and which bar it missed. The reference is then one right answer, and is not compared.
     judge: Callable[..., str | None] | None = None
@@ -142,7 +142,7 @@ def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) 
     if not exercise.gradients:
         return function(*arguments)
     names = list(inspect.signature(exercise.reference).parameters)
-    leaves = [arguments[names.index(name)].requires_grad_() for name in exercise.gradients]
+    leaves = [_leaf(arguments[names.index(name)]) for name in exercise.gradients]
     with torch.enable_grad():
         value = function(*arguments)
     if value is None or isinstance(value, (str, tuple, list)):
@@ -153,6 +153,13 @@ def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) 
         leaf.requires_grad_(False)
     parts = zip(found, leaves, strict=True)
     return (torch.as_tensor(value).detach(), *(torch.zeros_like(x) if g is None else g for g, x in parts))
+
+
+def _leaf(argument: Any) -> torch.Tensor:
+    """What is differentiated: an argument that is a tensor, or the only parameter of one that is a module."""
+    if isinstance(argument, torch.nn.Module):
+        (argument,) = argument.parameters()
+    return argument.requires_grad_()
 
 
 def _explain_wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result:

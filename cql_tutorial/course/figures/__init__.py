@@ -11,7 +11,7 @@ from .ch04 import arms, falling, penalties, push, soft_maximum
 from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
-from .ch08 import maze_values
+from .ch08 import maze_values, metric_curves
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .training import prediction_and_truth
@@ -44,6 +44,7 @@ __all__ = [
     "map_and_curve",
     "maximum_bias",
     "maze_values",
+    "metric_curves",
     "nearest_rows",
     "penalties",
     "policy_densities",

@@ -115,8 +115,13 @@ def _kind_legend(figure: CaptionedFigure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
-def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str, digits: int = 2) -> CaptionedFigure:
-    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named truth."""
+def every_draw(
+    groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str, digits: int = 2, zero: str = "truth"
+) -> CaptionedFigure:
+    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named truth.
+
+    ``zero`` is the word for that line where it is no truth but what is compared with: "reference".
+    """
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
     for i, (name, values) in enumerate(groups.items()):
@@ -125,8 +130,9 @@ def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str
         axis.plot(i + np.asarray(spread), values, "o", color=VERMILION, markersize=4, alpha=0.6)
         axis.errorbar(i + 0.28, mean, half, fmt="D", color=BLACK, capsize=4, markersize=5)
         word = "above" if mean - half > 0 else "below" if mean + half < 0 else "not told apart from"
-        said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the truth")
-    axis.axhline(0.0, color=BLUE, linestyle="--", label=f"truth: {truth}")
+        said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the {zero}")
+    line = {"color": BLUE, "linestyle": "--"} if zero == "truth" else {"color": BLACK, "linestyle": ":"}
+    axis.axhline(0.0, **line, label=f"{zero}: {truth}")
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.3))
     axis.grid(axis="y", alpha=0.25)
