@@ -1572,14 +1572,14 @@ def train_by_hand(settings, start, updates):
     """The numbers of a CQL agent of plain torch, after one update for each (batch, noise) of updates.
 
     start: "actor", lists "critics" and "targets" (state dicts of nn.Sequential with two
-    hidden layers of ReLU), "log_temperature", "log_multiplier"; everything in float64
+    hidden layers of ReLU), "log_temperature", "log_multiplier"; all of one dtype
     -> critics [E, P], actor [P'], log temperature [], log multiplier [], targets [E, P]
     """
     S, A, H = settings["state_dim"], settings["action_dim"], settings["hidden_dim"]
 
     def network(inputs, outputs, weights):
         layers = nn.Linear(inputs, H), nn.ReLU(), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, outputs)
-        net = nn.Sequential(*layers).double()
+        net = nn.Sequential(*layers).to(start["log_temperature"].dtype)
         net.load_state_dict(weights)
         return net
 
@@ -1674,6 +1674,12 @@ def _page(name, old, new, message, *more, seen=""):
     mutant("08.9", name, seen=seen)(function)
 
 
+def wrong_page(name):
+    """The page with one named mistake, and its lines that differ from the right one."""
+    (function,) = [m.function for m in EXERCISES["08.9"].mutants if m.name == name]
+    return function, "\n".join(f"- {old.strip()}\n+ {new.strip()}" for old, new in PAGE_CHANGES[name])
+
+
 PENALTY = "conservative_penalty(lambda s, a: values(critics, s, a), s, s_next, a, proposed, log_density)"
 
 _page(
@@ -1706,6 +1712,21 @@ _page(
     "proposed, log_density)",
     "the candidates of pi(.|s') are scored at s'. They are only *proposed* there; every candidate is scored at s.",
     seen="proposed as a repair in aviralkumar2907/CQL#10 and corl-team/CORL#20",
+)
+_page(
+    "penalty at the next states",
+    PENALTY,
+    PENALTY.replace("s, s_next, a, proposed", "s_next, s_next, a, proposed"),
+    "the whole penalty is taken at the next states. The logged action was taken at s, and there alone do the data "
+    "vouch for it.",
+    seen="RLlib's module and unifloral; in OfflineRL-Kit#12 hopper-medium fell from 95 to 60",
+)
+_page(
+    "the largest critic",
+    'bellman_target(batch["rewards"], ended, next_q,',
+    'bellman_target(batch["rewards"], ended, next_q.amax(0, keepdim=True),',
+    "the largest critic is believed, in the target and by the actor: whichever overrates an action wins.",
+    ("actor_loss(q, target_q,", "actor_loss(q.amax(0, keepdim=True), target_q,"),
 )
 _page(
     "multiplier on the largest penalty",
@@ -1963,8 +1984,9 @@ BUGS = {
         'return "____"',
     ),
     meaning=(
-        "The entropy sinks far below its target and the temperature falls with it: the thermostat cools what is too "
-        "cold. With b) the temperature would rise against the fall; with c) both would rise."
+        "The entropy falls far below its target while the temperature *rises* against it: the thermostat works, and "
+        "makes it worse, since the actor is paid for being sharp. Under a) the temperature would fall with the "
+        "entropy, under c) both would rise."
     ),
 )
 def bug_of_run_x():
@@ -1972,7 +1994,7 @@ def bug_of_run_x():
 
     -> "a", "b", "c", "d", "e" or "f"
     """
-    return "a"
+    return "b"
 
 
 def _bug(letter, message):
@@ -1984,27 +2006,71 @@ def _bug(letter, message):
 
 
 _bug(
-    "b",
-    "with b) the policy would collapse as well, but the temperature would *rise* against it: its own loss would be "
-    "right. In run X both fall.",
+    "a",
+    "with a) the temperature would *fall* once the entropy is below its target, and both would sink together. In run X "
+    "the temperature turns round and rises as soon as the entropy has passed its target.",
 )
 _bug(
     "c",
-    "with c) the temperature would rise, and the entropy with it, towards the largest there is, A log 2. In run X "
-    "both fall.",
+    "with c) the entropy would rise, towards the largest there is, A log 2. In run X the temperature rises too, but "
+    "the entropy falls.",
 )
-_bug("d", "with d) the value of the logged actions could not move far from one reward. In run X it moves.")
-_bug("e", "with e) the CQL gap would *rise* without end, since the critics would be paid for it. Look at it in run X.")
+_bug(
+    "d",
+    "with d) the value of the logged actions could not move far from one reward, and the entropy would behave as in "
+    "the right run. In run X the entropy leaves first.",
+)
+_bug(
+    "e",
+    "with e) the CQL gap would *rise* without end, since the critics would be paid for it. In run X it falls.",
+)
 _bug(
     "f",
-    "with f) the CQL gap would lie at its floor and the squared error would be large. In run X both are near those of "
-    "the right run.",
+    "with f) the CQL gap would be at its lowest from the start and the squared error large, while the thermostat of "
+    "entropy and temperature would still work. In run X it is the thermostat that fails.",
 )
 
 
 # ---------------------------------------------------------------- predictions
 prediction(
     "08.p1",
+    "Ten candidates for each of three proposals: how much of an update's time goes into the penalty?",
+    answer="c",
+    a=("about a tenth", "The other parts ask the critics about one action a state; the penalty asks about thirty."),
+    b=(
+        "about a third, as one of three networks' losses",
+        "It is one loss of four, but not one of equal size: it asks the critics about thirty actions a state.",
+    ),
+    c=(
+        "more than half",
+        "The critics rate thirty candidates for each logged action, forwards and backwards: that outweighs everything "
+        "else.",
+    ),
+)
+
+prediction(
+    "08.p2",
+    "Hold the temperature fixed at 0.1, where it would start, instead of adapting it: on the maze and on Pendulum "
+    "medium, what changes beyond what four data draws could show by chance?",
+    answer="a",
+    a=(
+        "the values' error, and no return",
+        "Another temperature is another policy, with another value. The returns' intervals hold 0; on Pendulum they "
+        "hold differences of a hundred as well, so little is excluded.",
+    ),
+    b=(
+        "the return, on at least one of them, and with it what the policy is worth",
+        "The policy's randomness decides which actions the targets average over, and the deterministic policy is what "
+        "remains of it.",
+    ),
+    c=(
+        "neither a return nor an error: the penalty decides both",
+        "The temperature starts at 0.1 and moves for thousands of updates: the policies do end with another spread.",
+    ),
+)
+
+prediction(
+    "08.p3",
     "Your page and the package's agent start from the same networks, batches and noise. After ten updates in float64, "
     "how far apart are their parameters?",
     answer="a",
@@ -2021,44 +2087,6 @@ prediction(
     c=(
         "visibly, since ten updates magnify every small difference",
         "Differences do grow from update to update, but they start at 1e-16 here and ten updates are few.",
-    ),
-)
-
-prediction(
-    "08.p2",
-    "One agent, twice, in float32, on the same batches and noise; but the second time the rows of each batch stand in "
-    "another order. After two hundred updates, in four seeds?",
-    answer="b",
-    a=(
-        "in every seed equal to five digits: no formula depends on the order",
-        "A single update is. But Adam divides each gradient by its own size, so where a gradient is nearly 0 its "
-        "rounding decides the step.",
-    ),
-    b=(
-        "in some seeds apart by 1e-4 or more",
-        "A sum in another order is rounded otherwise, by about 1e-7. Adam divides each gradient by its own size and "
-        "turns a rounding error in a tiny gradient into a part of a step; two hundred updates feed that back. So "
-        "compare formulas in float64.",
-    ),
-    c=(
-        "in every seed equal to the last bit, as it is one and the same program",
-        "Only if every sum runs in the same order, and here it does not.",
-    ),
-)
-
-prediction(
-    "08.p3",
-    "Ten candidates for each of three proposals: how much of an update's time goes into the penalty?",
-    answer="c",
-    a=("about a tenth", "The other parts ask the critics about one action a state; the penalty asks about thirty."),
-    b=(
-        "about a third, as one of three networks' losses",
-        "It is one loss of four, but not one of equal size: it asks the critics about thirty actions a state.",
-    ),
-    c=(
-        "more than half",
-        "The critics rate thirty candidates for each logged action, forwards and backwards: that outweighs everything "
-        "else.",
     ),
 )
 
@@ -2101,27 +2129,6 @@ prediction(
         "from all or nearly all",
         "The values travel back from the goal along pieces of many episodes, and the policy follows them where no "
         "single episode went all the way.",
-    ),
-)
-
-prediction(
-    "08.p6",
-    "Hold the temperature fixed at 0.1, where it would start, instead of adapting it: on the maze and on Pendulum "
-    "medium, what changes beyond what four data draws could show by chance?",
-    answer="a",
-    a=(
-        "the values' error, and no return",
-        "Another temperature is another policy, with another value. The returns' intervals hold 0; on Pendulum they "
-        "hold differences of a hundred as well, so little is excluded.",
-    ),
-    b=(
-        "the return, on at least one of them, and with it what the policy is worth",
-        "The policy's randomness decides which actions the targets average over, and the deterministic policy is what "
-        "remains of it.",
-    ),
-    c=(
-        "neither a return nor an error: the penalty decides both",
-        "The temperature starts at 0.1 and moves for thousands of updates: the policies do end with another spread.",
     ),
 )
 
