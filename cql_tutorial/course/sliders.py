@@ -15,6 +15,7 @@ from torch.nn import functional
 from .. import losses
 from ..agents.tabular import TabularLog
 from ..envs import Bandit, Gridworld, Maze
+from ..envs.pendulum import TIME_STEP
 from ..evaluation.quadrature import log_partition_quadrature
 from ..evaluation.true_values import optimal_q, solve_q
 from .figures.base import CaptionedFigure
@@ -27,6 +28,7 @@ from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.grids import map_and_curve
+from .figures.rollouts import maze_paths, pendulum_moment
 
 STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
 
@@ -78,6 +80,34 @@ class Explorer(ipywidgets.VBox):
         if os.environ.get(STATIC):
             return {"text/plain": repr(self)}
         return super()._repr_mimebundle_(**settings)
+
+
+class Film(Explorer):
+    """An `Explorer` whose values are moments: a button plays them one after the other."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.play = ipywidgets.Play(value=0, min=0, max=len(self.captions) - 1, interval=200, show_repeat=False)
+        ipywidgets.jslink((self.play, "value"), (self.slider, "index"))
+        self.children = (self.play, self.slider, self.picture, self.caption)
+
+
+def watch_pendulum(paths: Mapping[str, Tensor], frames: int = 26) -> Film:
+    """Chapters 00 and 08: the pendulum under several policies, from the same start; ``paths`` by `record_path`."""
+    moments = _moments(paths, frames)
+    seconds = [f"{at * TIME_STEP:.1f} s" for at in moments]
+    return Film(lambda at: pendulum_moment(paths, at), moments, "time", options=seconds)
+
+
+def watch_maze(world: Maze, paths: Mapping[str, Tensor], frames: int = 21) -> Film:
+    """Chapters 00 and 08: the ways through the maze under several policies, from the same starts."""
+    moments = _moments(paths, frames)
+    return Film(lambda at: maze_paths(world, paths, at), moments, "steps", options=[str(at) for at in moments])
+
+
+def _moments(paths: Mapping[str, Tensor], frames: int) -> list[int]:
+    last = min(len(path) for path in paths.values()) - 1
+    return sorted({round(last * k / (frames - 1)) for k in range(frames)})
 
 
 def explore_discount() -> Explorer:

@@ -732,11 +732,14 @@ prediction(
     "At the hut, go home (+2.5 and the end) or climb (-0.5, then the ridge). Which first action has the higher value?",
     answer="c",
     a=(
-        "go home",
+        "go home, since that reward is larger and comes at once",
         "True if a coin decides on the ridge, where half of the time you turn back; untrue if the best action is "
         "taken there.",
     ),
-    b=("climb", "True if the best action is taken on the ridge; untrue if a coin decides there."),
+    b=(
+        "climb, since seven at the summit outweighs two and a half",
+        "True if the best action is taken on the ridge; untrue if a coin decides there.",
+    ),
     c=(
         "no answer before the policy on the ridge is named",
         "The value of an action includes everything that the policy does afterwards.",
@@ -785,7 +788,7 @@ prediction(
     "means. How often does it hold the true value?",
     answer="c",
     a=(
-        "about 95 times in 100",
+        "about 95 times in 100, as it says",
         "It would with many rollouts. With three, the interval can never reach beyond the smallest and the largest of "
         "them.",
     ),
@@ -803,25 +806,28 @@ quiz_question(
     "02.a",
     "A paper plots the critic's mean Q for its own actions beside the mean discounted return of the data set, and "
     "calls the distance over-estimation. What would make it so?",
-    answer="b",
-    a=("a larger data set", "More data measure Q^beta better. It remains the value of another policy."),
-    b=(
-        "the return of the learned policy, from the same states, in the place of the log's",
-        "Q-hat of the learned policy is held against Q^pi of that policy: then a distance is an error.",
+    answer="c",
+    a=(
+        "a larger data set, so that the mean return is known as well as the mean Q",
+        "More data measure Q^beta better. It remains the value of another policy.",
     ),
-    c=(
+    b=(
         "the maximum over actions on both sides",
         "The log's maximum is still of Q^beta: the log's policy goes on afterwards.",
+    ),
+    c=(
+        "the learned policy's own return from the same states",
+        "Q-hat of the learned policy is held against Q^pi of that policy: then a distance is an error.",
     ),
 )
 
 quiz_question(
     "02.b",
     "Twenty rollouts give a half width of 0.8. You want 0.2. How many rollouts is that in all, about?",
-    answer="c",
-    a=("40", "Twice the rollouts narrow the interval by the root of two, to 0.57."),
+    answer="a",
+    a=("320", "A quarter of the width costs sixteen times the rollouts."),
     b=("80", "Four times the rollouts halve it, to 0.4."),
-    c=("320", "A quarter of the width costs sixteen times the rollouts."),
+    c=("40", "Twice the rollouts narrow the interval by the root of two, to 0.57."),
 )
 
 quiz_question(

@@ -718,15 +718,15 @@ prediction(
     "Six dimensions, half of the candidates uniform and half from a fairly sharp policy on the higher bump. Leave out "
     "all densities. Which share of the push-down falls on the policy's neighbourhood, where softmax(Q) has a "
     "twenty-fifth?",
-    answer="b",
+    answer="a",
     a=(
-        "about as much as softmax(Q) has",
-        "Each candidate would have to stand for the region that it was drawn from, and that is what the density says.",
-    ),
-    b=(
         "nearly all of it",
         "Where a candidate came from no longer matters, only its exp Q: and the policy's candidates are the highest "
         "there are.",
+    ),
+    b=(
+        "about as much as softmax(Q) has",
+        "Each candidate would have to stand for the region that it was drawn from, and that is what the density says.",
     ),
     c=("hardly any", "They are half of the candidates, and the half with the largest values."),
 )
@@ -735,18 +735,18 @@ prediction(
     "07.p2",
     "CQL with uniform candidates only, right density, on the arm's narrow log (six joints, every reward negative). "
     "After two thousand updates its predictions for the policy's own actions are...",
-    answer="b",
+    answer="c",
     a=(
         "about right: the estimator is unbiased",
         "It is, before the logarithm. But five uniform candidates never come near the policy's actions, so nothing "
         "pushes there.",
     ),
-    b=(
+    b=("far too low: everything is pushed down", "Everything but the actions that the policy has moved to."),
+    c=(
         "above zero, where no value can be",
         "Nothing pushes the policy's own actions down, so the maximisation runs off as without a penalty; what is "
         "pushed down are random actions, without an end.",
     ),
-    c=("far too low: everything is pushed down", "Everything but the actions that the policy has moved to."),
 )
 
 _where_it_bites(
@@ -904,36 +904,39 @@ _where_it_bites(
 quiz_question(
     "07.a",
     "A colleague's CQL leaves out every density, and returns are as good as those of the correct loss. What follows?",
-    answer="b",
+    answer="a",
     a=(
-        "the correction is unnecessary: leave it out",
-        "On the tasks measured, for the return. The logged penalty and every Lagrange target then belong to another "
-        "quantity, and another task may tell them apart.",
-    ),
-    b=(
-        "on these tasks no difference larger than the smallest detectable one exists; the penalty's number means "
-        "something else",
+        "any difference here is too small to be seen; the penalty's number means something else",
         "Both halves matter: what was not seen has a size, and a target for the CQL gap cannot be carried over.",
     ),
-    c=(
-        "the colleague made a second mistake that cancels the first",
+    b=(
+        "the colleague made a second mistake that cancels the first one, and it will show as soon as the task, the "
+        "log or alpha is another",
         "No second mistake is needed: pushing on the policy's own action is a working penalty of another kind.",
+    ),
+    c=(
+        "the correction is unnecessary on any task: the actor sees only the direction of Q, and that does not change",
+        "On the tasks measured, for the return. The logged penalty and every Lagrange target then belong to another "
+        "quantity, and another task may tell them apart.",
     ),
 )
 
 quiz_question(
     "07.b",
     "The logged CQL gap of a run falls steadily, to -100. What is the likeliest reading?",
-    answer="b",
+    answer="c",
     a=(
         "the penalty works very well",
         "No critic can bring the true CQL gap below minus the distance of the behaviour policy from uniform.",
     ),
     b=(
+        "alpha is too small, so the values of unlogged actions have run off above the logged ones",
+        "With too small an alpha the CQL gap stays high.",
+    ),
+    c=(
         "the estimate misses the actions that matter: values of some actions fall without an end",
         "The floor is a handful of nats; an estimate far below it does not see where the values are.",
     ),
-    c=("alpha is too small", "With too small an alpha the CQL gap stays high."),
 )
 
 quiz_question(
@@ -942,7 +945,7 @@ quiz_question(
     "behaviour, if the loss itself is not changed?",
     answer="b",
     a=(
-        "the same",
+        "the same, as the penalty grows with the values of Q",
         "The squared error grows by ten thousand, the penalty by about a hundred: alpha would be a hundred times too "
         "weak.",
     ),

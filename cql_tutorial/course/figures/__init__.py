@@ -14,6 +14,7 @@ from .ch07 import logged_curves, paired_effects, penalty_errors, push_and_error,
 from .ch08 import maze_values, metric_curves
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
+from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
 from .training import prediction_and_truth
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "penalty_errors",
     "paired_effects",
     "logged_curves",
+    "HANGING",
     "CaptionedFigure",
     "arms",
     "author_error",
@@ -43,13 +45,17 @@ __all__ = [
     "kinds_and_curve",
     "map_and_curve",
     "maximum_bias",
+    "maze_paths",
     "maze_values",
     "metric_curves",
     "nearest_rows",
     "penalties",
+    "pendulum_moment",
+    "pendulum_strip",
     "policy_densities",
     "prediction_and_truth",
     "push",
+    "record_path",
     "settling",
     "soft_maximum",
     "survival",
