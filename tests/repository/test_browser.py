@@ -71,7 +71,12 @@ WRONG = {
         "times the dimensions",
         "def uniform_hits(n, half_width, action_dim):\n    return n * half_width * action_dim\n",
     ),
-    "08": ("08.8", "swapped", "def blend(target, online, tau):\n    return tau * target + (1 - tau) * online\n"),
+    "08": (
+        "08.6",
+        "sign",
+        "def temperature_loss(log_temperature, log_prob, action_dim):\n"
+        "    return log_temperature * (log_prob.detach().mean() - action_dim)\n",
+    ),
 }
 WHOLE = ("00", "04", "06")
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))

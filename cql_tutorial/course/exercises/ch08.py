@@ -177,7 +177,7 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
             (
                 _numbers([[1.0, 3.0], [2.0, 0.0], [2.0, 1.0]]),
                 _numbers([2.0, 1.0]),
-                _numbers([0.5, 1.5, 2.0]),
+                _numbers([0.5, -1.5, 2.0]),
                 _numbers(4.0).log(),
             ),
             "three critics, two transitions; the multiplier is 4, its logarithm 1.386",
@@ -664,7 +664,7 @@ FOUR_CRITICS = LinearCritics([[1.3, -0.4, 0.6], [-0.8, 0.2, 1.9], [0.5, 1.1, -2.
     ),
 )
 def conservative_penalty(critic, observations, next_observations, actions, candidates, log_density):
-    """The penalty of each critic: its soft maximum at s minus its Q of the logged action.
+    """The penalty of each critic: its soft maximum at s minus Q of the logged action.
 
     critic, [B, S], [B, S], [B, A], [B, K, A], [B, K] -> [E];
     the critic takes [B, S], [B, K, A] -> [E, B, K]
@@ -1569,10 +1569,11 @@ def _page_example(about, **scenario):
     ),
 )
 def train_by_hand(settings, start, updates):
-    """The numbers of a CQL agent of plain torch, after one update for each (batch, noise) of updates.
+    """The numbers of a CQL agent of plain torch, after one update for each pair of updates.
 
-    start: "actor", lists "critics" and "targets" (state dicts of nn.Sequential with two
-    hidden layers of ReLU), "log_temperature", "log_multiplier"; all of one dtype
+    updates: pairs of a batch and its noise; start: "actor", "critics", "targets" (state
+    dicts of nn.Sequential, a list of them for an ensemble), "log_temperature" and
+    "log_multiplier", all of one dtype
     -> critics [E, P], actor [P'], log temperature [], log multiplier [], targets [E, P]
     """
     S, A, H = settings["state_dim"], settings["action_dim"], settings["hidden_dim"]

@@ -111,7 +111,7 @@ def furthest(mine: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
 def page_settings(**changes: Any) -> dict[str, Any]:
     """Settings of a small CQL agent in float64 on the CPU."""
     small = {
-        "state_dim": 3, "action_dim": 2, "hidden_dim": 8, "n_critics": 2, "cql_n_actions": 4, "cql_alpha": 2.0,
+        "state_dim": 5, "action_dim": 3, "hidden_dim": 8, "n_critics": 2, "cql_n_actions": 4, "cql_alpha": 2.0,
         "cql_lagrange": False, "cql_target_action_gap": 0.0, "action_low": -1.0, "action_high": 3.0, "discount": 0.9,
         "alpha": 0.3, "dtype": "float64", "device": "cpu",
     }  # fmt: skip
@@ -139,8 +139,11 @@ def scenario(
         return 1.999 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 0.9995
 
     with torch.no_grad():
+        if stand_out:  # critics that agree, so that one action stands out under all of them
+            for fast in critic.parameters():
+                fast.copy_(4.0 * (fast[:1] + 0.02 * normal(*fast.shape)))
         for fast, slow in zip(critic.parameters(), target_critic.parameters(), strict=True):
-            fast.mul_(2.0)  # so that Q varies over the actions
+            fast.mul_(1.0 if stand_out else 2.0)  # so that Q varies over the actions
             slow.copy_(fast + 0.2 * normal(*fast.shape))
         log_std = actor.biases[-1][..., A:]
         log_std += torch.linspace(-6.5, 3.5, A) if spread else -3.0 if narrow else 0.0
