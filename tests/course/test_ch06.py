@@ -119,7 +119,8 @@ def test_figures_say_what_they_show() -> None:
     errors = torch.tensor([[-1.0, -0.5], [-0.6, -0.5]], dtype=DOUBLE)
     figure = error_against_count({"A = 1": {"own density": errors, "new": errors + 0.8}}, [1, 10], caption_at=1)
     assert figure.caption == (
-        "Error with 1 candidates a proposal, mean ± standard deviation. A = 1: own density -0.8 ± 0.2, new 0.0 ± 0.2."
+        "Error with 1 candidates from each proposal, mean ± standard deviation. A = 1: own density -0.8 ± 0.2, new "
+        "0.0 ± 0.2."
     )
     cost = error_against_cost({"steep": {"a": [1.0, 0.9], "b": [2.0, 0.1]}, "flat": {"a": [1, 1], "b": [2, 2]}}, [2, 6])
     assert cost.caption == (

@@ -139,7 +139,7 @@ def test_the_page_s_examples_hold_what_they_say() -> None:
     study.load_numbers(agent, study.by_the_package(settings, start, ()))
     assert float(agent.update(batch, noise)["cql_loss"]) < 0
     log_std = agent.actor(batch.observations).log_std
-    assert float(log_std.min()) == -5.0 and float(log_std.max()) == 2.0
+    assert float(log_std.detach().min()) == -5.0 and float(log_std.detach().max()) == 2.0
     for (settings, start, updates), bound in zip(examples[2:], (1e-3, 1e4), strict=True):
         assert float(ch08.train_by_hand(settings, start, updates)[3].exp()) == pytest.approx(bound)
 

@@ -1569,7 +1569,7 @@ def _page_example(about, **scenario):
     ),
 )
 def train_by_hand(settings, start, updates):
-    """The numbers of a CQL agent of plain torch, after one update for each pair of updates.
+    """The numbers of a CQL agent of plain torch after one update for each of updates.
 
     updates: pairs of a batch and its noise; start: "actor", "critics", "targets" (state
     dicts of nn.Sequential, a list of them for an ensemble), "log_temperature" and
