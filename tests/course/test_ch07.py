@@ -145,7 +145,7 @@ def test_no_critic_on_a_grid_brings_the_gap_below_the_floor() -> None:
     [
         ("07.1", lambda q, d: torch.softmax(q, 1) / d.exp(), "sum without densities"),
         ("07.1", lambda q, d: torch.softmax(-(q - d), 1), "sign of Q"),
-        ("07.2", lambda w: (1 / w.pow(2).sum(1)).round(), "counted"),
+        ("07.2", lambda w: (1 / w.pow(2).sum(1)).round(), "rounded"),
         ("07.3", lambda n, h, d: round(n * h**d), "rounded"),
         ("07.6", lambda b, d: -d * math.log(2), "behaviour forgotten"),
     ],

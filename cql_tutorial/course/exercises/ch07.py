@@ -134,7 +134,7 @@ def _(q, log_density):
 def _(q, log_density):
     """the terms have their densities, the sum that divides them has not (or a softmax of Q is divided by the
     density afterwards): the shares must add up to 1."""
-    return (q - log_density).exp() / q.exp().sum(1, keepdim=True)
+    return torch.softmax(q, 1) / log_density.exp()
 
 
 @mutant("07.1", "without exponentials")
@@ -230,9 +230,15 @@ def _(weights):
 
 @mutant("07.2", "counted")
 def _(weights):
-    """a whole number: you count the actions with any share at all, or round. A share of a millionth should count
-    next to nothing, one of a quarter for a part."""
+    """a whole number: you count the actions with any share at all. A share of a millionth should count next to
+    nothing, one of a quarter for a part."""
     return (weights > 0).sum(1)
+
+
+@mutant("07.2", "rounded")
+def _(weights):
+    """rounded to a whole number. A count of effective actions may lie between two of them."""
+    return (1 / weights.square().sum(1)).round()
 
 
 @mutant("07.2", "as a part of all")
