@@ -34,7 +34,7 @@ def _numbers(values: object) -> Tensor:
             "worked by hand: four uniform actions in a box of volume 8, exp Q is 1, 1, 1, 5",
         ),
         Example(
-            (_numbers([[0.0, 1.0, -1.0, 0.5, 0.2], [2.0, 2.0, 2.0, 2.0, 2.0], [-1.0, 3.0, 0.0, 1.0, 1.0]]), 1),
+            (_numbers([[0.0, 1.0, -1.0, 0.5, 0.2], [-7.0, -6.5, -9.0, -8.2, -7.7], [-1.0, 3.0, 0.0, 1.0, 1.0]]), 1),
             "three states, five uniform actions of one dimension",
         ),
         Example((_numbers([[900.0, 901.0], [0.0, -1.0]]), 6), "six dimensions, values of 900", shown=False),
@@ -336,7 +336,7 @@ def _(pre_tanh, mean, log_std):
         ),
         Example(
             (
-                _numbers([[0.0, 1.0, -2.0, 0.5], [3.0, 1.0, 0.0, 1.5]]),
+                _numbers([[0.0, 1.0, -2.0, 0.5], [-3.0, -5.0, -9.0, -4.5]]),
                 _numbers([[-0.7, -0.7, 1.0, 0.2], [-0.7, -0.7, -3.0, 2.0]]),
             ),
             "two states, four candidates",

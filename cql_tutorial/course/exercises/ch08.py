@@ -42,7 +42,7 @@ def _numbers(values: object) -> Tensor:
         Example(
             (
                 _numbers([0.3, -0.2, 0.0, 1.0]),
-                torch.tensor([True, False, False, True]),
+                torch.tensor([True, False, True, False]),
                 _numbers([[-1.0, 2.5, 0.4, 1.0], [0.2, 3.1, -0.6, 2.0], [1.3, 1.9, 0.1, -2.0]]),
                 _numbers([-0.7, 1.1, 0.3, 2.0]),
                 _numbers(0.2),
@@ -186,7 +186,7 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
             (
                 _numbers([[0.3, -1.2, 2.0], [1.1, 0.4, -0.7]]),
                 _numbers([0.5, -0.3, 1.0]),
-                _numbers([-0.4, 2.3]),
+                _numbers([-9.0, 2.3]),
                 _numbers(-0.6),
             ),
             "two critics, three transitions, one penalty below 0",
@@ -1292,7 +1292,7 @@ def _(log_temperature, log_prob, action_dim):
             "target 0.7",
         ),
         Example(
-            (_numbers(-0.7), _numbers([0.2, 0.9, -0.4]), 1, 0.5),
+            (_numbers(-0.7), _numbers([0.2, -1.9, -0.4]), 1, 0.5),
             "log multiplier -0.7, three critics, one dimension, a CQL gap below its target",
             shown=False,
         ),
@@ -1520,9 +1520,11 @@ def _page_example(about, **scenario):
     examples=(
         _page_example("ONE update: two critics, alpha 2, actions between -1 and 3", updates=1, seed=1, narrow=True),
         _page_example(
-            "ten updates: three critics, alpha 2, actions between -2 and 2, logged actions that stand out (penalties "
-            "below 0), log standard deviations below -5 and above 2",
+            "ten updates: three critics, a multiplier from 2 on, actions between -2 and 2, logged actions that stand "
+            "out (penalties below 0), log standard deviations below -5 and above 2",
             updates=10,
+            cql_lagrange=True,
+            cql_target_action_gap=-3.0,
             seed=2,
             n_critics=3,
             action_low=-2.0,
@@ -1541,6 +1543,7 @@ def _page_example(about, **scenario):
         _page_example(
             "three updates: two critics, a multiplier that starts close to its upper bound and rises",
             updates=3,
+            stand_out=True,
             seed=4,
             cql_lagrange=True,
             cql_alpha=0.997e4,
