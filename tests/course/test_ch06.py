@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 
 from cql_tutorial import losses
-from cql_tutorial.course.exercises import ch06
+from cql_tutorial.course.exercises import ch06, ch08
 from cql_tutorial.course.figures import (
     error_against_cost,
     error_against_count,
@@ -19,10 +21,12 @@ from cql_tutorial.course.figures import (
     third_proposal_study,
 )
 from cql_tutorial.course.sliders import explore_candidates
+from cql_tutorial.course.studies.ch06 import GENTLE, recipe_error
 from cql_tutorial.course.studies.common import log_partitions, recipe_study
 from cql_tutorial.envs import Bandit
 from cql_tutorial.evaluation import log_partition_quadrature
 from cql_tutorial.networks import Critic, GaussianPolicy
+from tests import ROOT
 
 DOUBLE = torch.float64
 
@@ -114,12 +118,71 @@ def test_the_third_proposal_estimates_the_integral_at_s() -> None:
     assert float(found) == pytest.approx(exact, rel=1e-4)
 
 
+# ---------------------------------------------------------------- choices and listings
+def test_a_recipe_s_error_is_that_of_a_plain_loop() -> None:
+    """One repetition by hand: mixture weights with unequal shares, and own densities."""
+    generator = torch.Generator().manual_seed(0)
+    world, mean = Bandit(actions=6, heights=GENTLE), math.atanh(0.5)
+    uniform = torch.atanh(0.9999 * (2 * torch.rand(1, 3, 6, generator=generator, dtype=DOUBLE) - 1))
+    drawn = mean + 0.05 * torch.randn(1, 2, 6, generator=generator, dtype=DOUBLE)
+    u = torch.cat([uniform, drawn], 1)[0]
+    log_pi = ch06.tanh_log_prob(u, torch.full((6,), mean), torch.full((6,), math.log(0.05)))
+    exact = float(log_partition_quadrature(world.per_dimension))
+    for weights in ("own", "mixture"):
+        total = 0.0
+        for k in range(5):
+            pi = math.exp(log_pi[k])
+            density = (2**-6 if k < 3 else pi) if weights == "own" else 0.6 * 2**-6 + 0.4 * pi
+            total += math.exp(float(world.reward_function(u[k].tanh()))) / density
+        found = recipe_error(GENTLE, 3, 2, weights, repeats=1)
+        assert found == pytest.approx(abs(math.log(total / 5) - exact), abs=1e-4)
+
+
+def test_the_judge_measures_and_says_which_bar_was_missed() -> None:
+    assert ch06.judge_recipe((16, 4, "mixture")) is None and ch06.judge_recipe([18, 2, "mixture"]) is None
+    assert "on the steep bandit" in ch06.judge_recipe((20, 0, "own"))
+    assert "on the gentle bandit" in ch06.judge_recipe((8, 12, "mixture"))
+    assert "the budget is 20" in ch06.judge_recipe((19, 3, "mixture"))
+    for odd in (None, 7, (1, 2), (1.5, 2, "own"), (-1, 5, "own"), (3, 4, "both"), "17 3 mixture"):
+        assert "wanted are" in ch06.judge_recipe(odd)
+
+
+def test_the_notebooks_show_the_listings() -> None:
+    for name, listing in (("06_estimating_logsumexp", ch06.LISTING), ("08_the_full_agent", ch08.LISTING)):
+        cells = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+        assert any(listing in cell.source for cell in cells), name
+
+
+def test_the_listing_is_right_but_for_its_wrong_line() -> None:
+    """Run as it stands it is off; with the square of the action in line 7 it is the package's estimate."""
+    B, N, A = 3, 5, 2
+    generator = torch.Generator().manual_seed(1)
+    mean, log_std = torch.randn(B, A, generator=generator), torch.randn(B, A, generator=generator) - 1
+    given = {"math": math, "torch": torch, "B": B, "N": N, "A": A, "obs": None, "Normal": torch.distributions.Normal}
+    given |= {"actor": lambda obs: (mean, log_std), "critic": lambda obs, actions: actions.sum(-1)}
+    lines = [line[4:] for line in ch06.LISTING.splitlines()]
+
+    def run(code: list[str]) -> dict[str, Any]:
+        torch.manual_seed(2)
+        scope = dict(given)
+        exec("\n".join(code), scope)
+        return scope
+
+    wrong = run(lines)
+    lines[ch06.wrong_line() - 1] = lines[ch06.wrong_line() - 1].replace("torch.tanh(pi_a) ** 2", "pi_a**2")
+    right = run(lines)
+    theirs = losses.tanh_gaussian_log_prob(right["u"], mean[:, None], log_std[:, None])
+    torch.testing.assert_close(right["pi_logp"], theirs, atol=1e-3, rtol=1e-3)
+    assert float((wrong["pi_logp"] - theirs).abs().max()) > 0.1
+
+
 # ---------------------------------------------------------------- figures and the widget
 def test_figures_say_what_they_show() -> None:
     errors = torch.tensor([[-1.0, -0.5], [-0.6, -0.5]], dtype=DOUBLE)
     figure = error_against_count({"A = 1": {"own density": errors, "new": errors + 0.8}}, [1, 10], caption_at=1)
     assert figure.caption == (
-        "Error with 1 candidates a proposal, mean ± standard deviation. A = 1: own density -0.8 ± 0.2, new 0.0 ± 0.2."
+        "Error with 1 candidates from each proposal, mean ± standard deviation. A = 1: own density -0.8 ± 0.2, new "
+        "0.0 ± 0.2."
     )
     cost = error_against_cost({"steep": {"a": [1.0, 0.9], "b": [2.0, 0.1]}, "flat": {"a": [1, 1], "b": [2, 2]}}, [2, 6])
     assert cost.caption == (

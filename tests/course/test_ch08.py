@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from typing import Any
 
-import nbformat
 import pytest
 import torch
 
 from cql_tutorial import CQLAgent, losses
-from cql_tutorial.batch import Noise
 from cql_tutorial.course import SESSION
 from cql_tutorial.course.checker import Exercise, Result, check_answer
 from cql_tutorial.course.exercises import ch08
-from cql_tutorial.course.studies import ch08 as studies_08
+from cql_tutorial.course.figures import metric_curves
+from cql_tutorial.course.studies import ch08 as study
 from cql_tutorial.envs import Maze
 from cql_tutorial.networks import TanhGaussian
-from tests import ROOT
 
 DOUBLE = torch.float64
+LATE = {"broadcast", "only rises"}  # the first example cannot tell these
 EXERCISES = {id: exercise for id, exercise in SESSION.exercises.items() if id.startswith("08.")}
 MUTANTS = [(exercise, mutant) for exercise in EXERCISES.values() for mutant in exercise.mutants]
 
@@ -45,8 +43,9 @@ def test_the_target_is_the_package_s() -> None:
         rewards, next_q = normal(50, seed=seed, moves=False), normal(4, 50, seed=seed + 10, moves=False)
         ended = torch.rand(50, generator=torch.Generator().manual_seed(seed)) < 0.3
         theirs = losses.td_target(rewards, ended, next_q.amin(0), 0.97)
-        torch.testing.assert_close(ch08.bellman_target(rewards, ended, next_q, 0.97), theirs, rtol=0, atol=1e-14)
-        assert torch.equal(ch08.bellman_target(rewards, ended, next_q, 0.97)[ended], rewards[ended])
+        mine = ch08.bellman_target(rewards, ended, next_q, rewards, torch.tensor(0.3), 0.97)
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-14)
+        assert torch.equal(mine[ended], rewards[ended])
 
 
 def test_the_critics_loss_is_the_sum_in_the_agent_s_update() -> None:
@@ -107,89 +106,81 @@ def test_a_step_of_descent_turns_temperature_and_multiplier_the_right_way() -> N
         assert (float(-number.grad) > 0) is rises
 
 
-def test_blend_is_lerp_on_new_tensors() -> None:
-    target, online = normal(4, 3, moves=False), normal(4, 3, seed=1, moves=False)
-    kept = target.clone(), online.clone()
-    for tau in (0.0, 0.005, 0.5, 1.0):
-        torch.testing.assert_close(ch08.blend(target, online, tau), torch.lerp(target, online, tau))
-    assert torch.equal(target, kept[0]) and torch.equal(online, kept[1])
+SCENARIOS = {
+    "fixed alpha": {"seed": 11},
+    "five critics, logged actions that stand out": {"seed": 12, "n_critics": 5, "stand_out": True},
+    "multiplier": {"seed": 13, "cql_lagrange": True, "action_low": -2.0, "action_high": 2.0},
+    "log_std beyond its clamps": {"seed": 14, "spread": True},
+    "multiplier at its lower bound": {
+        "seed": 15, "cql_lagrange": True, "cql_alpha": 1.01e-3, "cql_target_action_gap": 9.0
+    },
+    "multiplier at its upper bound": {
+        "seed": 16, "cql_lagrange": True, "cql_alpha": 0.99e4, "cql_target_action_gap": -9.0
+    },
+}  # fmt: skip
 
 
-def test_only_one_order_of_the_five_steps_is_right() -> None:
-    for example in EXERCISES["08.9"].examples:
-        step, start = example.arguments
-        wanted, right = ch08.one_update(step, start), []
-        for order in itertools.permutations(step):
-            state = start
-            for name in order:
-                state = step[name](state)
-            if torch.equal(torch.as_tensor(state), torch.as_tensor(wanted)):
-                right.append(order)
-        assert right == [("critic", "actor", "temperature", "multiplier", "target")]
+@pytest.mark.parametrize("change", SCENARIOS.values(), ids=SCENARIOS)
+def test_the_page_is_the_package_s_update(change: dict[str, Any]) -> None:
+    settings, start, updates = study.scenario(updates=10, **change)
+    mine, theirs = ch08.train_by_hand(settings, start, updates), study.by_the_package(settings, start, updates)
+    assert study.furthest(mine, theirs) < 1e-12
+    moved = study.furthest(mine, study.by_the_package(settings, start, ()))
+    assert moved > 1e-3  # ten updates have moved them
 
 
-def update_by_references(agent: CQLAgent, raw: dict[str, torch.Tensor], noise: Noise) -> None:
-    """The chapter's agent: one update of nothing but the reference answers and the agent's networks and optimizers."""
-    config, batch = agent.config, agent.prepare(raw)
-    s, s_next = batch.observations, batch.next_observations
-    kept: dict[str, torch.Tensor] = {}
-
-    def critic(state: int) -> int:
-        with torch.no_grad():
-            policy, following = agent.actor(s), agent.actor(s_next)
-            proposed, density = ch08.candidates(*policy, *following, noise.uniform, noise.policy, noise.next_policy)
-            next_q = agent.target_critic(s_next, following.sample(noise.target).actions)
-            target = ch08.bellman_target(batch.rewards, batch.terminations.bool(), next_q, config.discount)
-        penalty = ch08.conservative_penalty(agent.critic, s, s_next, batch.actions, proposed, density)
-        kept["penalty"] = penalty
-        agent.step("critic", ch08.critic_loss(agent.critic(s, batch.actions), target, penalty, agent.log_multiplier))
-        return state
-
-    def actor(state: int) -> int:
-        sample = agent.actor(s).sample(noise.actor)
-        kept["log_prob"] = sample.log_prob
-        q, target_q = agent.critic(s, sample.actions), agent.target_critic(s, sample.actions)
-        agent.step("actor", ch08.actor_loss(q, target_q, sample.log_prob, agent.log_temperature.exp()))
-        return state
-
-    def temperature(state: int) -> int:
-        loss = ch08.temperature_loss(agent.log_temperature, kept["log_prob"], config.action_dim)
-        agent.step("temperature", loss)
-        return state
-
-    def multiplier(state: int) -> int:
-        dual = agent.log_multiplier, kept["penalty"], config.action_dim, config.cql_target_action_gap
-        agent.step("multiplier", ch08.multiplier_loss(*dual))
-        return state
-
-    @torch.no_grad()
-    def target(state: int) -> int:
-        pairs = zip(agent.target_critic.parameters(), agent.critic.parameters(), strict=True)
-        for slow, online in pairs:
-            slow.copy_(ch08.blend(slow, online, config.tau))
-        return state + 1
-
-    steps = {f.__name__: f for f in (actor, critic, multiplier, target, temperature)}
-    assert ch08.one_update(steps, 0) == 1
+def test_the_page_s_examples_hold_what_they_say() -> None:
+    """Bounds that are not 1, a penalty below 0, log_std beyond both clamps, a multiplier that meets either bound."""
+    examples = [example.arguments for example in EXERCISES["08.9"].examples]
+    assert all((settings["action_low"], settings["action_high"]) != (-1.0, 1.0) for settings, _, _ in examples)
+    settings, start, updates = examples[1]
+    agent = CQLAgent(settings)
+    batch, noise = updates[0]
+    study.load_numbers(agent, study.by_the_package(settings, start, ()))
+    assert float(agent.update(batch, noise)["cql_loss"]) < 0
+    log_std = agent.actor(batch.observations).log_std
+    assert float(log_std.detach().min()) == -5.0 and float(log_std.detach().max()) == 2.0
+    for (settings, start, updates), bound in zip(examples[2:], (1e-3, 1e4), strict=True):
+        assert float(ch08.train_by_hand(settings, start, updates)[3].exp()) == pytest.approx(bound)
 
 
-def test_the_references_together_are_the_package_s_update() -> None:
-    settings = {"state_dim": 3, "action_dim": 2, "hidden_dim": 16, "cql_n_actions": 4, "cql_lagrange": True, "seed": 3}
-    settings |= {"dtype": "float64", "device": "cpu", "cql_target_action_gap": 0.5}
-    theirs, mine = CQLAgent(settings), CQLAgent(settings)
-    for update in range(10):
-        s, s_next = normal(8, 3, seed=update, moves=False), normal(8, 3, seed=update + 50, moves=False)
-        batch = {"observations": s, "next_observations": s_next, "actions": normal(8, 2, moves=False).tanh()}
-        batch |= {"rewards": normal(8, seed=update + 90, moves=False), "terminations": torch.arange(8) % 3 == 0}
-        noise = theirs.draw_noise(8)
-        theirs.update(batch, noise)
-        update_by_references(mine, batch, noise)
-    for name, module in theirs.named_children():
-        pairs = zip(module.parameters(), mine.get_submodule(name).parameters(), strict=True)
-        assert max(float((a - b).detach().abs().max()) for a, b in pairs) < 1e-9, name
-    for name in ("log_temperature", "log_multiplier"):
-        assert abs(float(getattr(theirs, name).detach() - getattr(mine, name).detach())) < 1e-9, name
-    assert float(mine.log_multiplier.detach()) != CQLAgent(settings).log_multiplier.item()
+def test_numbers_go_into_an_agent_and_come_back() -> None:
+    settings, start, updates = study.scenario(updates=1, seed=3)
+    numbers = ch08.train_by_hand(settings, start, updates)
+    agent = study.load_numbers(CQLAgent(settings), numbers)
+    assert study.furthest(numbers, study.numbers_of(agent)) < 1e-15
+    observations = updates[0][0].observations
+    plain = torch.nn.Sequential(
+        *[module for size in ((8, 8), (8, 8)) for module in (torch.nn.Linear(*size), torch.nn.ReLU())]
+    )
+    plain.append(torch.nn.Linear(8, 1)).double().load_state_dict(study.linear_weights(agent.critic, 1))
+    rows = torch.cat([observations, torch.zeros(6, 3, dtype=DOUBLE)], 1)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(rows)[:, 0], agent.critic(observations, torch.zeros(6, 3, dtype=DOUBLE))[1])
+
+
+def test_run_x_has_the_bug_that_the_exercise_names() -> None:
+    """The entropy term turned round: the policy sharpens without end, and the temperature rises against it."""
+    config = {"state_dim": 3, "action_dim": 2, "hidden_dim": 16, "cql_n_actions": 4, "device": "cpu", "seed": 1}
+    config |= {"actor_lr": 3e-3, "temperature_lr": 1e-2, "alpha": 0.5}
+    run_x, right = study.RunX(config), CQLAgent(config)
+    for seed in range(200):
+        batch = study.random_batch(32, 3, 2, seed=seed, dtype=torch.float32)
+        wrong, usual = run_x.update(batch), right.update(batch)
+        if seed == 150:
+            earlier = float(wrong["temperature"])
+    assert float(wrong["entropy"]) < -20 < -4 < float(usual["entropy"])
+    assert float(wrong["temperature"]) > earlier > 0
+    assert ch08.bug_of_run_x() == "b" and "entropy term of the actor" in ch08.BUGS["b"]
+
+
+def test_the_listing_s_wrong_line_mixes_the_states() -> None:
+    """repeat(N, 1) with view(B, N) puts other states' rows into a state; repeat_interleave does not."""
+    lines = ch08.LISTING.splitlines()
+    assert len(lines) == 10 and "repeat(N, 1)" in lines[ch08.wrong_line() - 1]
+    states = torch.arange(3.0)[:, None]
+    assert not torch.equal(states.repeat(4, 1).view(3, 4), states.expand(3, 4))
+    assert torch.equal(states.repeat_interleave(4, 0).view(3, 4), states.expand(3, 4))
 
 
 # ---------------------------------------------------------------- every check is proven
@@ -208,7 +199,7 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
     assert len(set(messages)) == len(messages)
     assert [m for m in messages if re.match(r"[A-Z][a-z]", m) or not m.endswith((".", "?", ")"))] == []
     body = exercise.source.strip().splitlines()[len(exercise.stub.strip().splitlines()) - 1 :]
-    assert 1 <= len(body) <= 12
+    assert 1 <= len(body) <= (80 if exercise.id == "08.9" else 12)  # the page is the one exercise beyond twelve lines
     columns = [len(line) for line in exercise.stub.split("\n", 1)[1].splitlines()]
     assert max(columns) <= 88 and "->" in exercise.stub
 
@@ -223,9 +214,10 @@ def test_each_mutant_is_told_its_own_mistake(exercise: Exercise, mutant: Any) ->
 def test_the_first_example_alone_names_nearly_every_mistake() -> None:
     late = set()
     for exercise, mutant in MUTANTS:
-        if exercise.examples[0].about not in check_answer(exercise, mutant.function).message:
+        small = exercise.id != "08.9"  # whose first example is one update without a multiplier
+        if small and exercise.examples[0].about not in check_answer(exercise, mutant.function).message:
             late.add(mutant.name)
-    assert late == {"broadcast", "in threes", "only rises"}  # more candidates, a CQL gap below its target
+    assert late == LATE
 
 
 # ---------------------------------------------------------------- wrong answers that are no mutant's
@@ -245,69 +237,63 @@ def test_a_wrong_gradient_is_described_when_no_mutant_matches() -> None:
     assert "target_q is a constant here and your loss moves it" in moved.message
     still = unforeseen("08.2", lambda q, y, p, m: ch08.critic_loss(q.detach(), y, p, m))
     assert "no gradient reaches q_data" in still.message
-    assert (
-        "no gradient reaches log_temperature"
-        in unforeseen("08.6", lambda t, p, d: ch08.temperature_loss(t.detach(), p, d)).message
-    )
     other = unforeseen("08.7", lambda m, p, d, g: 2 * ch08.multiplier_loss(m, p, d, g))
     assert "2 times what it should be" in other.message
 
 
-# ---------------------------------------------------------------- the notebook's agent, with one wrong function
-NOTEBOOK = ROOT / "notebooks" / "08_the_full_agent.ipynb"
-REFERENCES = {exercise.reference.__name__: exercise.reference for exercise in EXERCISES.values()}
-STEPS = "each step moves the parameters of its own name alone"
-ORDER = "the two steps do not read what the other writes"
-EQUAL = {  # (exercise, mutant) -> why the agent with this wrong function still equals the package's
-    ("08.2", "target moves"): f"{STEPS}; the target was computed without gradients",
-    ("08.2", "multiplier moves"): STEPS,
-    ("08.2", "both move"): STEPS,
+def test_unlisted_wrong_penalties_do_not_pass() -> None:
+    """Typed as a student might, and none of them a mutant."""
+
+    def half_detached(critic, s, s_next, a, k, density):  # the uniform half alone carries a gradient
+        half = k.shape[1] // 2
+        q = torch.cat([critic(s, k[:, :half]), critic(s, k[:, half:]).detach()], -1)
+        return (losses.log_partition(q, density) - critic(s, a[:, None])[..., 0]).mean(-1)
+
+    def softplus(critic, s, s_next, a, k, density):
+        q = losses.log_partition(critic(s, k), density)
+        return torch.nn.functional.softplus(q - critic(s, a[:, None])[..., 0]).mean(-1)
+
+    def median(critic, s, s_next, a, k, density):
+        return (losses.log_partition(critic(s, k), density) - critic(s, a[:, None])[..., 0]).median(-1).values
+
+    for function in (half_detached, softplus, median):
+        unforeseen("08.4", function)
+
+
+# ---------------------------------------------------------------- the page, with one wrong function
+CLEARED = "each optimiser clears the gradients of its own parameters before its own loss"
+EQUAL = {  # (exercise, mutant) -> why the page with this wrong function still equals the package's agent
+    ("08.2", "target moves"): f"{CLEARED}; the target was computed without gradients",
+    ("08.2", "multiplier moves"): CLEARED,
+    ("08.2", "both move"): CLEARED,
     ("08.3", "uniform last"): "actions and densities change places together: a sum has no order",
+    ("08.3", "next before here"): "actions and densities change places together: a sum has no order",
     ("08.4", "mean over critics"): "the loss sums over the critics: E times their mean is their sum",
-    ("08.5", "temperature moves"): STEPS,
-    ("08.6", "log_prob moves"): STEPS,
-    ("08.7", "penalty moves"): STEPS,
-    ("08.9", "multiplier before the actor"): ORDER,
-    ("08.9", "multiplier before the temperature"): ORDER,
-    ("08.9", "target networks before the actor"): ORDER,
-    ("08.9", "target networks before the multiplier"): ORDER,
+    ("08.4", "K over 3"): "a constant, and no multiplier reads it",
+    ("08.4", "normalised"): "a constant, and no multiplier reads it",
+    ("08.4", "raw sum"): "a constant, and no multiplier reads it",
+    ("08.5", "temperature moves"): "the page hands over a temperature that is detached",
 }
+PAGE = [(exercise, mutant) for exercise, mutant in MUTANTS if exercise.id not in ("08.8", "08.9", "08.10")]
 
 
-def handmade(**functions: Any) -> type[CQLAgent]:
-    """`HandmadeCQL` as the notebook's own cell defines it, with some of its nine functions exchanged."""
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    (source,) = [cell.source for cell in cells if cell.source.startswith("class HandmadeCQL(")]
-    scope: dict[str, Any] = {"math": math, "torch": torch, "CQLAgent": CQLAgent, **REFERENCES, **functions}
-    exec(source, scope)
-    return scope["HandmadeCQL"]
+def page_with(**functions: Any) -> Any:
+    """The page with one of the chapter's functions exchanged."""
+    scope = {**vars(ch08), **functions}
+    exec(EXERCISES["08.9"].source, scope)
+    return scope["train_by_hand"]
 
 
-def furthest(kind: type[CQLAgent], updates: int = 10) -> float:
-    """Largest difference of any number of two agents after ten updates, in float64, with multiplier and temperature."""
-    config = {
-        "state_dim": 3, "action_dim": 3, "hidden_dim": 16, "cql_n_actions": 4, "cql_alpha": 2.0, "cql_lagrange": True,
-        "cql_target_action_gap": 0.1, "tau": 0.05, "dtype": "float64", "device": "cpu", "seed": 3,
-    }  # fmt: skip
-    mine, theirs = kind(config), CQLAgent(config)
-    for seed in range(updates):
-        batch = studies_08.random_batch(32, 3, 3, seed=seed)
-        mine.update(batch)
-        theirs.update(batch)
-    pairs = zip(mine.state().values(), theirs.state().values(), strict=True)
-    return max(float((a - b).abs().max()) for a, b in pairs if a.is_floating_point())
-
-
-def test_the_notebook_s_agent_is_the_package_s() -> None:
-    assert furthest(handmade()) < 1e-12
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("exercise", "mutant"), MUTANTS, ids=lambda x: getattr(x, "id", None) or x.name)
+@pytest.mark.parametrize(("exercise", "mutant"), PAGE, ids=lambda x: getattr(x, "id", None) or x.name)
 def test_a_wrong_function_breaks_the_equality_or_it_is_said_why_not(exercise: Exercise, mutant: Any) -> None:
+    constant = "multiplier reads it" in EQUAL.get((exercise.id, mutant.name), "")
+    changes = {"n_critics": 3, "action_low": -2.0, "stand_out": True, "cql_lagrange": not constant}
+    changes |= {"cql_target_action_gap": 0.4}
+    settings, start, updates = study.scenario(updates=4, seed=5, **changes)
+    page = page_with(**{exercise.reference.__name__: mutant.function})
     try:
-        difference = furthest(handmade(**{exercise.reference.__name__: mutant.function}))
-    except (KeyError, RuntimeError):  # a step reads what another should have left, or shapes do not fit
+        difference = study.furthest(page(settings, start, updates), study.by_the_package(settings, start, updates))
+    except (RuntimeError, ValueError):  # shapes that do not fit, a graph that a step has freed
         difference = math.inf
     equal = (exercise.id, mutant.name) in EQUAL
     assert (difference < 1e-9) is equal, f"differs by {difference:.1e}"
@@ -315,6 +301,17 @@ def test_a_wrong_function_breaks_the_equality_or_it_is_said_why_not(exercise: Ex
 
 def test_the_reasons_are_of_known_mutants() -> None:
     assert set(EQUAL) <= {(exercise.id, mutant.name) for exercise, mutant in MUTANTS} and all(EQUAL.values())
+
+
+def test_a_wrong_page_says_which_lines_differ() -> None:
+    page, changed = ch08.wrong_page("entropy target +A")
+    assert changed.splitlines() == [
+        "- temperature_loss(log_temperature, log_prob, A))",
+        "+ temperature_loss(log_temperature, log_prob, -A))",
+    ]
+    settings, start, updates = EXERCISES["08.9"].examples[1].arguments
+    right = ch08.train_by_hand(settings, start, updates[:2])
+    assert study.furthest(page(settings, start, updates[:2]), right) > 1e-6
 
 
 # ---------------------------------------------------------------- the studies
@@ -331,23 +328,34 @@ def test_pairs_are_taken_draw_by_draw() -> None:
             ("1", "bc", "", "6"),
         )
     ]
-    assert studies_08.against_cloning(rows, "1") == [3.0, 5.0]
-    assert studies_08.paired([row for row in rows if row["cql_alpha"] != "2"], "cql", "bc", "return") == [3.0, 5.0]
+    assert study.against_cloning(rows, "1") == [3.0, 5.0]
+    assert study.paired([row for row in rows if row["cql_alpha"] != "2"], "cql", "bc", "return") == [3.0, 5.0]
 
 
-def test_the_letter_of_a_table() -> None:
+def test_what_a_table_tells_apart() -> None:
     seen, unseen = (2.0, 1.0), (1.0, 2.0)
-    assert studies_08.letter({("maze", "return"): seen, ("maze", "estimation_error"): unseen}) == "a"
-    assert studies_08.letter({("maze", "return"): unseen, ("maze", "estimation_error"): seen}) == "b"
-    assert studies_08.letter({("maze", "return"): unseen, ("maze", "estimation_error"): unseen}) == "c"
+    assert study.told_apart({("maze", "return"): seen, ("maze", "estimation_error"): unseen}) == "return"
+    assert study.told_apart({("maze", "return"): unseen, ("maze", "estimation_error"): seen}) == "error"
+    assert study.told_apart({("maze", "return"): unseen, ("maze", "estimation_error"): unseen}) == "neither"
+
+
+def test_metric_curves_tell_how_each_run_ends() -> None:
+    steps = [0.0, 100.0, 200.0]
+    histories = {
+        "CQL": {"step": steps, "entropy": [1.0, 0.5, -2.0]},
+        "run X": {"step": steps, "entropy": [0.0, float("nan"), 3.0]},
+    }
+    figure = metric_curves(histories, {"entropy": "entropy, nats"}, {"entropy": ("target", -2.0)})
+    assert figure.caption == "Second half of the runs. entropy, nats: CQL falls, run X no clear trend."
+    assert figure.png().startswith(b"\x89PNG")
 
 
 def test_a_snapshot_of_the_maze_is_value_action_and_error() -> None:
     world = Maze()
-    places = studies_08.maze_places(world)
+    places = study.maze_places(world)
     assert ((places.abs() <= world.half_width + 1e-6).any(1)).all() and len(places) > 100
     agent = CQLAgent({"state_dim": 2, "action_dim": 2, "hidden_dim": 8, "initial_value": 3.0, "device": "cpu"})
-    snapshot = studies_08.maze_snapshot(agent, world, places)
+    snapshot = study.maze_snapshot(agent, world, places)
     observations = world.observe(places)
     value = agent.q_values(observations, snapshot["action"]).amin(0).double()
     assert torch.allclose(snapshot["value"], value) and snapshot["action"].shape == places.shape

@@ -32,12 +32,14 @@ NOT_YET: dict[str, set[str]] = {
     #
     "05": set(),
     #
-    "06": {"06.1", "06.3"},
+    "06": set(),
     #
     "07": set(),
     #
-    "08": {"08.1", "08.2", "08.4", "08.6", "08.7"},
+    "08": set(),
 }
+
+SAMPLED = {"08.9": 40}  # a page has thousands of slips, each of which trains: every fortieth
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +64,7 @@ def faults_of(exercise: Exercise) -> tuple[list[str], int]:
     shown, right = (slips.answers(exercise, exercise.reference, each) for each in (exercise.examples, inputs))
     assert None not in right, f"{exercise.id}: the reference stops on a random input: give slips.DRAW a way to draw"
     theirs = {mutant.name: slips.answers(exercise, mutant.function, exercise.examples) for mutant in mutants}
-    faults, made = [], list(slips.slips(exercise))
+    faults, made = [], list(slips.slips(exercise))[:: SAMPLED.get(exercise.id, 1)]
     for name, function in made:
         found = slips.answers(exercise, function, exercise.examples)
         told = [key for key, answers in theirs.items() if slips.equal(exercise, found, answers)]

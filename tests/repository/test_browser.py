@@ -73,7 +73,12 @@ WRONG = {
         "def candidates_needed(chance, half_width, action_dim):\n"
         "    return math.log(1 - chance) / math.log(1 - half_width * action_dim)\n",
     ),
-    "08": ("08.8", "swapped", "def blend(target, online, tau):\n    return tau * target + (1 - tau) * online\n"),
+    "08": (
+        "08.6",
+        "sign",
+        "def temperature_loss(log_temperature, log_prob, action_dim):\n"
+        "    return log_temperature * (log_prob.detach().mean() - action_dim)\n",
+    ),
 }
 WHOLE = ("00", "04", "06")
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checker import Example
 from ..registry import exercise, mutant, prediction, quiz_question
+from ..studies.ch06 import GENTLE, STEEP, recipe_error
 
 DOUBLE = torch.float64
 LOG_2 = math.log(2.0)
@@ -33,7 +34,7 @@ def _numbers(values: object) -> Tensor:
             "worked by hand: four uniform actions in a box of volume 8, exp Q is 1, 1, 1, 5",
         ),
         Example(
-            (_numbers([[0.0, 1.0, -1.0, 0.5, 0.2], [2.0, 2.0, 2.0, 2.0, 2.0], [-1.0, 3.0, 0.0, 1.0, 1.0]]), 1),
+            (_numbers([[0.0, 1.0, -1.0, 0.5, 0.2], [-7.0, -6.5, -9.0, -8.2, -7.7], [-1.0, 3.0, 0.0, 1.0, 1.0]]), 1),
             "three states, five uniform actions of one dimension",
         ),
         Example((_numbers([[900.0, 901.0], [0.0, -1.0]]), 6), "six dimensions, values of 900", shown=False),
@@ -233,6 +234,14 @@ def _(pre_tanh, mean, log_std):
     return (_normal(pre_tanh, mean, log_std) - torch.log(1 - torch.tanh(pre_tanh) ** 2 + 1e-6)).sum(-1)
 
 
+@mutant("06.2", "slope clamped at 1e-6", seen="common in copies of SAC")
+def _(pre_tanh, mean, log_std):
+    """right for moderate u. But the slope is clamped at 1e-6, so that beyond u = 8 the log-density no longer changes
+    with the slope and is off by several nats. Use 2 (log 2 - u - softplus(-2u))."""
+    slope = (1 - torch.tanh(pre_tanh) ** 2).clamp(min=1e-6)
+    return (_normal(pre_tanh, mean, log_std) - torch.log(slope)).sum(-1)
+
+
 @mutant("06.2", "bare log of the slope", seen="ray-project/ray#14878")
 def _(pre_tanh, mean, log_std):
     """right as long as 1 - tanh(u)^2 does not round to 0; at u = 25 it does, and the result is inf. Use 2 (log 2 -
@@ -286,6 +295,13 @@ def _(pre_tanh, mean, log_std):
     return (_normal(pre_tanh, mean, 2 * log_std) - _log_slope(pre_tanh)).sum(-1)
 
 
+@mutant("06.2", "log_std as log-variance")
+def _(pre_tanh, mean, log_std):
+    """log_std is used as the logarithm of the *variance*: half of it arrives. exp(log_std) is the standard
+    deviation."""
+    return (_normal(pre_tanh, mean, log_std / 2) - _log_slope(pre_tanh)).sum(-1)
+
+
 @mutant("06.2", "plus log_std")
 def _(pre_tanh, mean, log_std):
     """log_std has the wrong sign: a wider Gaussian is lower, so its log-density has *minus* log std."""
@@ -320,7 +336,7 @@ def _(pre_tanh, mean, log_std):
         ),
         Example(
             (
-                _numbers([[0.0, 1.0, -2.0, 0.5], [3.0, 1.0, 0.0, 1.5]]),
+                _numbers([[0.0, 1.0, -2.0, 0.5], [-3.0, -5.0, -9.0, -4.5]]),
                 _numbers([[-0.7, -0.7, 1.0, 0.2], [-0.7, -0.7, -3.0, 2.0]]),
             ),
             "two states, four candidates",
@@ -329,6 +345,14 @@ def _(pre_tanh, mean, log_std):
             (_numbers([[[0.1, 0.2], [0.5, 0.9]], [[1.0, -1.0], [0.0, 800.0]]]), _numbers([[0.3, -0.4], [-1.0, 2.0]])),
             "two critics, two states, two candidates",
             shown=False,
+        ),
+        Example(
+            (_numbers([[0.7], [-1.3]]), _numbers([[-0.7, 0.4, 1.0, -0.2, 0.3], [-0.7, -2.0, 0.1, 0.6, 1.5]])),
+            "a Q that is flat in the action, [2, 1], beside the densities of five candidates, [2, 5]",
+        ),
+        Example(
+            (_numbers([[0.7, 0.1, -0.4], [-1.3, 2.0, 0.2]]), _numbers([[-0.7], [-1.4]])),
+            "three candidates, [2, 3], that share one density a state, [2, 1]",
         ),
     ),
     hints=(
@@ -388,6 +412,28 @@ def _(q, log_density):
     return torch.logsumexp(q / log_density.exp(), -1) - math.log(q.shape[-1])
 
 
+@mutant("06.3", "K of q alone")
+def _(q, log_density):
+    """right where q holds every candidate. A flat q may be [..., 1] and is broadcast: count the candidates of q minus
+    log_density, not of q."""
+    return torch.logsumexp(q - log_density, -1) - math.log(q.shape[-1])
+
+
+@mutant("06.3", "K of the densities alone")
+def _(q, log_density):
+    """right where log_density holds one number a candidate. Where one density serves all it is [..., 1]: count the
+    candidates of q minus log_density."""
+    return torch.logsumexp(q - log_density, -1) - math.log(log_density.shape[-1])
+
+
+@mutant("06.3", "self-normalised weights")
+def _(q, log_density):
+    """you divide by the sum of the weights 1 / density in the place of K. That normalises an *average* of exp Q under
+    the uniform distribution, and the volume is lost; the integral is the plain mean of exp(Q) / density."""
+    q, log_density = torch.broadcast_tensors(q, log_density)
+    return torch.logsumexp(q - log_density, -1) - torch.logsumexp(-log_density, -1)
+
+
 @mutant("06.3", "one density for all")
 def _(q, log_density):
     """all candidates of a state are divided by the same (average) density. Each has its own: subtract before the
@@ -442,10 +488,12 @@ def _(q, log_density):
     minutes=8,
     examples=(
         Example(
-            (_numbers([[0.3, -1.2]]), 3, 3),
-            "one state: three uniform candidates, then two of the policy's; A = 3",
+            (_numbers([[0.3, -1.2]]), 3, 5),
+            "one state: three uniform candidates, then two of the policy's; A = 5",
         ),
-        Example((_numbers([[0.5], [2.0]]), 2, 1), "two states, two uniform candidates and one of the policy's; A = 1"),
+        Example(
+            (_numbers([[0.5], [2.0]]), 3, 4), "two states, three uniform candidates and one of the policy's; A = 4"
+        ),
         Example((_numbers([[4.0, -2.0, 0.0]]), 2, 6), "A = 6", shown=False),
     ),
     hints=(
@@ -571,8 +619,8 @@ def _(policy_log_prob, n_uniform, action_dim):
             "three proposals, one state, two candidates",
         ),
         Example(
-            (_numbers([[[-4.0, -4.0], [-4.0, -4.0]], [[-800.0, 3.0], [-900.0, -1.0]]]),),
-            "a policy that would never have proposed some of them",
+            (_numbers([[[-4.0, 900.0], [-950.0, -4.0]], [[-800.0, 3.0], [-900.0, -1.0]]]),),
+            "two policies that would never have proposed one of them, and one that is certain of another",
             shown=False,
         ),
     ),
@@ -629,6 +677,13 @@ def _(each):
     return torch.logsumexp(each, 0) - math.log(each.shape[-1])
 
 
+@mutant("06.5", "overflow")
+def _(each):
+    """right for small numbers, but exp(900) is inf and exp(-900) is 0, whose logarithm is minus infinity.
+    torch.logsumexp takes the largest term out before it exponentiates."""
+    return each.exp().mean(0).log()
+
+
 @mutant("06.5", "no logarithm")
 def _(each):
     """that is the density itself; its logarithm is asked for."""
@@ -642,6 +697,179 @@ def _(each):
 
 
 # ---------------------------------------------------------------- 06.6
+LISTING = """\
+ 1  rand_a = 2 * torch.rand(B, N, A) - 1
+ 2  rand_logp = A * math.log(0.5)
+ 3  mean, log_std = actor(obs)
+ 4  u = mean[:, None] + log_std.exp()[:, None] * torch.randn(B, N, A)
+ 5  pi_a = torch.tanh(u)
+ 6  pi_logp = Normal(mean[:, None], log_std.exp()[:, None]).log_prob(u)
+ 7  pi_logp = (pi_logp - torch.log(1 - torch.tanh(pi_a) ** 2 + 1e-7)).sum(-1)
+ 8  q_rand = critic(obs, rand_a) - rand_logp
+ 9  q_pi = critic(obs, pi_a) - pi_logp.detach()
+10  estimate = torch.logsumexp(torch.cat([q_rand, q_pi], 1), 1) - math.log(2 * N)"""
+
+
+@exercise(
+    "06.6",
+    title="the wrong line of a listing",
+    kind="read",
+    difficulty=3,
+    importance=4,
+    minutes=6,
+    examples=(Example((), "the listing of ten lines above", shown=False),),
+    hints=(
+        "Check each line against the exercise that it answers: 06.1 to 06.5.",
+        "Which quantity does the slope of tanh belong to, the one before tanh or the one after it?",
+        "return ____  # the line of the Jacobian",
+    ),
+    meaning=(
+        "Line 7 takes tanh of an action that has been through tanh already. The slope is 1 - pi_a ** 2. The mistake "
+        "was found in a published textbook's code; nothing crashes, and every density of the policy is too low."
+    ),
+)
+def wrong_line():
+    """The number of the one wrong line.
+
+    -> an integer from 1 to 10
+    """
+    return 7
+
+
+def _line(number, message):
+    def chosen():
+        return number
+
+    chosen.__doc__ = message
+    mutant("06.6", f"line {number}")(chosen)
+
+
+_line(1, "line 1 is right: torch.rand gives numbers in [0, 1), and these are stretched to [-1, 1).")
+_line(2, "line 2 is right: the density of a uniform action is one half to the power A.")
+_line(3, "line 3 is right: the actor gives mean and log_std at the observations, [B, A] each.")
+_line(4, "line 4 is right: mean plus standard deviation times noise, with an axis of one for the candidates.")
+_line(5, "line 5 is right: the action is tanh(u), and u is kept.")
+_line(6, "line 6 is right: the log-density of u, one number a dimension; the sum comes one line later.")
+_line(
+    8,
+    "line 8 is right: Q minus the log-density that drew the candidates, one number for all of them. The critic is "
+    "meant to take [B, N, A].",
+)
+_line(9, "line 9 is right: Q carries its gradient, the density is a constant.")
+_line(10, "line 10 is right: one log-sum-exp a state over its 2 N candidates, minus the log of their number.")
+
+
+# ---------------------------------------------------------------- 06.7
+BARS = {"gentle": 0.6, "steep": 2.0}  # nats; twenty uniform candidates meet the first, half and half the second
+BUDGET = 20
+
+
+def judge_recipe(found):
+    """None if the recipe meets both bars, else what was measured on which bandit."""
+    try:
+        n_uniform, n_policy, weights = found
+        counts_are_whole = isinstance(n_uniform, int) and isinstance(n_policy, int) and min(n_uniform, n_policy) >= 0
+    except (TypeError, ValueError):
+        counts_are_whole, weights = False, ""
+    if not counts_are_whole or weights not in ("own", "mixture"):
+        return 'wanted are two whole numbers and a word, as in (3, 4, "own") or (3, 4, "mixture").'
+    if not 0 < n_uniform + n_policy <= BUDGET:
+        return f"that is {n_uniform + n_policy} candidates; the budget is {BUDGET}, and at least one."
+    missed = []
+    for name, heights in (("gentle", GENTLE), ("steep", STEEP)):
+        error = recipe_error(heights, n_uniform, n_policy, weights)
+        if error > BARS[name]:
+            missed.append(f"on the {name} bandit the error is {error:.2f} nats, and {BARS[name]:.2f} is the bar")
+    return "; ".join(missed) + "." if missed else None
+
+
+@exercise(
+    "06.7",
+    title="twenty candidates for any critic",
+    kind="design",
+    difficulty=4,
+    importance=4,
+    minutes=10,
+    judge=judge_recipe,
+    examples=(Example((), "a sharp policy (standard deviation 0.05) in six dimensions, on two bandits", shown=False),),
+    hints=(
+        "Each half of the table of 06.p4 has a winner. Which of the two mistakes is the more expensive: to have too "
+        "few uniform candidates on the gentle bandit, or no policy candidate at all on the steep one?",
+        "On the steep bandit a single candidate near the peak finds most of the integral, if it is weighed by the "
+        "mixture. How many do you need?",
+        'return ____, ____, "mixture"',
+    ),
+    meaning=(
+        "Few policy candidates with mixture weights are an insurance: they cost next to nothing where the integral is "
+        "spread out, and find it where it is piled up at the policy."
+    ),
+)
+def recipe():
+    """Twenty candidates at most that meet both bars: how many uniform, how many of the policy, weighed how.
+
+    -> (n_uniform, n_policy, "own" or "mixture")
+    """
+    return 17, 3, "mixture"
+
+
+@mutant("06.7", "all uniform")
+def _():
+    """uniform candidates alone: best where exp Q is spread out, and blind where it is piled up at one point."""
+    return 20, 0, "own"
+
+
+@mutant("06.7", "all uniform, mixture")
+def _():
+    """uniform candidates alone, for which both weights are the same: blind where exp Q is piled up at one point."""
+    return 20, 0, "mixture"
+
+
+@mutant("06.7", "half and half, own densities")
+def _():
+    """the official recipe without its third proposal. With own densities a sharp policy's half finds next to nothing
+    of a gentle integral, and the mean is half of it."""
+    return 10, 10, "own"
+
+
+@mutant("06.7", "half and half, mixture")
+def _():
+    """half and half with mixture weights is good on the steep bandit. On the gentle one ten of the twenty evaluations
+    are spent where little of the integral lies."""
+    return 10, 10, "mixture"
+
+
+@mutant("06.7", "all policy, own")
+def _():
+    """the policy alone reports only the small region that it visits."""
+    return 0, 20, "own"
+
+
+@mutant("06.7", "all policy, mixture")
+def _():
+    """the policy alone reports only the small region that it visits; a mixture of one proposal is that proposal."""
+    return 0, 20, "mixture"
+
+
+@mutant("06.7", "mostly policy")
+def _():
+    """mostly the policy: two uniform candidates are too few for an integral that is spread out."""
+    return 2, 18, "mixture"
+
+
+@mutant("06.7", "few of the policy, own densities")
+def _():
+    """few of the policy's is a good thought, but own densities give each of its candidates the weight of the little
+    region that it covers: on the steep bandit they hardly count, until one of them counts for far too much."""
+    return 17, 3, "own"
+
+
+@mutant("06.7", "over the budget")
+def _():
+    """more candidates help, but they have to be paid: each is a forward and a backward pass of every critic."""
+    return 30, 10, "mixture"
+
+
+# ---------------------------------------------------------------- 06.8
 def critic_example(observations, actions):
     """Q(s, a) = s * a."""
     return observations[:, None] * actions
@@ -653,7 +881,7 @@ def log_prob_example(observations, u):
 
 
 @exercise(
-    "06.6",
+    "06.8",
     title="the third proposal",
     kind="build",
     difficulty=3,
@@ -666,9 +894,9 @@ def log_prob_example(observations, u):
                 log_prob_example,
                 _numbers([1.0, 2.0]),
                 _numbers([3.0, -1.0]),
-                _numbers([[0.0, 1.0], [-0.5, 0.5]]),
+                _numbers([[0.0, 1.0, -0.7], [-0.5, 0.6, 1.4]]),
             ),
-            "Q(s, a) = s a; log pi(a|s) = -|u - s|; s = 1 and 2, s' = 3 and -1; two u for each",
+            "Q(s, a) = s a; log pi(a|s) = -|u - s|; s = 1 and 2, s' = 3 and -1; three u for each",
         ),
         Example(
             (
@@ -702,7 +930,7 @@ def third_proposal(critic, log_prob, observations, next_observations, u):
 
 
 @mutant(
-    "06.6",
+    "06.8",
     "scored at s'",
     seen="RLlib's module and unifloral; in OfflineRL-Kit#12 hopper-medium fell from 95 to 60",
 )
@@ -712,43 +940,43 @@ def _(critic, log_prob, observations, next_observations, u):
     return critic(next_observations, torch.tanh(u)) - log_prob(next_observations, u)
 
 
-@mutant("06.6", "density of pi(.|s)")
+@mutant("06.8", "density of pi(.|s)")
 def _(critic, log_prob, observations, next_observations, u):
     """these actions were drawn at s', so their density is that of pi(.|s'). Divide by the density that *drew* them."""
     return critic(observations, torch.tanh(u)) - log_prob(observations, u)
 
 
-@mutant("06.6", "both swapped")
+@mutant("06.8", "both swapped")
 def _(critic, log_prob, observations, next_observations, u):
     """both observations are the wrong way round: the critic is asked at s, the density belongs to s'."""
     return critic(next_observations, torch.tanh(u)) - log_prob(observations, u)
 
 
-@mutant("06.6", "no density", seen="EmptyJackson/unifloral")
+@mutant("06.8", "no density", seen="EmptyJackson/unifloral")
 def _(critic, log_prob, observations, next_observations, u):
     """the density is missing: a candidate from a sharp policy would count as if drawn with density 1."""
     return critic(observations, torch.tanh(u))
 
 
-@mutant("06.6", "density for its log")
+@mutant("06.8", "density for its log")
 def _(critic, log_prob, observations, next_observations, u):
     """log_prob returns the log-density already; subtract it as it comes."""
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, u).exp()
 
 
-@mutant("06.6", "plus the density")
+@mutant("06.8", "plus the density")
 def _(critic, log_prob, observations, next_observations, u):
     """the density is multiplied in. Dividing by it subtracts the log-density."""
     return critic(observations, torch.tanh(u)) + log_prob(next_observations, u)
 
 
-@mutant("06.6", "u for the action")
+@mutant("06.8", "u for the action")
 def _(critic, log_prob, observations, next_observations, u):
     """the critic is given u, which may lie outside [-1, 1]. The action is tanh(u)."""
     return critic(observations, u) - log_prob(next_observations, u)
 
 
-@mutant("06.6", "action for u")
+@mutant("06.8", "action for u")
 def _(critic, log_prob, observations, next_observations, u):
     """log_prob wants the u before tanh, the critic the action after it."""
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, torch.tanh(u))
@@ -781,21 +1009,21 @@ prediction(
     "06.p2",
     "Now a sharp policy that sits on the best action proposes ten candidates in six dimensions, each properly divided "
     "by its density. The estimate of the log-integral is typically...",
-    answer="b",
+    answer="c",
     a=(
         "about right: dividing by the density makes it unbiased",
         "Unbiased before the log, thanks to samples in the policy's far tail, where the weight is astronomical. Ten "
         "samples never contain one.",
     ),
     b=(
-        "much too low",
-        "It is the log of the integral over the small region that the policy visits. What makes the average come out "
-        "right are weights that ten samples never see.",
-    ),
-    c=(
         "much too high, since it looks only at the best action",
         "That is what happens *without* the density. With it, each candidate stands only for the small region that "
         "the policy covers.",
+    ),
+    c=(
+        "much too low",
+        "It is the log of the integral over the small region that the policy visits. What makes the average come out "
+        "right are weights that ten samples never see.",
     ),
 )
 
@@ -803,16 +1031,16 @@ prediction(
     "06.p3",
     "A thousand uniform candidates and a thousand from the sharp policy, each divided by its own density, in six "
     "dimensions. By how much is the estimate off?",
-    answer="b",
+    answer="a",
     a=(
-        "hardly at all: two thousand candidates are plenty",
-        "The uniform thousand alone would be right. The policy's thousand find next to nothing, and the mean over "
-        "both is half of what it should be.",
-    ),
-    b=(
         "about -log 2",
         "The policy's half of the sum finds next to nothing, so the mean is half the integral: log 2 too low, until a "
         "sample falls into the policy's far tail.",
+    ),
+    b=(
+        "hardly at all: two thousand candidates are plenty",
+        "The uniform thousand alone would be right. The policy's thousand find next to nothing, and the mean over "
+        "both is half of what it should be.",
     ),
     c=("about -6 log 2", "That is the offset of a forgotten uniform density."),
 )
@@ -862,18 +1090,18 @@ prediction(
 quiz_question(
     "06.a",
     "Why is the policy's log-density subtracted inside the log-sum-exp?",
-    answer="b",
+    answer="c",
     a=(
-        "it is an entropy bonus, as in SAC",
+        "it is an entropy bonus, as in SAC: the penalty is to prefer policies that stay wide and random",
         "It looks like one, but no temperature stands before it, and no gradient goes into it.",
     ),
     b=(
-        "an action is proposed in proportion to its density; dividing by it leaves exp Q alone",
-        "Then any proposal estimates the same integral.",
+        "it makes unlikely actions count less, so that the sum is not ruled by what nobody would do",
+        "It makes them count *more*: they stand for a region that is rarely visited.",
     ),
     c=(
-        "it makes unlikely actions count less",
-        "It makes them count *more*: they stand for a region that is rarely visited.",
+        "an action is proposed in proportion to its density; dividing by it leaves exp Q alone",
+        "Then any proposal estimates the same integral.",
     ),
 )
 
@@ -883,7 +1111,7 @@ quiz_question(
     "proposal. What changes?",
     answer="b",
     a=(
-        "the gradient of the critic doubles",
+        "the gradient of the critic doubles, and with it the strength of the penalty at a given alpha",
         "The weights in the gradient are a softmax, which sums to 1 whatever the number of candidates.",
     ),
     b=(
@@ -891,7 +1119,10 @@ quiz_question(
         "The sum has twice as many terms. Its gradient is that of a better estimate; the constant matters only to "
         "whoever compares the value with a number.",
     ),
-    c=("nothing", "Nothing about its gradient's expectation at large N, but the value itself rises by about log 2."),
+    c=(
+        "nothing, as the log-sum-exp is a mean over the candidates",
+        "Nothing about its gradient's expectation at large N, but the value itself rises by about log 2.",
+    ),
 )
 
 quiz_question(
@@ -904,7 +1135,10 @@ quiz_question(
         "A constant inside logsumexp is a constant outside; the softmax weights stay. It shifts what a Lagrange "
         "target means.",
     ),
-    b=("it doubles the push-down", "The weights of the push-down sum to 1 in both."),
+    b=(
+        "it doubles the push-down on every candidate, as a factor of two in the sum would",
+        "The weights of the push-down sum to 1 in both.",
+    ),
     c=(
         "it turns the push-down towards the uniform candidates only",
         "The uniform candidates carry nearly all the weight in both weightings here.",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 from ...losses import LOG_2, log_partition, normalised_gap, tanh_gaussian_log_prob, td_loss
 from ..checker import Example
-from ..registry import exercise, mutant, prediction, quiz_question
+from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question
+from ..studies import ch08 as page_study
 
 
 def _numbers(values: object) -> Tensor:
@@ -27,9 +30,11 @@ def _numbers(values: object) -> Tensor:
     examples=(
         Example(
             (
-                _numbers([1.0, 1.0, 0.0]),
+                _numbers([1.0, 2.0, -0.5]),
                 torch.tensor([False, True, False]),
-                _numbers([[4.0, 2.0, 6.0], [2.0, 4.0, 10.0]]),
+                _numbers([[4.0, -2.0, 6.0], [2.0, 4.0, 10.0]]),
+                _numbers([1.5, -0.5, 0.8]),
+                _numbers(0.4),
                 0.9,
             ),
             "three transitions, the second ends the task; two target critics, discount 0.9",
@@ -37,8 +42,10 @@ def _numbers(values: object) -> Tensor:
         Example(
             (
                 _numbers([0.3, -0.2, 0.0, 1.0]),
-                torch.tensor([True, False, False, True]),
+                torch.tensor([True, False, True, False]),
                 _numbers([[-1.0, 2.5, 0.4, 1.0], [0.2, 3.1, -0.6, 2.0], [1.3, 1.9, 0.1, -2.0]]),
+                _numbers([-0.7, 1.1, 0.3, 2.0]),
+                _numbers(0.2),
                 0.99,
             ),
             "four transitions, three critics, some values negative",
@@ -46,90 +53,112 @@ def _numbers(values: object) -> Tensor:
         ),
     ),
     hints=(
-        "Four questions: what was earned, was that the end, which critic do you believe, how far away is it?",
+        "Four questions: what was earned, was that the end, which critic do you believe, how far away is it? Two of "
+        "the arguments belong to SAC's target and not to this one.",
         "Reward plus discount times (1 - termination) times the smallest of the target critics' values, axis 0. A "
         "tensor of True and False is turned round with ~; amin returns the values alone, min with an axis a pair.",
         "return rewards + discount * (____).to(rewards.dtype) * next_q.____(dim=0)",
     ),
     meaning="A termination cuts what follows, never the reward; the smallest critic keeps the target cautious.",
 )
-def bellman_target(rewards, terminations, next_q, discount):
-    """Reward plus what the most cautious target critic expects next, unless it ended.
+def bellman_target(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """The Bellman target of CQL: an estimate of Q^pi, with no entropy in it.
 
-    [B], [B] of True and False, [E, B], number -> [B]
+    [B], [B] of True and False, [E, B], [B], [], number -> [B]
     """
     return rewards + discount * (~terminations).to(rewards.dtype) * next_q.amin(dim=0)
 
 
 @mutant("08.1", "through the termination")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """you bootstrap through the termination. After it there is nothing to come, and the critics' guess about that
     nothing would be handed back from state to state."""
     return rewards + discount * next_q.amin(0)
 
 
 @mutant("08.1", "upside down")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the terminations are upside down: only the ended transitions look ahead. Multiply by one minus the
     termination, or by ~terminations."""
     return rewards + discount * terminations.to(rewards.dtype) * next_q.amin(0)
 
 
+@mutant("08.1", "entropy in the backup", seen="the official code with deterministic_backup=False, as in SAC")
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """that is SAC's target: the entropy of the next action is paid as if it were a reward, and Q becomes the *soft*
+    value. CQL leaves it out, so that Q can be held against the true Q^pi: next_log_prob is a decoy here."""
+    return rewards + discount * ~terminations * (next_q.amin(0) - temperature * next_log_prob)
+
+
+@mutant("08.1", "entropy added")
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """you add temperature times log_prob, which is minus the entropy: neither CQL's target, which has no entropy in
+    it, nor SAC's, which subtracts this term."""
+    return rewards + discount * ~terminations * (next_q.amin(0) + temperature * next_log_prob)
+
+
+@mutant("08.1", "sum of critics")
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """the critics are added up: E of them would promise E times the value. They are E opinions on one number: take
+    the smallest."""
+    return rewards + discount * ~terminations * next_q.sum(0)
+
+
 @mutant("08.1", "maximum")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """that is the largest of the critics. Whichever overrates an action wins, and the target spreads its error;
     the smallest is the cautious choice."""
     return rewards + discount * ~terminations * next_q.amax(0)
 
 
 @mutant("08.1", "mean")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """that is the mean of the critics. The policy searches for actions that they overrate, so the mean is too
     high; take the smallest at each transition."""
     return rewards + discount * ~terminations * next_q.mean(0)
 
 
 @mutant("08.1", "first critic")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """only the first critic is asked. The others are there to contradict it where it overrates: take the smallest."""
     return rewards + discount * ~terminations * next_q[0]
 
 
 @mutant("08.1", "no minimum")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """each critic has its own target here, [E, B]. All learn from one cautious target: take the smallest over the
     critics, axis 0."""
     return rewards + discount * ~terminations * next_q
 
 
 @mutant("08.1", "one minimum")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """one minimum over the whole batch: every transition looks ahead to the worst of them all. The minimum runs
     over the critics, axis 0."""
     return rewards + discount * ~terminations * next_q.amin()
 
 
 @mutant("08.1", "no discount")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the discount is not used. Without it the values need not settle: they sum rewards for ever."""
     return rewards + ~terminations * next_q.amin(0)
 
 
 @mutant("08.1", "all discounted")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the reward is discounted as well. It is earned now; only what follows it is a step away."""
     return discount * (rewards + ~terminations * next_q.amin(0))
 
 
 @mutant("08.1", "last reward dropped")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the termination cancels the reward too. The last reward is often the one that counts, such as reaching the
     goal: cut only what follows."""
     return ~terminations * (rewards + discount * next_q.amin(0))
 
 
 @mutant("08.1", "no reward")
-def _(rewards, terminations, next_q, discount):
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the reward is missing: it is the only thing in the target that the data know and the critics do not."""
     return discount * ~terminations * next_q.amin(0)
 
@@ -148,7 +177,7 @@ def _(rewards, terminations, next_q, discount):
             (
                 _numbers([[1.0, 3.0], [2.0, 0.0], [2.0, 1.0]]),
                 _numbers([2.0, 1.0]),
-                _numbers([0.5, 1.5, 2.0]),
+                _numbers([0.5, -1.5, 2.0]),
                 _numbers(4.0).log(),
             ),
             "three critics, two transitions; the multiplier is 4, its logarithm 1.386",
@@ -157,7 +186,7 @@ def _(rewards, terminations, next_q, discount):
             (
                 _numbers([[0.3, -1.2, 2.0], [1.1, 0.4, -0.7]]),
                 _numbers([0.5, -0.3, 1.0]),
-                _numbers([-0.4, 2.3]),
+                _numbers([-9.0, 2.3]),
                 _numbers(-0.6),
             ),
             "two critics, three transitions, one penalty below 0",
@@ -239,6 +268,32 @@ def _(q_data, target, penalty, log_multiplier):
     return (0.5 * td_loss(q_data, target) + log_multiplier.detach().exp() * penalty).sum()
 
 
+@mutant("08.2", "no penalty")
+def _(q_data, target, penalty, log_multiplier):
+    """the penalty is missing: this is the critics' loss of SAC, and nothing holds down what nobody tried."""
+    return td_loss(q_data, target).sum() + 0 * penalty.sum()
+
+
+@mutant("08.2", "root of the error")
+def _(q_data, target, penalty, log_multiplier):
+    """you take the root of the mean squared error. The loss is the mean *square*, whose gradient grows with the
+    error."""
+    return (td_loss(q_data, target).sqrt() + log_multiplier.detach().exp() * penalty).sum()
+
+
+@mutant("08.2", "absolute error")
+def _(q_data, target, penalty, log_multiplier):
+    """that is the absolute error, whose minimiser is a median. A value is a *mean* of returns: square the error."""
+    return ((q_data - target.detach()).abs().mean(-1) + log_multiplier.detach().exp() * penalty).sum()
+
+
+@mutant("08.2", "penalty clamped")
+def _(q_data, target, penalty, log_multiplier):
+    """a penalty below 0 is clamped to 0. It is below 0 where the logged action already stands out, and its gradient
+    still belongs to the loss: the clamp makes another agent of it."""
+    return (td_loss(q_data, target) + log_multiplier.detach().exp() * penalty.clamp(min=0)).sum()
+
+
 @mutant("08.2", "smallest critic")
 def _(q_data, target, penalty, log_multiplier):
     """only the smallest critic at each transition is drawn to the target. The minimum belongs *into* the target;
@@ -297,16 +352,16 @@ def _(q_data, target, penalty, log_multiplier):
     examples=(
         Example(
             (
-                _numbers([[0.0, 0.5]]),
-                _numbers([[0.0, LOG_2]]),
-                _numbers([[-0.5, 0.0]]),
-                _numbers([[-LOG_2, 0.0]]),
-                _numbers([[[0.5, -0.5]]]),
-                _numbers([[[1.0, -0.25]]]),
-                _numbers([[[1.0, 0.5]]]),
+                _numbers([[0.1, 0.5]]),
+                _numbers([[0.3, LOG_2]]),
+                _numbers([[-0.5, 0.2]]),
+                _numbers([[-LOG_2, -0.1]]),
+                _numbers([[[0.5, -0.4], [-0.9, 0.3], [0.2, 0.7]]]),
+                _numbers([[[1.0, -0.25], [0.6, 0.9], [-1.2, 0.4]]]),
+                _numbers([[[0.8, 0.5], [-0.7, 1.1], [0.3, -0.6]]]),
             ),
-            "one state, two dimensions, one candidate of each kind; the standard deviations are 1 and 2 at s, 1/2 and "
-            "1 at s'",
+            "one state, two dimensions, three candidates of each kind; in this order: mean, log_std, next_mean, "
+            "next_log_std, uniform, normal, next_normal",
         ),
         Example(
             (
@@ -318,7 +373,7 @@ def _(q_data, target, penalty, log_multiplier):
                 _numbers([[[0.3, -1.2, 0.8], [1.5, 0.0, -0.4]], [[-0.6, 0.9, 0.2], [0.1, -2.0, 1.1]]]),
                 _numbers([[[1.0, 0.4, -0.7], [-0.3, 0.6, 1.8]], [[0.5, -0.9, 0.0], [2.1, 0.3, -1.4]]]),
             ),
-            "two states, three dimensions, two candidates of each kind",
+            "two states, three dimensions, two candidates of each kind, named as in the first example",
             shown=False,
         ),
     ),
@@ -337,7 +392,8 @@ def _(q_data, target, penalty, log_multiplier):
 def candidates(mean, log_std, next_mean, next_log_std, uniform, normal, next_normal):
     """Actions proposed by uniform, pi(.|s) and pi(.|s'), and the log-density of each.
 
-    [B, A] four times, [B, N, A] three times -> [B, 3N, A], [B, 3N]
+    [B, A] four times, [B, N, A] three times -> [B, 3N, A], [B, 3N];
+    uniform lies in [-1, 1] already; normal and next_normal are standard normal
     """
     u = mean[:, None] + log_std.exp()[:, None] * normal
     next_u = next_mean[:, None] + next_log_std.exp()[:, None] * next_normal
@@ -358,6 +414,7 @@ def _proposed(
     spread=lambda statistic: statistic[:, None],
     places=(0, 1, 2),
     order=(0, 1, 2),
+    rescale=lambda uniform: uniform,
 ):
     """`candidates` with one part exchanged; ``places`` are those of the densities, ``order`` that of all."""
     mean, log_std, next_mean, next_log_std = (spread(statistic) for statistic in given[:4])
@@ -368,7 +425,7 @@ def _proposed(
         density(u, mean, log_std),
         density(next_u, next_mean, next_log_std),
     ]
-    actions = [uniform, squash(u), squash(next_u)]
+    actions = [rescale(uniform), squash(u), squash(next_u)]
     return torch.cat([actions[i] for i in order], 1), torch.cat([log_densities[places[i]] for i in order], 1)
 
 
@@ -391,6 +448,13 @@ def _(*given):
 def _(*given):
     """minus log 2 is the log-density of *one* uniform dimension. The dimensions multiply: minus A log 2."""
     return _proposed(given, flat=lambda d: -LOG_2)
+
+
+@mutant("08.3", "N for A")
+def _(*given):
+    """minus N log 2: you count the *candidates*. The density of one uniform action depends on its dimensions, the
+    last axis: minus A log 2."""
+    return _proposed(given, flat=lambda d: -given[4].shape[1] * LOG_2)
 
 
 @mutant("08.3", "volume for density")
@@ -469,6 +533,51 @@ def _(*given):
     return _proposed((*given[:4], 2 * given[4] - 1, *given[5:]))
 
 
+@mutant("08.3", "uniform squashed")
+def _(*given):
+    """tanh is applied to the uniform numbers as well. They are actions already; squashed they are no longer uniform,
+    and minus A log 2 is no longer their density."""
+    return _proposed(given, rescale=torch.tanh)
+
+
+@mutant("08.3", "density of the noise")
+def _(*given):
+    """the density is asked at the standard normal noise. It was u = mean + std * noise that went through tanh: pass
+    u."""
+
+    def density(u, mean, log_std):
+        return tanh_gaussian_log_prob((u - mean) / log_std.exp(), mean, log_std)
+
+    return _proposed(given, density=density)
+
+
+@mutant("08.3", "drawn at s, density of s'")
+def _(*given):
+    """the third block is drawn with the mean and standard deviation of s, and divided by the density of pi(.|s').
+    Draw it from next_mean and next_log_std."""
+    mean, log_std, next_mean, next_log_std, uniform, _, next_normal = given
+    right, log_density = _proposed(given)
+    n = uniform.shape[1]
+    u = mean[:, None] + log_std.exp()[:, None] * next_normal
+    density = tanh_gaussian_log_prob(u, next_mean[:, None], next_log_std[:, None])
+    return torch.cat([right[:, : 2 * n], torch.tanh(u)], 1), torch.cat([log_density[:, : 2 * n], density], 1)
+
+
+@mutant("08.3", "mixture shares")
+def _(*given):
+    """log 3 is subtracted from every density, as if each proposal were a third of a mixture. Here each candidate
+    keeps the density of the proposal that drew it; the number of candidates is the penalty's business."""
+    actions, log_density = _proposed(given)
+    return actions, log_density - math.log(3)
+
+
+@mutant("08.3", "next before here")
+def _(*given):
+    """the candidates of s' stand before those of s. The penalty would not mind, but this check compares place by
+    place: uniform, pi(.|s), pi(.|s')."""
+    return _proposed(given, order=(0, 2, 1))
+
+
 @mutant("08.3", "densities in another order")
 def _(*given):
     """actions and densities are in different orders, so that each candidate is divided by a stranger's density.
@@ -491,10 +600,22 @@ def _(*given):
 
 
 # ---------------------------------------------------------------- 08.4
-def two_critics(observations, actions):
-    """Q1(s, a) = s a and Q2(s, a) = s - a, of the first numbers of s and a: [B, S], [B, K, A] -> [2, B, K]."""
-    s, a = observations[:, :1], actions[..., 0]
-    return torch.stack([s * a, s - a])
+class LinearCritics(torch.nn.Module):
+    """Q_j(s, a) = w_j1 s a + w_j2 s + w_j3 a, of the first numbers of s and a: [B, S], [B, K, A] -> [E, B, K]."""
+
+    def __init__(self, weight: object) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(_numbers(weight))
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """[B, S], [B, K, A] -> [E, B, K]."""
+        s, a = observations[:, :1], actions[..., 0]
+        features = torch.stack([s * a, s.expand_as(a), a], -1)
+        return torch.einsum("bkf,ef->ebk", features, self.weight)
+
+
+TWO_CRITICS = LinearCritics([[2.0, 0.0, 0.5], [-0.5, 1.0, -1.0]])
+FOUR_CRITICS = LinearCritics([[1.3, -0.4, 0.6], [-0.8, 0.2, 1.9], [0.5, 1.1, -2.2], [3.0, 0.7, 0.1]])
 
 
 @exercise(
@@ -504,29 +625,30 @@ def two_critics(observations, actions):
     difficulty=4,
     importance=5,
     minutes=10,
+    gradients=("critic",),
     examples=(
         Example(
             (
-                two_critics,
+                TWO_CRITICS,
                 _numbers([[1.0], [2.0]]),
-                _numbers([[0.0], [-1.0]]),
-                _numbers([[0.5], [-0.5]]),
-                _numbers([[[0.0], [1.0], [-1.0]], [[-1.0], [1.0], [0.5]]]),
-                _numbers([[0.5, 1.0, 0.5], [0.5, 0.25, 2.0]]).log(),
+                _numbers([[0.4], [-1.0]]),
+                _numbers([[0.95], [0.65]]),
+                _numbers([[[0.0], [0.8], [-1.0], [0.3], [-0.4], [0.6]], [[-0.9], [0.7], [0.5], [-0.2], [0.1], [0.9]]]),
+                _numbers([[0.5, 0.5, 1.0, 0.4, 1.6, 0.8], [0.5, 0.5, 0.25, 2.0, 1.2, 0.7]]).log(),
             ),
-            "Q1(s, a) = s a and Q2(s, a) = s - a; two states, one logged action and three candidates in each, with "
-            "densities 1/2, 1, 1/2 and 1/2, 1/4, 2",
+            "two critics, Q1 = 2 s a + a / 2 and Q2 = -s a / 2 + s - a; two states, one logged action and six "
+            "candidates in each",
         ),
         Example(
             (
-                two_critics,
-                _numbers([[0.3], [-1.5]]),
-                _numbers([[0.4], [-1.0]]),
-                _numbers([[0.2], [0.9]]),
-                _numbers([[[-0.9], [0.8], [0.1], [0.3], [0.0], [0.7]], [[0.6], [-0.2], [1.0], [0.9], [0.5], [-0.4]]]),
-                _numbers([[-0.7, -0.7, 0.4, 0.9, -1.0, 0.2], [-0.7, -0.7, 1.1, -0.3, 0.0, -2.0]]),
+                FOUR_CRITICS,
+                _numbers([[0.3], [-1.5], [0.8]]),
+                _numbers([[0.4], [-1.0], [2.0]]),
+                _numbers([[0.2], [0.9], [-0.5]]),
+                _numbers([[[-0.9], [0.8], [0.1]], [[0.6], [-0.2], [1.0]], [[-0.4], [0.5], [0.3]]]),
+                _numbers([[-0.7, 0.4, 0.9], [-0.7, 1.1, -2.0], [-0.7, 0.2, 1.4]]),
             ),
-            "two states, six candidates",
+            "four critics, three states, three candidates",
             shown=False,
         ),
     ),
@@ -542,7 +664,7 @@ def two_critics(observations, actions):
     ),
 )
 def conservative_penalty(critic, observations, next_observations, actions, candidates, log_density):
-    """Log of the candidates' mean exp(Q) / density, minus Q of the logged action.
+    """The penalty of each critic: its soft maximum at s minus Q of the logged action.
 
     critic, [B, S], [B, S], [B, A], [B, K, A], [B, K] -> [E];
     the critic takes [B, S], [B, K, A] -> [E, B, K]
@@ -588,6 +710,126 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     return (log_partition(q, log_density) - q_data).mean(-1)
 
 
+@mutant(
+    "08.4",
+    "last third at s'",
+    seen="proposed as a repair in aviralkumar2907/CQL#10 and corl-team/CORL#20",
+)
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the candidates of pi(.|s') are scored at s'. The next policy only *proposes*; the integral is over actions at
+    s, so every candidate is scored at s."""
+    two = 2 * candidates.shape[1] // 3
+    q = torch.cat([critic(observations, candidates[:, :two]), critic(next_observations, candidates[:, two:])], -1)
+    q_data = _logged(critic, observations, actions)
+    return (log_partition(q, log_density) - q_data).mean(-1)
+
+
+@mutant("08.4", "no push-down")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the value is right, but the candidates' Q carries no gradient (no_grad or detach): nothing is pushed down.
+    The candidates are constants, the critic's Q of them is not."""
+    q = critic(observations, candidates).detach()
+    return (log_partition(q, log_density) - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "no pull-up", seen="a detach in the place of the target's")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the value is right, but Q of the logged action is detached: the log's own values sink with all others.
+    Nothing is detached in the penalty."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) - _logged(critic, observations, actions).detach()).mean(-1)
+
+
+@mutant("08.4", "nothing moves")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the value is right, but no gradient reaches the critic: everything stands under no_grad, or was detached or
+    turned into plain numbers. This penalty pushes and pulls nothing."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) - _logged(critic, observations, actions)).mean(-1).detach()
+
+
+@mutant("08.4", "clamped at 0 state by state")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """a state's penalty is clamped at 0. Where the logged action stands out it is *below* 0, and there too the
+    gradient goes on: a clamp stops the pull as soon as it has begun to work."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) - _logged(critic, observations, actions)).clamp(min=0).mean(-1)
+
+
+@mutant("08.4", "clamped at 0")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the penalty is clamped at 0 after the mean. It may be negative: it is bounded below by minus a divergence of
+    the log's policy, not by 0."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) - _logged(critic, observations, actions)).mean(-1).clamp(min=0)
+
+
+@mutant("08.4", "K over 3")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """log N stands where log K belongs: the mean runs over *all* candidates, three proposals of N each."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) + math.log(3) - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "smallest critic")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the smallest critic's values are used for all. The minimum belongs into the Bellman target; here each critic
+    has its own penalty."""
+    q = critic(observations, candidates)
+    both = log_partition(q, log_density) - _logged(critic, observations, actions)
+    return both.amin(0).mean(-1).expand(len(both))
+
+
+@mutant("08.4", "smallest Q")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the minimum over the critics is taken of every Q before the penalty. The minimum belongs into the Bellman
+    target; here each critic is pushed and pulled by its own values."""
+    q = critic(observations, candidates).amin(0, keepdim=True)
+    q_data = _logged(critic, observations, actions)
+    return (log_partition(q, log_density) - q_data.amin(0, keepdim=True)).mean(-1).expand(len(q_data))
+
+
+@mutant("08.4", "normalised")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """A log 2 is subtracted: that is the CQL gap. The penalty itself is asked for; 08.7 subtracts the constant."""
+    q = critic(observations, candidates)
+    q_data = _logged(critic, observations, actions)
+    return (log_partition(q, log_density) - q_data).mean(-1) - candidates.shape[-1] * LOG_2
+
+
+@mutant("08.4", "logged action among the candidates", seen="the official code with min_q_version=2")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the logged action has been joined to the candidates. It has no density to be divided by, and this sum then
+    estimates something else."""
+    q = torch.cat([critic(observations, actions[:, None]), critic(observations, candidates)], -1)
+    density = torch.cat([torch.zeros_like(log_density[:, :1]), log_density], 1)
+    return (log_partition(q, density) - q[..., 0]).mean(-1)
+
+
+@mutant("08.4", "density for its log")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """you subtract the density. Inside the exponential a division is a subtraction of the *logarithm*: log_density
+    as it came."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density.exp()) - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "sum over the batch")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """that is the sum over the batch. The squared error beside it is a mean: with a sum the weight of the penalty
+    would change with the batch size."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) - _logged(critic, observations, actions)).sum(-1)
+
+
+@mutant("08.4", "largest of the batch", seen="torch.max over all candidates of a batch, in many descriptions")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """one maximum over the whole batch: a single pair of state and action is pushed. One logsumexp a state, then the
+    mean."""
+    q = critic(observations, candidates)
+    return q.amax((-2, -1)) - _logged(critic, observations, actions).mean(-1)
+
+
 @mutant("08.4", "hard maximum")
 def _(critic, observations, next_observations, actions, candidates, log_density):
     """a plain maximum pushes down one candidate a state; all others stay free to be overrated next. Use logsumexp."""
@@ -611,7 +853,7 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     own: the last axis alone."""
     q = critic(observations, candidates)
     q_data = _logged(critic, observations, actions)
-    return (torch.logsumexp(q - log_density, (0, -1)) - math.log(2 * candidates.shape[1]) - q_data).mean(-1)
+    return (torch.logsumexp(q - log_density, (0, -1)) - math.log(len(q) * candidates.shape[1]) - q_data).mean(-1)
 
 
 @mutant("08.4", "no density", seen="EmptyJackson/unifloral")
@@ -659,7 +901,7 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     mean inside the logarithm must run over all K."""
     q = critic(observations, candidates)
     q_data = _logged(critic, observations, actions)
-    threes = (q - log_density).unflatten(-1, (3, -1))
+    threes = (q - log_density).unflatten(-1, (3, -1))  # [uniform, here, there] x N
     soft = (torch.logsumexp(threes, -2) - math.log(3)).mean(-1)
     return (soft - q_data).mean(-1)
 
@@ -834,6 +1076,33 @@ def _(q, target_q, log_prob, temperature):
     return (temperature.detach() * log_prob - q.amin()).mean()
 
 
+@mutant("08.5", "minimum over the batch")
+def _(q, target_q, log_prob, temperature):
+    """the minimum runs over the batch, so that each critic's worst action alone is improved. It runs over the
+    critics, axis 0, action by action."""
+    return (temperature.detach() * log_prob).mean() - q.amin(1).mean()
+
+
+@mutant("08.5", "log of the temperature")
+def _(q, target_q, log_prob, temperature):
+    """the logarithm of the temperature weighs log_prob; below a temperature of 1 it is negative. The argument is the
+    temperature itself: use it as it comes."""
+    return (temperature.detach().log() * log_prob - q.amin(0)).mean()
+
+
+@mutant("08.5", "score function")
+def _(q, target_q, log_prob, temperature):
+    """that is REINFORCE's estimator: log_prob times Q. The action was drawn by reparameterisation, so Q itself
+    carries the gradient to the policy."""
+    return (log_prob * (temperature.detach() * log_prob - q.amin(0)).detach()).mean()
+
+
+@mutant("08.5", "sum over the batch")
+def _(q, target_q, log_prob, temperature):
+    """you sum over the batch: the step would grow with the number of rows. Take the mean."""
+    return (temperature.detach() * log_prob - q.amin(0)).sum()
+
+
 @mutant("08.5", "entropy's sign")
 def _(q, target_q, log_prob, temperature):
     """the entropy has the wrong sign. log_prob is minus the entropy: minimising *plus* temperature times log_prob
@@ -904,7 +1173,10 @@ def _(q, target_q, log_prob, temperature):
     minutes=6,
     gradients=("log_temperature", "log_prob"),
     examples=(
-        Example((_numbers(-1.0), _numbers([1.0, 4.0]), 3), "log temperature -1, two actions of three dimensions"),
+        Example(
+            (_numbers(-1.5), _numbers([1.0, 4.5, -0.3, 2.2]), 3),
+            "log temperature -1.5, four actions of three dimensions",
+        ),
         Example(
             (_numbers(0.4), _numbers([-0.3, 0.2, -1.1]), 1),
             "log temperature 0.4, three actions of one dimension",
@@ -956,6 +1228,33 @@ def _(log_temperature, log_prob, action_dim):
     return -log_temperature * (log_prob.detach().mean() - 1)
 
 
+@mutant("08.6", "target -A/2")
+def _(log_temperature, log_prob, action_dim):
+    """the target entropy is minus A/2. Some libraries choose that; the convention of SAC, and of this course,
+    is minus A.
+    """
+    return -log_temperature * (log_prob.detach().mean() - action_dim / 2)
+
+
+@mutant("08.6", "target -A log 2")
+def _(log_temperature, log_prob, action_dim):
+    """minus A log 2 is the log-density of a uniform action, no target. The target entropy is minus A, by convention."""
+    return -log_temperature * (log_prob.detach().mean() - action_dim * LOG_2)
+
+
+@mutant("08.6", "sum over the batch")
+def _(log_temperature, log_prob, action_dim):
+    """log_prob is summed over the batch, the target is one of a single action: take the mean."""
+    return -log_temperature * (log_prob.detach().sum() - action_dim)
+
+
+@mutant("08.6", "nothing moves")
+def _(log_temperature, log_prob, action_dim):
+    """the value is right, but log_temperature carries no gradient: it is what this loss is there to move. The
+    constant is log_prob."""
+    return -log_temperature.detach() * (log_prob.detach().mean() - action_dim) + 0 * log_prob.sum()
+
+
 @mutant("08.6", "entropy for log_prob")
 def _(log_temperature, log_prob, action_dim):
     """you add the target to the *entropy*. What counts is entropy minus target, which is minus (log_prob plus
@@ -988,11 +1287,12 @@ def _(log_temperature, log_prob, action_dim):
     gradients=("log_multiplier", "penalty"),
     examples=(
         Example(
-            (_numbers(2.0), _numbers([3 * LOG_2 + 2, 3 * LOG_2 + 3]), 3, 1.0),
-            "log multiplier 2, two critics whose penalties are 3 log 2 + 2 and 3 log 2 + 3; three dimensions, target 1",
+            (_numbers(1.8), _numbers([3 * LOG_2 + 2.5, 3 * LOG_2 + 1, 3 * LOG_2 + 4.3, 3 * LOG_2 + 3.6]), 3, 0.7),
+            "log multiplier 1.8, four critics whose penalties are 3 log 2 plus 2.5, 1, 4.3 and 3.6; three dimensions, "
+            "target 0.7",
         ),
         Example(
-            (_numbers(-0.7), _numbers([0.2, 0.9, -0.4]), 1, 0.5),
+            (_numbers(-0.7), _numbers([0.2, -1.9, -0.4]), 1, 0.5),
             "log multiplier -0.7, three critics, one dimension, a CQL gap below its target",
             shown=False,
         ),
@@ -1078,6 +1378,18 @@ def _(log_multiplier, penalty, action_dim, target):
     return -log_multiplier * (penalty.detach().amin() - action_dim * LOG_2 - target)
 
 
+@mutant("08.7", "largest critic")
+def _(log_multiplier, penalty, action_dim, target):
+    """only the critic with the largest penalty is looked at. The multiplier weighs all of them: take their mean."""
+    return -log_multiplier * (penalty.detach().amax() - action_dim * LOG_2 - target)
+
+
+@mutant("08.7", "first critic")
+def _(log_multiplier, penalty, action_dim, target):
+    """only the first critic's penalty is looked at. The multiplier weighs all of them: take their mean."""
+    return -log_multiplier * (penalty.detach()[0] - action_dim * LOG_2 - target)
+
+
 @mutant("08.7", "exponentiated", seen="the official code and most copies")
 def _(log_multiplier, penalty, action_dim, target):
     """the multiplier stands here, not its logarithm. The direction is right, but the gradient shrinks with the
@@ -1105,331 +1417,632 @@ def _(log_multiplier, penalty, action_dim, target):
 
 
 # ---------------------------------------------------------------- 08.8
+LISTING = """\
+ 1  next_a, next_logp = actor.sample(next_obs)
+ 2  next_q = torch.min(target_q1(next_obs, next_a), target_q2(next_obs, next_a))
+ 3  y = (rewards + gamma * (1 - dones) * next_q).detach()
+ 4  obs_n = obs.repeat(N, 1)                        # every observation N times
+ 5  rand_a = torch.empty(B * N, A).uniform_(-1, 1)
+ 6  pi_a, pi_logp = actor.sample(obs_n)
+ 7  rand = q1(obs_n, rand_a).view(B, N) - A * math.log(0.5)
+ 8  pi = q1(obs_n, pi_a.detach()).view(B, N) - pi_logp.detach().view(B, N)
+ 9  penalty = torch.logsumexp(torch.cat([rand, pi], 1), dim=1).mean() - q1(obs, actions).mean()
+10  loss_q1 = F.mse_loss(q1(obs, actions), y) + alpha * penalty"""
+
+
 @exercise(
     "08.8",
-    title="the target networks",
-    kind="build",
-    difficulty=1,
+    title="the wrong line of a listing",
+    kind="read",
+    difficulty=4,
     importance=4,
-    minutes=4,
-    examples=(
-        Example((_numbers([1.0, 2.0]), _numbers([3.0, -2.0]), 0.25), "target 1 and 2, online 3 and -2, tau 0.25"),
-        Example(
-            (_numbers([[0.5, -1.0], [2.0, 0.0]]), _numbers([[1.5, 3.0], [-2.0, 0.4]]), 0.1),
-            "a layer of four numbers, tau 0.1",
-            shown=False,
-        ),
-    ),
+    minutes=8,
+    examples=(Example((), "the listing of ten lines above", shown=False),),
     hints=(
-        "At tau 0 the target stays, at tau 1 it is the online network.",
-        "A weighted mean: the old target with weight 1 - tau, the online network with weight tau.",
-        "return ____ * target + tau * online",
+        "One line is wrong in a way that no error message tells: all shapes fit. Follow one observation through the "
+        "lines that copy and reshape it.",
+        "repeat(N, 1) lists the whole batch N times: s1, s2, ..., s1, s2, .... In which order does view(B, N) expect "
+        "the rows?",
+        "return ____  # the line that copies the observations",
     ),
     meaning=(
-        "The target follows slowly, so that for some hundred updates the critics aim at something that nearly stands "
-        "still."
+        "Line 4: repeat(N, 1) orders the rows s1, s2, ..., s1, s2, ..., while view(B, N) puts rows that follow each "
+        "other into one state. Every logsumexp then mixes the candidates of other states. obs.repeat_interleave(N, 0) "
+        "mends it."
     ),
 )
-def blend(target, online, tau):
-    """The target network's numbers, tau of the way to the online ones.
+def wrong_line():
+    """The number of the one wrong line.
 
-    [...], [...], number -> [...]
+    -> an integer from 1 to 10
     """
-    return (1 - tau) * target + tau * online
+    return 4
 
 
-@mutant("08.8", "swapped")
-def _(target, online, tau):
-    """the two are swapped: with tau 0.005 the target would jump nearly all the way, and chase itself. tau weighs
-    the *online* network."""
-    return (1 - tau) * online + tau * target
+def _line(number, message):
+    def chosen():
+        return number
+
+    chosen.__doc__ = message
+    mutant("08.8", f"line {number}")(chosen)
 
 
-@mutant("08.8", "not weighted")
-def _(target, online, tau):
-    """the two are added without weights: the target would grow at every update. Weights that sum to 1 keep its size."""
-    return target + online
-
-
-@mutant("08.8", "hard copy")
-def _(target, online, tau):
-    """that copies the online network. The critics would then aim at a target that moves with every step of their
-    own; tau of the way is enough."""
-    return 1 * online
-
-
-@mutant("08.8", "half way")
-def _(target, online, tau):
-    """that is half way, whatever tau is. The step is tau of the way."""
-    return (target + online) / 2
-
-
-@mutant("08.8", "no shrink")
-def _(target, online, tau):
-    """the old target keeps its full weight, so the sum grows at every update. It keeps 1 - tau."""
-    return target + tau * online
-
-
-@mutant("08.8", "online unweighted")
-def _(target, online, tau):
-    """the online network enters with full weight. It has weight tau, so that the weights sum to 1."""
-    return (1 - tau) * target + online
-
-
-@mutant("08.8", "away")
-def _(target, online, tau):
-    """the target moves *away* from the online network: the sign of the step is turned."""
-    return target - tau * (online - target)
-
-
-@mutant("08.8", "step alone")
-def _(target, online, tau):
-    """that is the step alone. Add it to the old target."""
-    return tau * (online - target)
-
-
-@mutant("08.8", "no move")
-def _(target, online, tau):
-    """the target does not move: the critics would learn for ever from the untrained networks they began with."""
-    return 1 * target
+_line(
+    1,
+    "line 1 is right: the next action is drawn from the current policy. Its log-density is not used, since CQL "
+    "leaves the entropy out of the backup.",
+)
+_line(2, "line 2 is right: the minimum runs over the two target critics, transition by transition.")
+_line(3, "line 3 is right: one minus the termination cuts what follows, and the target is a constant.")
+_line(5, "line 5 is right: uniform on [-1, 1] in each dimension, B times N of them; any of them may serve any state.")
+_line(
+    6,
+    "line 6 is right as it stands: it draws one action for each row that it is given. Look at the order of those rows.",
+)
+_line(
+    7,
+    "line 7 is right: A log(1/2) is the log-density of a uniform action. And view(B, N) does what it should, if the "
+    "rows of one state follow each other.",
+)
+_line(
+    8,
+    "line 8 is right: the density is a constant, Q is not, and each candidate is divided by its own density. The "
+    "view is right too, if the rows of one state follow each other.",
+)
+_line(
+    9,
+    "line 9 is right: one logsumexp a state, over its 2 N candidates, minus Q of the logged action. log K is missing, "
+    "a constant that no gradient sees.",
+)
+_line(10, "line 10 is right: one critic's squared error is a mean over the batch, and alpha weighs its penalty.")
 
 
 # ---------------------------------------------------------------- 08.9
-def _appends(number):
-    return lambda state: torch.cat([state, torch.tensor([number])])
+PAGE = (
+    "settings: state_dim, action_dim, hidden_dim, n_critics, action_low, action_high, discount, tau, cql_alpha, "
+    "cql_lagrange, cql_target_action_gap, critic_lr, actor_lr, temperature_lr, multiplier_lr. The five values, in the "
+    "order of the update: critics, actor, log temperature, log multiplier, target critics"
+)
 
 
-# Neither dict lists the steps in the right order: a loop over its values is a mistake to be found.
-TRACE = {
-    "target": _appends(5),
-    "multiplier": _appends(4),
-    "actor": _appends(2),
-    "temperature": _appends(3),
-    "critic": _appends(1),
-}
-NUMBER = {
-    "actor": lambda x: 3 * x,
-    "target": lambda x: 10 - x,
-    "critic": lambda x: x + 1,
-    "multiplier": lambda x: x * x,
-    "temperature": lambda x: x - 3.5,
-}
+def _page_example(about, **scenario):
+    return Example(page_study.scenario(**scenario), f"{about}. {PAGE}", shown=False)
 
 
 @exercise(
     "08.9",
-    title="one update, in order",
+    title="an agent of one page",
     kind="build",
-    difficulty=2,
-    importance=4,
-    minutes=6,
+    difficulty=5,
+    importance=5,
+    minutes=45,
+    tolerance=1e-9,
     examples=(
-        Example(
-            (TRACE, torch.zeros(0, dtype=torch.int64)),
-            'the state is a list; step["critic"] appends 1 to it, "actor" 2, "temperature" 3, "multiplier" 4, '
-            '"target" 5',
-            shown=False,
+        _page_example("ONE update: two critics, alpha 2, actions between -1 and 3", updates=1, seed=1, narrow=True),
+        _page_example(
+            "ten updates: three critics, a multiplier from 2 on, actions between -2 and 2, logged actions that stand "
+            "out (penalties below 0), log standard deviations below -5 and above 2",
+            updates=10,
+            cql_lagrange=True,
+            cql_target_action_gap=-3.0,
+            seed=2,
+            n_critics=3,
+            action_low=-2.0,
+            action_high=2.0,
+            stand_out=True,
+            spread=True,
         ),
-        Example(
-            (NUMBER, 1.0),
-            'the state is the number 1; step["critic"] adds 1 to it, "actor" triples, "temperature" takes 3.5 away, '
-            '"multiplier" squares, "target" subtracts it from 10',
-            shown=False,
+        _page_example(
+            "three updates: two critics, a multiplier that starts close to its lower bound and falls",
+            updates=3,
+            seed=3,
+            cql_lagrange=True,
+            cql_alpha=1.003e-3,
+            cql_target_action_gap=50.0,
+        ),
+        _page_example(
+            "three updates: two critics, a multiplier that starts close to its upper bound and rises",
+            updates=3,
+            stand_out=True,
+            seed=4,
+            cql_lagrange=True,
+            cql_alpha=0.997e4,
+            cql_target_action_gap=-50.0,
+            action_low=-2.0,
+            action_high=2.0,
         ),
     ),
     hints=(
-        "Who needs whose result? The actor follows critics that have learned; the temperature reads the actor's "
-        "sample; what is slow comes last.",
-        "Critics, actor, temperature, multiplier, target networks; the state that a step returns is what the next one "
-        "gets.",
-        'for name in ("critic", "actor", "temperature", ____, ____): state = step[name](state)',
+        "In four parts. (1) Networks: two hidden layers of nn.Linear with ReLU, weights by load_state_dict from start; "
+        "copies of the two numbers with requires_grad_(). (2) Four optimisers: torch.optim.Adam with the four rates. "
+        "(3) Two small functions: the policy (mean and clamped log_std, the output's two halves) and the values of "
+        "several networks, [E, B] or [E, B, K]. (4) The loop. Get one update of the critics right first: the check "
+        "compares them before everything else.",
+        "The loop, in the package's order. Scale the actions to [-1, 1]. Without gradients: both policies, candidates, "
+        "the next action tanh(mean + std * noise.target), the target. Critics. A new action at s with noise.actor, its "
+        "log_prob, the actor. Temperature. Under cql_lagrange the multiplier, its logarithm then clamped to the log of "
+        "1e-3 and 1e4. Target critics: each parameter tau of the way.",
+        "mean, log_std = actor(s).chunk(2, -1), clamped with log_std.clamp(-5, 2); s[:, None].expand(-1, a.shape[1], "
+        "-1) beside candidates [B, K, A]; slow.lerp_(fast, tau) under no_grad; log_multiplier.data.clamp_(____, ____); "
+        "return torch.stack([parameters_to_vector(net.parameters()) for net in critics]), ...",
     ),
     meaning=(
-        "Five steps, each on its own parameters: with this order your agent and the package's can be compared number "
-        "by number."
+        "Your page and the package's agent hold the same numbers, in four settings and to 1e-9: the formulas are the "
+        "same."
     ),
 )
-def one_update(step, state):
-    """The state after one update; step holds five functions, each state -> state.
+def train_by_hand(settings, start, updates):
+    """The numbers of a CQL agent of plain torch after one update for each of updates.
 
-    Their names are "critic", "actor", "temperature", "multiplier" and "target".
+    updates: pairs of a batch and its noise; start: "actor", "critics", "targets" (state
+    dicts of nn.Sequential, a list of them for an ensemble), "log_temperature" and
+    "log_multiplier", all of one dtype
+    -> critics [E, P], actor [P'], log temperature [], log multiplier [], targets [E, P]
     """
-    for name in ("critic", "actor", "temperature", "multiplier", "target"):
-        state = step[name](state)
-    return state
+    S, A, H = settings["state_dim"], settings["action_dim"], settings["hidden_dim"]
+
+    def network(inputs, outputs, weights):
+        layers = nn.Linear(inputs, H), nn.ReLU(), nn.Linear(H, H), nn.ReLU(), nn.Linear(H, outputs)
+        net = nn.Sequential(*layers).to(start["log_temperature"].dtype)
+        net.load_state_dict(weights)
+        return net
+
+    actor = network(S, 2 * A, start["actor"])
+    critics = [network(S + A, 1, weights) for weights in start["critics"]]
+    targets = [network(S + A, 1, weights) for weights in start["targets"]]
+    log_temperature = start["log_temperature"].clone().requires_grad_()
+    log_multiplier = start["log_multiplier"].clone().requires_grad_()
+    critic_parameters = [p for net in critics for p in net.parameters()]
+    target_parameters = [p for net in targets for p in net.parameters()]
+    critic_adam = torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])
+    actor_adam = torch.optim.Adam(actor.parameters(), lr=settings["actor_lr"])
+    temperature_adam = torch.optim.Adam([log_temperature], lr=settings["temperature_lr"])
+    multiplier_adam = torch.optim.Adam([log_multiplier], lr=settings["multiplier_lr"])
+
+    def policy(s):
+        mean, log_std = actor(s).chunk(2, dim=-1)
+        return mean, log_std.clamp(-5, 2)
+
+    def values(networks, s, a):
+        if a.dim() == 3:
+            s = s[:, None].expand(-1, a.shape[1], -1)
+        return torch.stack([net(torch.cat([s, a], dim=-1)).squeeze(-1) for net in networks])
+
+    def step(adam, loss):
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    low, high = settings["action_low"], settings["action_high"]
+    for batch, noise in updates:
+        s, s_next = batch["observations"], batch["next_observations"]
+        a = 2 * (batch["actions"] - low) / (high - low) - 1
+        temperature = log_temperature.exp().detach()
+
+        # 1. critics
+        with torch.no_grad():
+            here, there = policy(s), policy(s_next)
+            proposed, log_density = candidates(*here, *there, noise.uniform, noise.policy, noise.next_policy)
+            u = there[0] + there[1].exp() * noise.target
+            next_q, next_log_prob = values(targets, s_next, torch.tanh(u)), tanh_gaussian_log_prob(u, *there)
+            ended = batch["terminations"].bool()
+            y = bellman_target(batch["rewards"], ended, next_q, next_log_prob, temperature, settings["discount"])
+        penalty = conservative_penalty(lambda s, a: values(critics, s, a), s, s_next, a, proposed, log_density)
+        step(critic_adam, critic_loss(values(critics, s, a), y, penalty, log_multiplier))
+
+        # 2. actor, with the critics just updated
+        mean, log_std = policy(s)
+        u = mean + log_std.exp() * noise.actor
+        log_prob = tanh_gaussian_log_prob(u, mean, log_std)
+        q, target_q = values(critics, s, torch.tanh(u)), values(targets, s, torch.tanh(u))
+        step(actor_adam, actor_loss(q, target_q, log_prob, temperature))
+
+        # 3. temperature, 4. multiplier, 5. target critics
+        step(temperature_adam, temperature_loss(log_temperature, log_prob, A))
+        if settings["cql_lagrange"]:
+            step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap"]))
+            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))
+        with torch.no_grad():
+            for slow, fast in zip(target_parameters, critic_parameters, strict=True):
+                slow.lerp_(fast, settings["tau"])
+
+    def numbers(networks):
+        return torch.stack([parameters_to_vector(net.parameters()).detach() for net in networks])
+
+    return numbers(critics), numbers([actor])[0], log_temperature.detach(), log_multiplier.detach(), numbers(targets)
 
 
-def _in_order(names, step, state):
-    for name in names.split():
-        state = step[name](state)
-    return state
+PAGE_SOURCE = EXERCISES["08.9"].source
+PAGE_CHANGES: dict[str, list[tuple[str, str]]] = {}  # what was exchanged for what, by the mutant's name
 
 
-@mutant("08.9", "actor first", seen="OfflineRL-Kit")
-def _(step, state):
-    """the actor steps before the critics: it follows critics that have not seen this batch. It learns all the
-    same, one update late, but not to the package's numbers."""
-    return _in_order("actor critic temperature multiplier target", step, state)
+@functools.cache
+def _compiled(name, source):
+    scope = dict(globals())
+    exec(compile(source, f"<08.9, {name}>", "exec"), scope)
+    return scope["train_by_hand"]
 
 
-@mutant("08.9", "target networks first")
-def _(step, state):
-    """the target networks move first. That is the same circle entered at another point: the critics see the same
-    targets, but after every update the target networks lie one move behind the package's. They come last."""
-    return _in_order("target critic actor temperature multiplier", step, state)
+def _page(name, old, new, message, *more, seen=""):
+    """Register the page with one passage (or several) exchanged as a wrong answer, and note what was exchanged."""
+    source, changes = PAGE_SOURCE, [(old, new), *more]
+    for before, after in changes:
+        assert source.count(before) == 1, f"{name}: {source.count(before)} times {before!r}"
+        source = source.replace(before, after)
+
+    def function(settings, start, updates):
+        return _compiled(name, source)(settings, start, updates)
+
+    function.__doc__ = message
+    PAGE_CHANGES[name] = changes
+    mutant("08.9", name, seen=seen)(function)
 
 
-@mutant("08.9", "multiplier first", seen="takuseno/d3rlpy, on purpose")
-def _(step, state):
-    """the multiplier steps before the critics. Here the critics' pass computes the CQL gap that the multiplier
-    reads, and this update is weighed by the old value."""
-    return _in_order("multiplier critic actor temperature target", step, state)
+def wrong_page(name):
+    """The page with one named mistake, and its lines that differ from the right one."""
+    (function,) = [m.function for m in EXERCISES["08.9"].mutants if m.name == name]
+    return function, "\n".join(f"- {old.strip()}\n+ {new.strip()}" for old, new in PAGE_CHANGES[name])
 
 
-@mutant("08.9", "temperature before the actor")
-def _(step, state):
-    """the temperature steps before the actor, so the actor pays a price already changed by its own sample. In the
-    package the actor's step comes first, with the old temperature."""
-    return _in_order("critic temperature actor multiplier target", step, state)
+PENALTY = "conservative_penalty(lambda s, a: values(critics, s, a), s, s_next, a, proposed, log_density)"
+
+_page(
+    "no push-down",
+    PENALTY,
+    "conservative_penalty(lambda s, a: values(critics, s, a) if a.shape[1] == 1 else values(critics, s, a).detach(), "
+    "s, s_next, a, proposed, log_density)",
+    "nothing is pushed down: the candidates' Q stands under no_grad, or is detached. The candidates are constants, the "
+    "critic's values of them are not.",
+)
+_page(
+    "no pull-up",
+    PENALTY,
+    "conservative_penalty(lambda s, a: values(critics, s, a) if a.shape[1] > 1 else values(critics, s, a).detach(), "
+    "s, s_next, a, proposed, log_density)",
+    "nothing is pulled up: Q of the logged action is detached in the penalty.",
+)
+_page(
+    "penalty clamped",
+    PENALTY,
+    PENALTY + ".clamp(min=0)",
+    "the penalty is clamped at 0. It may be below 0, where the logged actions stand out already, and its gradient is "
+    "wanted there too.",
+)
+_page(
+    "third block at s'",
+    PENALTY,
+    "conservative_penalty(lambda s, a: values(critics, s, a) if a.shape[1] == 1 else torch.cat([values(critics, s, "
+    "a[:, :-noise.policy.shape[1]]), values(critics, s_next, a[:, -noise.policy.shape[1]:])], -1), s, s_next, a, "
+    "proposed, log_density)",
+    "the candidates of pi(.|s') are scored at s'. They are only *proposed* there; every candidate is scored at s.",
+    seen="proposed as a repair in aviralkumar2907/CQL#10 and corl-team/CORL#20",
+)
+_page(
+    "penalty at the next states",
+    PENALTY,
+    PENALTY.replace("s, s_next, a, proposed", "s_next, s_next, a, proposed"),
+    "the whole penalty is taken at the next states. The logged action was taken at s, and there alone do the data "
+    "vouch for it.",
+    seen="RLlib's module and unifloral; in OfflineRL-Kit#12 hopper-medium fell from 95 to 60",
+)
+_page(
+    "the largest critic",
+    'bellman_target(batch["rewards"], ended, next_q,',
+    'bellman_target(batch["rewards"], ended, next_q.amax(0, keepdim=True),',
+    "the largest critic is believed, in the target and by the actor: whichever overrates an action wins.",
+    ("actor_loss(q, target_q,", "actor_loss(q.amax(0, keepdim=True), target_q,"),
+)
+_page(
+    "multiplier on the largest penalty",
+    "multiplier_loss(log_multiplier, penalty,",
+    "multiplier_loss(log_multiplier, penalty.amax(0, keepdim=True),",
+    "the multiplier reads the largest critic's penalty. It weighs all of them: their mean.",
+)
+_page(
+    "losses averaged over critics",
+    "step(critic_adam, critic_loss(values(critics, s, a), y, penalty, log_multiplier))",
+    "step(critic_adam, critic_loss(values(critics, s, a), y, penalty, log_multiplier) / len(critics))",
+    "the critics' loss is averaged over the critics. Adam hides such a factor all but completely, and the numbers are "
+    "others all the same: sum.",
+)
+_page(
+    "actions not scaled",
+    'a = 2 * (batch["actions"] - low) / (high - low) - 1',
+    'a = batch["actions"]',
+    "the logged actions are used in the environment's units. The networks, the candidates and the density of the "
+    "uniform ones live in [-1, 1]: scale by action_low and action_high.",
+)
+_page(
+    "actions divided by high",
+    'a = 2 * (batch["actions"] - low) / (high - low) - 1',
+    'a = batch["actions"] / high',
+    "the logged actions are divided by action_high. That is right only where action_low is its negative: the middle of "
+    "the box has to be subtracted.",
+)
+_page(
+    "log_std to -20",
+    "log_std.clamp(-5, 2)",
+    "log_std.clamp(-20, 2)",
+    "log_std is clamped at -20, as in most code of SAC. This agent's bounds are -5 and 2: a sharper policy's density "
+    "at its own candidates would only add noise to the penalty.",
+    seen="most implementations of SAC",
+)
+_page(
+    "log_std not clamped",
+    "log_std.clamp(-5, 2)",
+    "log_std",
+    "log_std is not clamped: it must lie between -5 and 2, and outside no gradient reaches it.",
+)
+_page(
+    "log_std by tanh",
+    "log_std.clamp(-5, 2)",
+    "-5 + 3.5 * (torch.tanh(log_std) + 1)",
+    "log_std is squashed smoothly into [-5, 2], as some code of SAC does. This agent clamps it.",
+    seen="denisyarats/pytorch_sac",
+)
+_page(
+    "multiplier without bounds",
+    "log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))",
+    "pass",
+    "the multiplier has no bounds. The package keeps it in [1e-3, 1e4]: beyond them its logarithm would run away, and "
+    "come back only after as many updates.",
+)
+_page(
+    "logarithm clamped to the bounds",
+    "clamp_(math.log(1e-3), math.log(1e4))",
+    "clamp_(1e-3, 1e4)",
+    "the *logarithm* of the multiplier is clamped to [1e-3, 1e4]. Those are bounds of the multiplier: take their "
+    "logarithms.",
+)
+_page(
+    "one noise for both proposals",
+    "noise.policy, noise.next_policy)",
+    "noise.policy, noise.policy)",
+    "both policies' candidates use the same noise: the third block has its own, noise.next_policy.",
+)
+_page(
+    "the actor's noise in the target",
+    "there[1].exp() * noise.target",
+    "there[1].exp() * noise.actor",
+    "the next action is drawn with the actor's noise: it has its own, noise.target.",
+)
+_page(
+    "next policy at s",
+    "here, there = policy(s), policy(s_next)",
+    "here, there = policy(s), policy(s)",
+    "the next action comes from the policy at s. It is taken in the next state: policy(s_next).",
+)
+_page(
+    "terminations dropped",
+    'ended = batch["terminations"].bool()',
+    'ended = torch.zeros_like(batch["terminations"]).bool()',
+    "the terminations are not used: the target looks beyond the end.",
+)
+_page(
+    "online critics in the target",
+    "values(targets, s_next, torch.tanh(u)), tanh",
+    "values(critics, s_next, torch.tanh(u)), tanh",
+    "the Bellman target asks the critics themselves; it is the target critics' task, for they stand still.",
+)
+_page(
+    "u without tanh",
+    "values(targets, s_next, torch.tanh(u)), tanh",
+    "values(targets, s_next, u), tanh",
+    "the target critics are asked about u. The next action is tanh(u).",
+)
+_page(
+    "entropy in the backup",
+    "next_q, next_log_prob = values(targets, s_next, torch.tanh(u)), tanh_gaussian_log_prob(u, *there)",
+    "next_log_prob = tanh_gaussian_log_prob(u, *there)\n            next_q = values(targets, s_next, "
+    "torch.tanh(u)) - temperature * next_log_prob",
+    "the entropy of the next action is in the target, as in SAC: Q is then a soft value. CQL leaves it out.",
+)
+_page(
+    "tau squared",
+    'slow.lerp_(fast, settings["tau"])',
+    'slow.lerp_(fast, settings["tau"] ** 2)',
+    "the target critics move by tau squared: does something multiply by tau twice?",
+)
+_page(
+    "tau turned round",
+    'slow.lerp_(fast, settings["tau"])',
+    'slow.lerp_(fast, 1 - settings["tau"])',
+    "the target critics move 1 - tau of the way: they all but copy the critics, and chase themselves. tau weighs the "
+    "critics.",
+)
+_page(
+    "targets never move",
+    'slow.lerp_(fast, settings["tau"])',
+    "pass",
+    "the target critics never move: the critics would learn for ever from the networks they began with.",
+)
+_page(
+    "actor asks at s'",
+    "q, target_q = values(critics, s, torch.tanh(u))",
+    "q, target_q = values(critics, s_next, torch.tanh(u))",
+    "the actor's action is scored at s'. It was drawn at s.",
+)
+_page(
+    "actor follows the targets",
+    "step(actor_adam, actor_loss(q, target_q,",
+    "step(actor_adam, actor_loss(target_q, q,",
+    "the actor follows the target critics. It follows those that have just been updated.",
+)
+_page(
+    "log temperature for temperature",
+    "temperature = log_temperature.exp().detach()",
+    "temperature = log_temperature.detach()",
+    "the *logarithm* of the temperature weighs the entropy: take exp first.",
+)
+_page(
+    "temperature's sign",
+    "step(temperature_adam, temperature_loss(log_temperature, log_prob, A))",
+    "step(temperature_adam, -temperature_loss(log_temperature, log_prob, A))",
+    "the temperature moves the wrong way: it must rise while the entropy is below its target.",
+)
+_page(
+    "entropy target +A",
+    "temperature_loss(log_temperature, log_prob, A))",
+    "temperature_loss(log_temperature, log_prob, -A))",
+    "the entropy's target is plus A, which no policy on the box can reach: it is minus A.",
+)
+_page(
+    "zero_grad forgotten",
+    "        adam.zero_grad()\n",
+    "",
+    "the gradients are never set to zero, so that each step adds those of all steps before it. The first update may "
+    "come out right.",
+)
+CRITICS_STEP = "step(critic_adam, critic_loss(values(critics, s, a), y, penalty, log_multiplier))\n"
+ACTOR_BLOCK = (
+    "\n        # 2. actor, with the critics just updated\n"
+    "        mean, log_std = policy(s)\n"
+    "        u = mean + log_std.exp() * noise.actor\n"
+    "        log_prob = tanh_gaussian_log_prob(u, mean, log_std)\n"
+    "        q, target_q = values(critics, s, torch.tanh(u)), values(targets, s, torch.tanh(u))\n"
+    "        step(actor_adam, actor_loss(q, target_q, log_prob, temperature))\n"
+)
+TEMPERATURE_STEP = "        step(temperature_adam, temperature_loss(log_temperature, log_prob, A))\n"
+ACTOR_STEP = "        step(actor_adam, actor_loss(q, target_q, log_prob, temperature))\n"
+_page(
+    "actor before critics",
+    CRITICS_STEP + ACTOR_BLOCK,
+    ACTOR_BLOCK.lstrip() + "        " + CRITICS_STEP,
+    "the actor steps before the critics, as in the official code: it follows critics that have not seen this batch. It "
+    "learns all the same, one update late, but not to the package's numbers.",
+    seen="the official code: temperature, multiplier, actor, critics, target critics",
+)
+_page(
+    "temperature before the actor",
+    ACTOR_STEP,
+    TEMPERATURE_STEP + "        temperature = log_temperature.exp().detach()\n" + ACTOR_STEP,
+    "the temperature steps before the actor, which then pays a price that its own sample has changed, as in the "
+    "official code. In the package the actor's step comes first, with the old temperature.",
+    ("5. target critics\n" + TEMPERATURE_STEP, "5. target critics\n"),
+    seen="the official code",
+)
+_page(
+    "multiplier before critics",
+    CRITICS_STEP,
+    'step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap"]))\n'
+    "        log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n        " + CRITICS_STEP,
+    "the multiplier steps before the critics, as in the official code and in d3rlpy. Here this update is weighed by "
+    "the old value.",
+    (
+        '            step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap'
+        '"]))\n            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n',
+        "            pass\n",
+    ),
+    seen="the official code; takuseno/d3rlpy",
+)
+_page(
+    "target critics first",
+    "    for batch, noise in updates:\n",
+    "    for batch, noise in updates:\n        with torch.no_grad():\n            for slow, fast in "
+    'zip(target_parameters, critic_parameters, strict=True):\n                slow.lerp_(fast, settings["tau"])\n',
+    "the target critics move at the beginning of an update: after every update they lie one move behind the package's. "
+    "They come last.",
+    (
+        "        with torch.no_grad():\n            for slow, fast in zip(target_parameters, critic_parameters, "
+        'strict=True):\n                slow.lerp_(fast, settings["tau"])\n\n    def numbers',
+        "\n    def numbers",
+    ),
+)
+_page(
+    "another epsilon",
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"], eps=1e-5)',
+    "the numbers are close and not the same: is Adam's epsilon the default, 1e-8, and its betas too?",
+)
+_page(
+    "rates exchanged",
+    'critic_adam = torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
+    'critic_adam = torch.optim.Adam(critic_parameters, lr=settings["actor_lr"])',
+    "the critics step at the actor's rate: theirs is critic_lr.",
+)
 
 
-@mutant("08.9", "temperature first")
-def _(step, state):
-    """the temperature steps first. It reads the entropy of the sample that the actor's step draws, so it comes
-    right after that."""
-    return _in_order("temperature critic actor multiplier target", step, state)
+# ---------------------------------------------------------------- 08.10
+BUGS = {
+    "a": "the temperature's loss has the wrong sign",
+    "b": "the entropy term of the actor's loss has the wrong sign",
+    "c": "the target entropy is plus A",
+    "d": "the target critics never move",
+    "e": "the penalty is subtracted",
+    "f": "the penalty's weight is a hundred times too large",
+}
 
 
-@mutant("08.9", "multiplier forgotten")
-def _(step, state):
-    """the multiplier never steps: the penalty keeps its first weight, whatever the CQL gap does."""
-    return _in_order("critic actor temperature target", step, state)
+@exercise(
+    "08.10",
+    title="which bug is in run X?",
+    kind="diagnose",
+    difficulty=4,
+    importance=5,
+    minutes=8,
+    examples=(Example((), "run X of the figure and the table above", shown=False),),
+    hints=(
+        "Do not begin with the return. Which of the curves leaves the right run first, and in which direction?",
+        "Entropy and temperature are the two sides of a thermostat. If one of them falls, which way should the other "
+        "go? Then say which of a), b) and c) moves them so.",
+        'return "____"',
+    ),
+    meaning=(
+        "The entropy falls far below its target while the temperature *rises* against it: the thermostat works, and "
+        "makes it worse, since the actor is paid for being sharp. Under a) the temperature would fall with the "
+        "entropy, under c) both would rise."
+    ),
+)
+def bug_of_run_x():
+    """The letter of the bug in run X.
+
+    -> "a", "b", "c", "d", "e" or "f"
+    """
+    return "b"
 
 
-@mutant("08.9", "target networks forgotten")
-def _(step, state):
-    """the target networks never move: the critics would learn for ever from the untrained networks they began with."""
-    return _in_order("critic actor temperature multiplier", step, state)
+def _bug(letter, message):
+    def chosen():
+        return letter
+
+    chosen.__doc__ = message
+    mutant("08.10", f"letter {letter}")(chosen)
 
 
-@mutant("08.9", "temperature forgotten")
-def _(step, state):
-    """the temperature never steps: the entropy drifts wherever its first value lets it."""
-    return _in_order("critic actor multiplier target", step, state)
-
-
-@mutant("08.9", "actor forgotten")
-def _(step, state):
-    """the actor never steps: the critics learn the values of a policy that stays random."""
-    return _in_order("critic temperature multiplier target", step, state)
-
-
-@mutant("08.9", "multiplier before the actor")
-def _(step, state):
-    """multiplier before actor. In this agent that gives the same numbers, since neither reads what the other
-    writes; these toy steps tell the orders apart. The package's: critics, actor, temperature, multiplier, target
-    networks."""
-    return _in_order("critic multiplier actor temperature target", step, state)
-
-
-@mutant("08.9", "multiplier before the temperature")
-def _(step, state):
-    """multiplier before temperature. In this agent that gives the same numbers, since neither reads what the other
-    writes; the package's order is temperature, then multiplier."""
-    return _in_order("critic actor multiplier temperature target", step, state)
-
-
-@mutant("08.9", "target networks before the actor")
-def _(step, state):
-    """the target networks move right after the critics. In this agent that gives the same numbers, since the actor
-    reads the critics and not their targets; the package moves them last."""
-    return _in_order("critic target actor temperature multiplier", step, state)
-
-
-@mutant("08.9", "target networks before the multiplier")
-def _(step, state):
-    """the target networks move before the multiplier. In this agent that gives the same numbers, since the
-    multiplier reads the penalty alone; the package moves them last."""
-    return _in_order("critic actor temperature target multiplier", step, state)
-
-
-@mutant("08.9", "by the dict")
-def _(step, state):
-    """you took the steps in the order in which the dict lists them. Nobody promised that it is the right one: call
-    them by name."""
-    for function in step.values():
-        state = function(state)
-    return state
-
-
-@mutant("08.9", "state not passed on")
-def _(step, state):
-    """only the last step is in the result. Each returns a *new* state; hand it to the next one: state =
-    step[name](state)."""
-    return step["target"](state)
-
-
-@mutant("08.9", "left early")
-def _(step, state):
-    """only the critics have stepped: is the return inside the loop?"""
-    return step["critic"](state)
-
-
-@mutant("08.9", "nothing assigned")
-def _(step, state):
-    """the state comes back as it went in: what the steps return is not kept. state = step[name](state)."""
-    return state
+_bug(
+    "a",
+    "with a) the temperature would *fall* once the entropy is below its target, and both would sink together. In run X "
+    "the temperature turns round and rises as soon as the entropy has passed its target.",
+)
+_bug(
+    "c",
+    "with c) the entropy would rise, towards the largest there is, A log 2. In run X the temperature rises too, but "
+    "the entropy falls.",
+)
+_bug(
+    "d",
+    "with d) the value of the logged actions could not move far from one reward, and the entropy would behave as in "
+    "the right run. In run X the entropy leaves first.",
+)
+_bug(
+    "e",
+    "with e) the CQL gap would *rise* without end, since the critics would be paid for it. In run X it falls.",
+)
+_bug(
+    "f",
+    "with f) the CQL gap would be at its lowest from the start and the squared error large, while the thermostat of "
+    "entropy and temperature would still work. In run X it is the thermostat that fails.",
+)
 
 
 # ---------------------------------------------------------------- predictions
 prediction(
     "08.p1",
-    "Your update and the package's start from the same networks, batches and noise. After ten updates in float64, how "
-    "far apart are their parameters?",
-    answer="a",
-    a=(
-        "nowhere by more than rounding, below 1e-9",
-        "The same formulas in the same order are the same numbers, but for the last digits of float64: any larger "
-        "difference is a difference of formulas.",
-    ),
-    b=(
-        "by about 1e-4",
-        "That would be a third of one step of Adam: far too much for rounding, and a sign that some formula differs.",
-    ),
-    c=(
-        "visibly: ten updates magnify everything",
-        "Differences do grow from update to update, but they start at 1e-16 here and ten updates are few.",
-    ),
-)
-
-prediction(
-    "08.p2",
-    "The same in float32, after three hundred updates, in four seeds?",
-    answer="b",
-    a=(
-        "in every seed equal to five digits",
-        "A single update may be. But Adam divides each gradient by its own size, so where a gradient is nearly 0 its "
-        "rounding decides the step.",
-    ),
-    b=(
-        "in some seeds apart by a step of Adam, 1e-4 or more, though both are right",
-        "Rounding starts at 1e-7. Adam divides each gradient by its own size and turns a rounding error in a tiny "
-        "gradient into a whole step; three hundred updates feed that back. So compare formulas in float64.",
-    ),
-    c=(
-        "in every seed equal to the last bit",
-        "Only if every sum runs in the same order. Yours need not: a mean over one axis or two, one call of the "
-        "critic or several.",
-    ),
-)
-
-prediction(
-    "08.p3",
     "Ten candidates for each of three proposals: how much of an update's time goes into the penalty?",
     answer="c",
     a=("about a tenth", "The other parts ask the critics about one action a state; the penalty asks about thirty."),
     b=(
-        "about a third",
+        "about a third, as one of three networks' losses",
         "It is one loss of four, but not one of equal size: it asks the critics about thirty actions a state.",
     ),
     c=(
@@ -1440,29 +2053,72 @@ prediction(
 )
 
 prediction(
-    "08.p4",
-    "One critic, two, or five, of which the smallest counts: what does the number change, on the maze and on Pendulum "
-    "medium?",
-    answer="b",
+    "08.p2",
+    "Hold the temperature fixed at 0.1, where it would start, instead of adapting it: on the maze and on Pendulum "
+    "medium, what changes beyond what four data draws could show by chance?",
+    answer="a",
     a=(
-        "the return: more critics, better policy",
-        "The penalty already holds the values down; the minimum is a second caution on top of the first.",
+        "the values' error, and no return",
+        "Another temperature is another policy, with another value. The returns' intervals hold 0; on Pendulum they "
+        "hold differences of a hundred as well, so little is excluded.",
     ),
     b=(
-        "the estimation error on at least one of them, no return that these draws could show",
-        "The smallest of more critics is lower: on Pendulum the values sink with each critic, in the maze hardly. The "
-        "order of the actions, which makes the policy, stays.",
+        "the return, on at least one of them, and with it what the policy is worth",
+        "The policy's randomness decides which actions the targets average over, and the deterministic policy is what "
+        "remains of it.",
     ),
     c=(
-        "nothing that these draws could show",
+        "neither a return nor an error: the penalty decides both",
+        "The temperature starts at 0.1 and moves for thousands of updates: the policies do end with another spread.",
+    ),
+)
+
+prediction(
+    "08.p3",
+    "Your page and the package's agent start from the same networks, batches and noise. After ten updates in float64, "
+    "how far apart are their parameters?",
+    answer="a",
+    a=(
+        "nowhere by more than rounding, below 1e-9",
+        "The same formulas in the same order are the same numbers, but for the last digits of float64: any larger "
+        "difference is a difference of formulas.",
+    ),
+    b=(
+        "by about 1e-4, since Adam turns any rounding error into a part of a step",
+        "That would be a visible part of one step of Adam: far too much for rounding in float64, and a sign that some "
+        "formula differs.",
+    ),
+    c=(
+        "visibly, since ten updates magnify every small difference",
+        "Differences do grow from update to update, but they start at 1e-16 here and ten updates are few.",
+    ),
+)
+
+prediction(
+    "08.p4",
+    "One critic, two, or five, of which the smallest counts: what does the number change, on the maze and on Pendulum "
+    "medium, beyond what four data draws could show by chance?",
+    answer="b",
+    a=(
+        "the return on at least one of them: more critics, a better policy",
+        "The penalty already holds the values down; the minimum is a second caution on top of the first. What these "
+        "four draws exclude is what lies outside the intervals.",
+    ),
+    b=(
+        "the estimation error on at least one of them, and no return",
+        "The smallest of more critics is lower: on Pendulum the values sink with each critic, in the maze hardly. The "
+        "returns' intervals hold 0, and on Pendulum much else.",
+    ),
+    c=(
+        "nothing at all: neither a return nor an estimation error",
         "The smallest of several noisy numbers is lower than one of them: where critics disagree, the values show it.",
     ),
 )
 
 prediction(
     "08.p5",
-    "On the maze's log behaviour cloning never reaches the goal. Your agent trains 2,000 updates on it: from which "
-    "share of the starts does it reach the goal?",
+    "On the maze's log behaviour cloning never reaches the goal. Your page trains on it: from which share of the "
+    "starts does its policy reach the goal?",
     answer="c",
     a=(
         "from none, like cloning: the log is all it has",
@@ -1470,8 +2126,8 @@ prediction(
         "episodes can be joined through their values.",
     ),
     b=(
-        "from about half",
-        "Possible where the value has not yet travelled back far enough; 2,000 updates are to show whether that is so.",
+        "from about half: those from which some episode went on to the goal",
+        "Possible where the value has not yet travelled back far enough; this training is to show whether that is so.",
     ),
     c=(
         "from all or nearly all",
@@ -1480,53 +2136,36 @@ prediction(
     ),
 )
 
-prediction(
-    "08.p6",
-    "Hold the temperature fixed at 0.1, where it would start, instead of adapting it: on the maze and on Pendulum "
-    "medium, what changes?",
-    answer="b",
-    a=(
-        "the return, on at least one of them",
-        "The policy's randomness decides which actions the targets average over, and the deterministic policy is what "
-        "remains of it.",
-    ),
-    b=(
-        "the values' error, but no return that these draws could show",
-        "Another temperature is another policy, with another value; the action it prefers need not change.",
-    ),
-    c=(
-        "nothing that these draws could show",
-        "The temperature starts at 0.1 and moves for thousands of updates: the policies do end with another spread.",
-    ),
-)
-
 
 # ---------------------------------------------------------------- quiz
 quiz_question(
     "08.a",
-    "All five losses are summed, one backward call fills every gradient, and five optimizers step. Each function is "
-    "as you wrote it, with its detaches. What goes wrong?",
-    answer="b",
+    "All five losses are summed, one backward call fills every gradient, and one optimiser steps them all. Each "
+    "function is as you wrote it, with its detaches. What goes wrong?",
+    answer="c",
     a=(
-        "nothing: the detaches keep the losses apart",
+        "nothing: every loss has its detaches, and these keep the five of them apart",
         "They keep apart all but one pair. Q cannot be detached in the actor's loss, for through it the gradient "
         "reaches the action.",
     ),
     b=(
-        "the actor's loss moves the critics: they learn to praise whatever the policy does",
-        "Q must carry the gradient to the action, so no detach can stand there. Only stepping each loss on its own "
-        "parameters keeps it out of the critics, as the package does.",
+        "the temperature's loss moves the policy, since both read the policy's log_prob",
+        "log_prob is detached in that loss: nothing gets through.",
     ),
-    c=("the temperature's loss moves the policy", "log_prob is detached in that loss: nothing gets through."),
+    c=(
+        "the actor's loss moves the critics: they learn to praise what the policy does",
+        "Q must carry the gradient to the action, so no detach can stand there. Only stepping each loss on its own "
+        "parameters keeps it out of the critics, as your page and the package do.",
+    ),
 )
 
 quiz_question(
     "08.b",
-    "One library steps the multiplier before the critics, this package after them, so that here the *old* multiplier "
-    "weighs the penalty. What differs in the long run?",
+    "The official code steps the multiplier before the critics, this package after them, so that here the *old* "
+    "multiplier weighs the penalty. What differs in the long run?",
     answer="b",
     a=(
-        "where they come to rest: the old value is always too small",
+        "where they come to rest: the old value is always the smaller one, so the penalty weighs too little",
         "At rest old and new value are the same number: both stop only where the CQL gap equals its target. On the "
         "way down the old value is the larger one.",
     ),
@@ -1536,7 +2175,7 @@ quiz_question(
         "than a percent, and none at rest.",
     ),
     c=(
-        "the gradient: after the critics the multiplier must not be detached",
+        "the gradient: when it steps after the critics, the multiplier must not be detached in their loss",
         "Order and detaching are two matters. In the critics' loss it is detached in either order, or the critics' "
         "step would pull it to 0.",
     ),
@@ -1546,19 +2185,19 @@ quiz_question(
     "08.c",
     "A time limit cut an episode off: its last transition is a truncation, no termination. What happens in its "
     "Bellman target?",
-    answer="b",
+    answer="a",
     a=(
-        "the next value is cut off: the episode is over",
-        "Then every state near the time limit would look as if the world ended there. At least one library does so, "
-        "by one flag for both.",
-    ),
-    b=(
-        "nothing special: it looks ahead like any other",
+        "nothing special: it looks ahead like any other transition",
         "The recording stopped, the task did not. The next observation was still logged, and the target asks the "
         "critics about it.",
     ),
+    b=(
+        "the next value is cut off, because no reward of this episode comes after it",
+        "Then every state near the time limit would look as if the world ended there. At least one library does so, "
+        "by one flag for both.",
+    ),
     c=(
-        "the transition must be left out",
+        "the transition must be left out of the batch, because its target cannot be known",
         "Only if its next observation was not recorded. Otherwise it is as good as any other.",
     ),
 )

@@ -20,7 +20,7 @@ from .ch05 import (
 )
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
-from .ch08 import maze_values
+from .ch08 import maze_values, metric_curves
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
@@ -62,6 +62,7 @@ __all__ = [
     "maximum_bias",
     "maze_paths",
     "maze_values",
+    "metric_curves",
     "nearest_rows",
     "penalties",
     "pendulum_moment",

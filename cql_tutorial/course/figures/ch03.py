@@ -141,7 +141,8 @@ def every_draw(
         axis.errorbar(i + 0.28, mean, half, fmt="D", color=BLACK, capsize=4, markersize=5)
         word = "above" if mean - half > 0 else "below" if mean + half < 0 else "not told apart from"
         said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the {reference}")
-    axis.axhline(0.0, color=BLUE, linestyle="--", label=f"{reference}: {truth}")
+    line = TRUTH if reference == "truth" else {"color": BLACK, "linestyle": ":"}
+    axis.axhline(0.0, color=line["color"], linestyle=line["linestyle"], label=f"{reference}: {truth}")
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.3))
     axis.grid(axis="y", alpha=0.25)

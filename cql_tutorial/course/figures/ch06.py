@@ -23,7 +23,12 @@ SPARE = {"color": SKY, "linestyle": "-", "marker": "x"}
 
 
 def error_against_count(
-    panels: Mapping[str, Mapping[str, Any]], counts: Sequence[int], *, columns: int = 3, caption_at: int | None = None
+    panels: Mapping[str, Mapping[str, Any]],
+    counts: Sequence[int],
+    *,
+    columns: int = 3,
+    caption_at: int | None = None,
+    xlabel: str = "candidates from each proposal",
 ) -> CaptionedFigure:
     """Draw the mean error and the band of 90 % of the repetitions against the number of candidates a proposal.
 
@@ -48,12 +53,10 @@ def error_against_count(
         axis.set(title=title, xscale="log")
         axis.grid(alpha=0.25)
         captions.append(f"{title}: {', '.join(said)}")
-    figure.supxlabel("candidates from each proposal", fontsize=10)
+    figure.supxlabel(xlabel, fontsize=10)
     figure.supylabel(ERROR, fontsize=10)
     _legend(figure, axes[0])
-    figure.caption = (
-        f"Error with {counts[told]} candidates a proposal, mean ± standard deviation. {'. '.join(captions)}."
-    )
+    figure.caption = f"Error with {counts[told]} {xlabel}, mean ± standard deviation. {'. '.join(captions)}."
     return figure
 
 
@@ -163,7 +166,7 @@ def third_proposal_study(
         right.plot(offsets, np.asarray(values, float), **mark, markersize=5, label=name)
         lines.append(f"{name} {min(values):.1f} to {max(values):.1f}")
     right.axhline(1.0, color=BLACK, linewidth=1.0)
-    right.set(xlabel="how far π(·|s′) lies from π(·|s), in u", ylabel="error with three / with two proposals")
+    right.set(xlabel="mean of π(·|s′) minus mean of π(·|s), in u", ylabel="error with three / with two proposals")
     right.set_title("bandit, A = 1; above 1 the third hurts", fontsize=10)
     for axis in (left, right):
         axis.grid(alpha=0.25)
