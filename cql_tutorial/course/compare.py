@@ -92,12 +92,13 @@ def describe(found: Any, expected: Any, tolerance: float = 1e-4, pairs: Pairs = 
     """
     if found is None:
         return "your function returns None: is the return missing?"
-    if isinstance(expected, (tuple, list)) or isinstance(found, (tuple, list)):
+    if isinstance(expected, (tuple, list)) or isinstance(found, tuple):
         mine, wanted = _list(found), _list(expected)
         if len(mine) != len(wanted):
             return f"your function returns {len(mine)} value(s), {len(wanted)} were expected."
         if len(wanted) > 1 and not secret and agree(mine[::-1], wanted, tolerance):
             return "the right values in the wrong order."
+    if isinstance(expected, (tuple, list)):
         for i, (a, b) in enumerate(zip(mine, wanted, strict=True)):
             if not agree(a, b, tolerance):
                 parts = [(_part(x, i), _part(y, i)) for x, y in pairs]
@@ -244,7 +245,10 @@ def _read(value: Any) -> np.ndarray | None:
 
 
 def _shape(value: Any) -> list[int] | None:
-    return list(value.shape) if isinstance(value, torch.Tensor) else None
+    try:
+        return list(value.shape) if isinstance(value, torch.Tensor) else None
+    except RuntimeError:  # a nested tensor has none
+        return None
 
 
 def _kind(value: Any) -> str:

@@ -25,7 +25,10 @@ def _weights(rewards: torch.Tensor, discount: float) -> torch.Tensor:
     minutes=2,
     examples=(
         Example((PREDICTED, TRUE), "two states: predicted 3 and -2, true 5 and -4"),
-        Example((torch.linspace(-5, 5, 11), torch.linspace(3, -3, 11)), "eleven states", shown=False),
+        Example(
+            (torch.tensor([2.5, -1.0, 0.5, -4.0, 7.5]), torch.tensor([1.0, -3.5, 2.0, -0.5, -2.0])),
+            "five states, two of them promised too little",
+        ),
     ),
     hints=(
         "Which of the two numbers would you rather be positive if a critic promises too much?",
@@ -106,7 +109,7 @@ def _(predicted, true):
     minutes=5,
     examples=(
         Example((REWARDS, 0.9), "rewards 1, 2, 4 and discount 0.9"),
-        Example((torch.tensor([5.0]), 0.5), "a single reward"),
+        Example((torch.tensor([-5.0]), 0.5), "a single reward, of -5"),
         Example((torch.linspace(-1, 2, 40), 0.95), "forty rewards, discount 0.95", shown=False),
     ),
     hints=(

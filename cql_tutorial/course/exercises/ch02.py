@@ -21,15 +21,16 @@ HUT_Q = torch.tensor([[2.0, 4.0], [0.0, 6.0], [8.0, 8.0]], dtype=torch.float64) 
 
 
 def _larger(seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """A world of five states (the last one terminal) and three actions, and a policy: nothing uniform, nothing zero."""
+    """A world of five states (the second one terminal) and three actions, and a policy: nothing uniform."""
     draw = torch.Generator().manual_seed(seed)
     transitions = torch.rand(5, 3, 5, generator=draw, dtype=torch.float64)
     transitions = transitions / transitions.sum(-1, keepdim=True)
     rewards = torch.randn(5, 3, generator=draw, dtype=torch.float64)
     policy = torch.softmax(torch.randn(5, 3, generator=draw, dtype=torch.float64), 1)
-    transitions[4], rewards[4] = F.one_hot(torch.tensor(4), 5).double(), 0.0
+    rewards = rewards - 0.5  # values of both signs
+    transitions[1], rewards[1] = F.one_hot(torch.tensor(1), 5).double(), 0.0
     q = torch.randn(5, 3, generator=draw, dtype=torch.float64)
-    return q, rewards, transitions, torch.arange(5) == 4, policy
+    return q, rewards, transitions, torch.arange(5) == 1, policy
 
 
 LARGE_Q, LARGE_REWARDS, LARGE, LARGE_END, LARGE_POLICY = _larger()
@@ -98,6 +99,15 @@ def _(q, rewards, transitions, terminal, policy, discount):
     """the bootstrap goes on beyond the end. At a terminal state nothing follows, whatever Q says there: set V to 0
     where `terminal` is True."""
     return rewards + discount * transitions @ (policy * q).sum(1)
+
+
+@mutant("02.1", "last state")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """V is set to 0 in the *last* state. That is the end here by chance: `terminal` says which states are, and there
+    may be several."""
+    values = (policy * q).sum(1)
+    values[-1] = 0.0
+    return rewards + discount * transitions @ values
 
 
 @mutant("02.1", "cut at the wrong end")
@@ -321,6 +331,20 @@ def _(rewards, transitions, policy, discount):
     return rewards + discount * transitions @ ((policy * rewards).sum(1) / (1 - discount))
 
 
+@mutant("02.2", "summed reward")
+def _(rewards, transitions, policy, discount):
+    """the rewards of a state are summed over its actions. One action is taken: weigh each by `policy`, then sum."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy), rewards.sum(1))
+
+
+@mutant("02.2", "reward weighed in the result")
+def _(rewards, transitions, policy, discount):
+    """V is right, but the last line adds what pi is paid on average. In Q(s, a) the first action is given: add r(s,
+    a)."""
+    values = torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1))
+    return (policy * rewards).sum(1, keepdim=True) + discount * transitions @ values
+
+
 @mutant("02.2", "uniform reward")
 def _(rewards, transitions, policy, discount):
     """the chain follows pi, but the reward is that of the uniform policy: weigh the rewards by `policy` too."""
@@ -407,10 +431,12 @@ def _():
 CRITIC = torch.tensor([[4.0, 1.0], [0.0, 3.0], [2.0, 5.0]], dtype=torch.float64)
 TRUTH = torch.tensor([[1.0, 3.0], [-1.0, 4.0], [2.5, 1.0]], dtype=torch.float64)
 WIDE_CRITIC = torch.tensor(
-    [[0.5, -1.0, 2.0], [1.0, 0.0, -1.0], [0.0, 0.25, 0.1], [-2.0, -1.0, -3.0]], dtype=torch.float64
+    [[0.5, -1.2, 2.0], [1.5, 0.2, -1.0], [-0.4, 0.25, 0.1], [-2.0, -0.7, -3.0], [0.5, 3.0, 1.0], [-1.6, -2.2, -0.9]],
+    dtype=torch.float64,
 )
-WIDE_TRUTH = torch.tensor(
-    [[1.0, -0.5, 0.5], [1.5, 2.0, -1.0], [0.4, 0.0, 0.1], [-1.0, -1.5, -4.0]], dtype=torch.float64
+WIDE_TRUTH = torch.tensor(  # two states over, one exactly right, three under: the mean is below 0
+    [[1.0, -0.5, -1.1], [2.6, 2.0, -1.0], [0.4, 0.25, 0.1], [-1.0, -0.1, -4.0], [-1.5, 5.4, 2.5], [-0.3, 1.7, -1.35]],
+    dtype=torch.float64,
 )
 
 
@@ -423,7 +449,7 @@ WIDE_TRUTH = torch.tensor(
     minutes=10,
     examples=(
         Example((CRITIC, TRUTH), "three states, two actions: Q-hat, then the reference"),
-        Example((WIDE_CRITIC, WIDE_TRUTH), "four states, three actions", shown=False),
+        Example((WIDE_CRITIC, WIDE_TRUTH), "six states, three actions", shown=False),
     ),
     hints=(
         "Which action would the learned policy take in row 0? Only its two numbers matter there.",
@@ -494,11 +520,27 @@ def _(q_hat, reference):
     return error.abs().mean(), _over(error)
 
 
-@mutant("02.4", "share of at least")
+@mutant("02.4", "share under")
 def _(q_hat, reference):
-    """the mean is right, but the share counts the states *under* the truth: error > 0."""
+    """the mean is right, but the share counts the states *under* the truth: error > 0, not < 0."""
     error = _error(q_hat, reference)
     return error.mean(), (error < 0).double().mean()
+
+
+@mutant("02.4", "ties counted")
+def _(q_hat, reference):
+    """the mean is right, but the share counts the states that are exactly right as well: error > 0, not >= 0."""
+    error = _error(q_hat, reference)
+    return error.mean(), (error >= 0).double().mean()
+
+
+@mutant("02.4", "over the states")
+def _(q_hat, reference):
+    """the argmax runs over the states: that is, for each action, the state where it looks best. The policy chooses an
+    action in each *state*: axis 1."""
+    best = q_hat.argmax(0, keepdim=True)
+    error = (q_hat.gather(0, best) - reference.gather(0, best))[0]
+    return error.mean(), _over(error)
 
 
 @mutant("02.4", "per cent")
@@ -549,7 +591,7 @@ def _(q_hat, reference):
 # ---------------------------------------------------------------- 02.5
 ROLLOUTS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 4.0], [4.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
 MORE_ROLLOUTS = torch.tensor(
-    [[1.0, -1.0, 0.5], [0.0, 2.0, -0.5], [-2.0, 0.0, 3.0], [1.5, 1.0, 0.0], [0.5, -3.0, 1.0]], dtype=torch.float64
+    [[1.0, -1.0, 0.5], [-4.0, 2.0, -0.5], [-2.0, 0.0, 3.0], [1.5, 1.0, 0.0], [0.5, -3.0, 1.0]], dtype=torch.float64
 )
 
 
