@@ -50,7 +50,7 @@ TEMPLATE = """\
 # %%
 import torch
 
-from cql_tutorial.course import check, guess, or_reference, progress, quiz, reveal
+from cql_tutorial.course import check, guess, hint, or_reference, progress, quiz, reveal, solution
 
 torch.set_num_threads(1)
 

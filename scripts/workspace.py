@@ -4,12 +4,14 @@
     python scripts/workspace.py reset 04    renew chapter 04; your version stays as a numbered backup
     python scripts/workspace.py lab         copy, then start JupyterLab in my_work/
 
+A copy arrives without outputs: below a question stands no answer until its cells were run.
 Standard library only, so that it runs before anything is installed. `make lab` and `make reset CHAPTER=04` call it.
 Extra arguments for JupyterLab go into the environment variable JUPYTER_ARGS.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -33,34 +35,50 @@ def chapters(notebooks: Path = NOTEBOOKS) -> dict[str, Path]:
 
 
 def copy(notebooks: Path = NOTEBOOKS, my_work: Path = MY_WORK) -> tuple[list[str], list[str]]:
-    """Copy every chapter that `my_work` lacks; return the names (copied, kept)."""
+    """Copy every chapter that `my_work` lacks, without outputs; return the names (copied, kept)."""
     my_work.mkdir(parents=True, exist_ok=True)
     copied, kept = [], []
     for source in chapters(notebooks).values():
         try:
-            _write_new(my_work / source.name, source.read_bytes())
+            _write_new(my_work / source.name, without_outputs(source))
             copied.append(source.name)
         except FileExistsError:
             kept.append(source.name)
     return copied, kept
 
 
+def without_outputs(notebook: Path) -> bytes:
+    """The notebook's text with neither outputs nor counts, as if no cell had been run."""
+    try:
+        content = json.loads(notebook.read_bytes())
+        for cell in content["cells"]:
+            if cell["cell_type"] == "code":
+                cell.update(outputs=[], execution_count=None)
+                cell["metadata"].pop("execution", None)  # when it ran
+    except (ValueError, TypeError, KeyError) as error:
+        raise WorkspaceError(f"{notebook.name} is not a notebook ({error}): is the checkout complete?") from error
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def reset(chapter: str, notebooks: Path = NOTEBOOKS, my_work: Path = MY_WORK) -> tuple[Path, Path | None]:
     """Renew one chapter ("4", "04" or its file name) in `my_work`; return (the new copy, the backup or None).
 
-    There is no backup where there was nothing of the student's to keep. Raises `WorkspaceError` that lists the
-    chapters when there is none of that number.
+    There is no backup where there was nothing of the student's to keep: where `my_work` held the copy as it was made,
+    or the shipped file. Raises `WorkspaceError` that lists the chapters when there is none of that number.
     """
     source = _find(chapter, chapters(notebooks))
+    fresh = without_outputs(source)
     my_work.mkdir(parents=True, exist_ok=True)
     mine = my_work / source.name
     backup = None
     if mine.exists():
-        if mine.read_bytes() == source.read_bytes():
+        present = mine.read_bytes()
+        if present == fresh:
             return mine, None
-        backup = _backup(mine)
+        if present != source.read_bytes():
+            backup = _backup(mine)
         mine.unlink()  # only after the backup is complete
-    _write_new(mine, source.read_bytes())
+    _write_new(mine, fresh)
     return mine, backup
 
 

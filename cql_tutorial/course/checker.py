@@ -2,24 +2,27 @@
 
 An exercise holds a few *examples* (inputs small enough to print), a *reference* answer, and *mutants*: named wrong
 answers, each with its own message. A check calls the student's function on one example after another and stops at the
-first whose result differs from the reference's. If a mutant gives the same wrong result, the student reads that
-mutant's message; otherwise the check describes the difference. Calling a mutant therefore proves its message.
-An exercise may also compare a loss's gradients: which inputs a loss moves is as much a part of it as its value.
+first whose result differs from the reference's. If a mutant gives the student's results on *every* example, the student
+reads that mutant's message: agreement in one small example may be an accident. Otherwise the check describes the
+difference. An exercise may also compare a loss's gradients: which inputs a loss moves is as much a part of it as its
+value. Right numbers of another type are sent back where the reference returns a tensor: later cells compute with it.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import io
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from .compare import agree, copies, describe, same, show
+from .compare import LIMIT, agree, common_ratio, copies, describe, form, same, show
 
 Function = Callable[..., Any]
 PASSED, WRONG, CRASHED, NOT_ATTEMPTED = "passed", "wrong", "crashed", "not attempted"
@@ -69,9 +72,15 @@ class Exercise:
     meaning: str  # what a right answer has shown: one sentence
     tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
     gradients: tuple[str, ...] = ()  # arguments (tensors) whose gradient is compared as well
+    plain: str = ""  # why a list or a plain number will do where the reference returns a tensor; "" if it will not
     # Where many answers are right: called with the answer and the example's arguments, it returns None for a right one,
     # else what was measured and which bar it missed. The reference is then one right answer, and is not compared.
     judge: Callable[..., str | None] | None = None
+
+    @property
+    def secret(self) -> bool:
+        """Whether the expected result is itself the answer, so that no message may print it."""
+        return self.kind in ("diagnose", "read") or (self.kind == "derive" and not self.examples[0].arguments)
 
     @property
     def header(self) -> str:
@@ -111,119 +120,222 @@ class Result:
         return f"{head}: {self.message}" if self.message else head
 
 
-def check_answer(exercise: Exercise, function: Function) -> Result:
-    """Call ``function`` on one example after another and stop at the first whose result is wrong."""
+@dataclass(frozen=True)
+class Answer:
+    """What a function returned, and the gradients that its exercise asks for."""
+
+    value: Any
+    gradients: tuple[torch.Tensor, ...] = ()
+
+    def agrees(self, other: Answer, tolerance: float) -> bool:
+        """Whether both hold the same numbers, whatever their type."""
+        return agree(self.value, other.value, tolerance) and agree(self.gradients, other.gradients, tolerance)
+
+
+def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str, Exercise] | None = None) -> Result:
+    """Call ``function`` on one example after another and stop at the first whose result is wrong.
+
+    ``exercises`` are those that an unsolved helper could belong to; its message then names the helper's.
+    """
     if not callable(function):
         message = f"expected the function itself, found {show(function)}. Pass its name without brackets."
         return Result(exercise, CRASHED, message)
+    said: str | None = None
     for number, example in enumerate(exercise.examples):
-        expected = _answer(exercise, exercise.reference, copies(example.arguments))
+        expected = answer(exercise, exercise.reference, copies(example.arguments))
         arguments = copies(example.arguments)
         try:
-            found = _answer(exercise, function, arguments)
-        except NotImplementedError:
-            return Result(exercise, NOT_ATTEMPTED, "replace the line that raises NotImplementedError by your own.")
-        except Exception as error:
-            return Result(exercise, CRASHED, _explain_crash(function, error, example))
+            found = answer(exercise, function, arguments)
+        except (Exception, SystemExit) as error:
+            return _explain_error(exercise, function, error, example, exercises or {})
         if not same(arguments, example.arguments):
             message = "your function changes its inputs in place; whoever calls it still needs them. Work on a copy, "
             return Result(exercise, WRONG, message + "for example q - x in place of q -= x.")
         if exercise.judge is not None:
-            verdict = exercise.judge(found, *copies(example.arguments))
+            verdict = _judge(exercise, found.value, example)
             if verdict is not None:
-                return _explain_verdict(exercise, example, found, verdict)
-        elif not agree(found, expected, exercise.tolerance):
-            return _explain_wrong(exercise, number, found, expected)
+                return _explain_verdict(exercise, function, example, found, verdict)
+        elif not found.agrees(expected, exercise.tolerance):
+            return _explain_wrong(exercise, function, number, found)
+        elif not exercise.plain:
+            said = said or form(found.value, expected.value)
+    if said:  # only now: numbers that are right on a single example may be right by accident
+        return Result(exercise, WRONG, f"{said}\n  next: hint({exercise.id!r})")
     return Result(exercise, PASSED, exercise.meaning)
 
 
-def _answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -> Any:
-    """Call a function and return its value; with ``exercise.gradients`` a tuple of value and gradients of its sum."""
+def answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -> Answer:
+    """Call a function; with ``exercise.gradients`` differentiate what it returns, each entry weighed by its place."""
     if not exercise.gradients:
-        return function(*arguments)
+        return Answer(function(*arguments))
     names = list(inspect.signature(exercise.reference).parameters)
-    leaves = [arguments[names.index(name)].requires_grad_() for name in exercise.gradients]
+    places = [names.index(name) for name in exercise.gradients]
+    leaves = {place: arguments[place].detach().clone().requires_grad_() for place in places}
     with torch.enable_grad():
-        value = function(*arguments)
-    if value is None or isinstance(value, (str, tuple, list)):
-        return value
-    total = torch.as_tensor(value).sum()
-    found = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else [None] * len(leaves)
-    for leaf in leaves:
-        leaf.requires_grad_(False)
-    parts = zip(found, leaves, strict=True)
-    return (torch.as_tensor(value).detach(), *(torch.zeros_like(x) if g is None else g for g, x in parts))
+        # A copy of each leaf, so that a change in place is seen in the arguments and is no error of torch's.
+        traced = {place: leaf.clone() for place, leaf in leaves.items()}
+        value = function(*(traced.get(place, argument) for place, argument in enumerate(arguments)))
+        with torch.no_grad():
+            for place, copy in traced.items():
+                arguments[place].copy_(copy.reshape(arguments[place].shape))
+        parts = [part for part in (value if isinstance(value, (tuple, list)) else [value]) if _differentiable(part)]
+        # Weights that differ, or the gradient of a softmax's sum, which is 0, would say nothing.
+        total = sum((part * torch.linspace(1, 2, part.numel()).view_as(part)).sum() for part in parts)
+    wanted = list(leaves.values())
+    found = torch.autograd.grad(total, wanted, allow_unused=True) if parts else [None] * len(wanted)
+    gradients = tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, wanted, strict=True))
+    return Answer(value, gradients)
 
 
-def _explain_wrong(exercise: Exercise, number: int, found: Any, expected: Any) -> Result:
-    example, earlier = exercise.examples[number], exercise.examples[:number]  # those before it were right
-    call = f" ({example.about}): {_show_call(example)}" if example.shown else f": {example.about}"
-    yours, wanted = _show_answer(exercise, found), _show_answer(exercise, expected)
-    facts = f"\n  example{call}\n  yours:    {yours}\n  expected: {wanted}\n"
-    near, traced = "", bool(exercise.gradients) and isinstance(found, tuple)
-    wrong_value = traced and not agree(found[0], expected[0], exercise.tolerance)
+def _differentiable(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad and 0 < value.numel() <= LIMIT
+
+
+def _judge(exercise: Exercise, value: Any, example: Example) -> str | None:
+    assert exercise.judge is not None
+    try:
+        return exercise.judge(value, *copies(example.arguments))
+    except Exception as error:  # a judge measures what it is given; what cannot be measured is not right
+        return f"what your function returns cannot be judged: {type(error).__name__}, {error}"
+
+
+# ---------------------------------------------------------------- what a wrong answer is told
+def outcome(exercise: Exercise, function: Function, example: Example) -> Answer | None:
+    """What a function answers to an example, without printing anything; None where it stops with an error."""
+    try:
+        with redirect_stdout(io.StringIO()):
+            return answer(exercise, function, copies(example.arguments))
+    except (Exception, SystemExit):
+        return None
+
+
+def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], tolerance: float) -> bool:
+    """Whether two functions answer all examples alike, errors included."""
+    pairs = zip(left, right, strict=True)
+    return all((a is None and b is None) or bool(a and b and a.agrees(b, tolerance)) for a, b in pairs)
+
+
+def _explain_wrong(exercise: Exercise, function: Function, number: int, found: Answer) -> Result:
+    mine = [outcome(exercise, function, example) for example in exercise.examples]
+    mine[number] = found  # what was seen, should the function answer at random
+    name = said = near = ""
     for mutant in exercise.mutants:
-        try:
-            theirs = _answer(exercise, mutant.function, copies(example.arguments))
-        except Exception:  # a mutant that crashes here is not what the student wrote
-            continue
-        alike = agree(found, theirs, exercise.tolerance)
-        if alike and all(_is_right(exercise, mutant.function, other) for other in earlier):
-            return Result(exercise, WRONG, f"{mutant.message}{facts}  next: hint({exercise.id!r})", mutant.name)
-        if wrong_value and not near and isinstance(theirs, tuple) and agree(found[0], theirs[0], exercise.tolerance):
-            near = f"{mutant.message} The gradients differ as well: look at what is detached."
-    said = near or _describe_difference(exercise, found, expected)
-    if number:
-        said = f"right on the first {number} example(s), not on this one: {said}"
-    return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})")
-
-
-def _explain_verdict(exercise: Exercise, example: Example, found: Any, verdict: str) -> Result:
-    """What a judge found, after the message of the mutant that gives the same answer, if one does."""
-    name = said = ""
-    for mutant in exercise.mutants:
-        try:
-            theirs = mutant.function(*copies(example.arguments))
-        except Exception:  # a mutant that crashes here is not what the student wrote
-            continue
-        if agree(found, theirs, exercise.tolerance):
-            name, said = mutant.name, f"{mutant.message} "
+        theirs = [outcome(exercise, mutant.function, example) for example in exercise.examples]
+        if alike(mine, theirs, exercise.tolerance):
+            name, said = mutant.name, mutant.message
             break
-    facts = f"\n  example: {_show_call(example)}\n  yours:    {show(found)}\n"
-    return Result(exercise, WRONG, f"{said}{verdict}{facts}  next: hint({exercise.id!r})", name)
+        if not near and exercise.gradients and alike(_values(mine), _values(theirs), exercise.tolerance):
+            near = f"{mutant.message} The gradients differ as well: look at what is detached."
+    if not name:
+        right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
+        wanted = right[number]
+        assert wanted is not None
+        value_is_right = agree(found.value, wanted.value, exercise.tolerance)
+        said = near if near and not value_is_right else _describe_difference(exercise, mine, right, number)
+        if number:
+            said = f"right on the first {number} example(s), not on this one: {said}"
+    return Result(exercise, WRONG, f"{said}{_facts(exercise, number, found)}  next: hint({exercise.id!r})", name)
 
 
-def _is_right(exercise: Exercise, function: Function, example: Example) -> bool:
-    expected = _answer(exercise, exercise.reference, copies(example.arguments))
-    return agree(_answer(exercise, function, copies(example.arguments)), expected, exercise.tolerance)
+def _values(answers: Sequence[Answer | None]) -> list[Answer | None]:
+    return [None if one is None else Answer(one.value) for one in answers]
 
 
-def _show_answer(exercise: Exercise, answer: Any) -> str:
-    if not exercise.gradients or not isinstance(answer, tuple):
-        return show(answer)
-    parts = zip(exercise.gradients, answer[1:], strict=False)
-    return "; ".join([show(answer[0]), *(f"gradient in {name} {show(part)}" for name, part in parts)])
+def _explain_verdict(exercise: Exercise, function: Function, example: Example, found: Answer, verdict: str) -> Result:
+    """What a judge found, after the message of the mutant that gives the same answers, if one does."""
+    mine = [outcome(exercise, function, example) for example in exercise.examples]
+    fits = (
+        mutant
+        for mutant in exercise.mutants
+        if alike(mine, [outcome(exercise, mutant.function, each) for each in exercise.examples], exercise.tolerance)
+    )
+    mutant = next(fits, None)
+    said = f"{mutant.message} {verdict}" if mutant else verdict
+    facts = f"\n{show_example(exercise, example)}\n  yours:    {show(found.value)}\n"
+    return Result(
+        exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", mutant.name if mutant is not None else ""
+    )
 
 
-def _describe_difference(exercise: Exercise, found: Any, expected: Any) -> str:
+def _describe_difference(
+    exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int
+) -> str:
     """Describe how a result that no mutant gives differs; where the value is right, say which gradient is wrong."""
-    if not exercise.gradients or not isinstance(found, tuple) or len(found) != len(expected):
-        return describe(found, expected[0] if exercise.gradients else expected, exercise.tolerance)
-    if not agree(found[0], expected[0], exercise.tolerance):
-        return describe(found[0], expected[0], exercise.tolerance)
-    for name, mine, wanted in zip(exercise.gradients, found[1:], expected[1:], strict=True):
-        if not agree(mine, wanted, exercise.tolerance):
+    found, expected, tolerance = mine[number], right[number], exercise.tolerance
+    assert found is not None and expected is not None
+    both = [(a, b) for a, b in zip(mine, right, strict=True) if a is not None and b is not None]
+    if not agree(found.value, expected.value, tolerance):
+        size = None if exercise.secret else _size_factor(exercise, mine, right)
+        pairs = [(a.value, b.value) for a, b in both]
+        return size or describe(found.value, expected.value, tolerance, pairs, exercise.secret)
+    for name, g, wanted in zip(exercise.gradients, found.gradients, expected.gradients, strict=True):
+        if not agree(g, wanted, tolerance):
             if not wanted.any():
                 return f"the value is right, but {name} is a constant here and your loss moves it: {name}.detach()."
-            if not mine.any():
+            if not g.any():
                 return (
                     f"the value is right, but no gradient reaches {name}: is there a detach, item or no_grad too many?"
                 )
-            return f"the value is right, its gradient in {name} is not: {describe(mine, wanted, exercise.tolerance)}"
+            told = describe(g, wanted, tolerance)
+            return f"the value is right, its gradient in {name} is not: is one of the terms detached? {told}"
     raise AssertionError("an answer that agrees is not wrong")
 
 
-def _explain_crash(function: Function, error: Exception, example: Example) -> str:
+def _size_factor(exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None]) -> str | None:
+    """Whether the results are as many times too large, or too small, as an argument is long along one of its axes."""
+    both = zip(mine, right, strict=True)
+    ratios = [None if a is None or b is None else common_ratio(a.value, b.value) for a, b in both]
+    if None in ratios or len({round(ratio or 0.0, 6) for ratio in ratios}) < 2:  # of one size alone one cannot tell
+        return None
+    for place, name in enumerate(inspect.signature(exercise.reference).parameters):
+        tensors = [example.arguments[place] for example in exercise.examples]
+        if not all(isinstance(x, torch.Tensor) and x.ndim == tensors[0].ndim for x in tensors):
+            continue
+        for axis in range(tensors[0].ndim):
+            sizes = [float(x.shape[axis]) for x in tensors]
+            where = f"as {name} is long along axis {axis}"
+            if agree(ratios, sizes, 1e-5):
+                return f"every number is as many times too large {where}: a sum in place of a mean?"
+            if agree(ratios, [1 / size for size in sizes], 1e-5):
+                return f"every number is as many times too small {where}: a mean in place of a sum?"
+    return None
+
+
+# ---------------------------------------------------------------- errors
+def _explain_error(
+    exercise: Exercise, function: Function, error: BaseException, example: Example, exercises: Mapping[str, Exercise]
+) -> Result:
+    helper = _unsolved(function, error)
+    if helper == "":
+        expected = answer(exercise, exercise.reference, copies(example.arguments)).value
+        tells = exercise.judge is None and not exercise.secret
+        wanted = f"\n  expected: {show(expected)}" if tells else ""
+        note = "replace the line that raises NotImplementedError by your own."
+        return Result(exercise, NOT_ATTEMPTED, f"{note}\n{show_example(exercise, example)}{wanted}")
+    owner = next((id for id, other in exercises.items() if other.reference.__name__ == helper), None)
+    if owner is not None:
+        message = f"{owner}'s {helper} is not solved yet, and your function calls it. Solve it first, or go on with "
+        message += f"{helper} = or_reference({owner!r}, {helper})."
+        return Result(exercise, CRASHED, message)
+    return Result(
+        exercise, CRASHED, f"{_explain_crash(exercise, function, error, example)}\n  next: hint({exercise.id!r})"
+    )
+
+
+def _unsolved(function: Function, error: BaseException) -> str | None:
+    """Whose stub was reached: "" for the function's own, else the other function's name; None where no stub was.
+
+    A stub ends in a bare ``raise NotImplementedError``; torch raises it with a message, or from files of its own.
+    """
+    if not isinstance(error, NotImplementedError) or error.args:
+        return None
+    code = list(traceback.walk_tb(error.__traceback__))[-1][0].f_code
+    own = code is getattr(inspect.unwrap(function), "__code__", None)
+    in_class = isinstance(function, type) and code.co_qualname.startswith(f"{function.__qualname__}.")
+    return "" if own or in_class else code.co_name
+
+
+def _explain_crash(exercise: Exercise, function: Function, error: BaseException, example: Example) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     home = getattr(getattr(function, "__code__", None), "co_filename", None)
     own = [frame for frame in frames if frame.filename == home]
@@ -235,8 +347,35 @@ def _explain_crash(function: Function, error: Exception, example: Example) -> st
         where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice = "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
-    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  called with: {_show_call(example)}"
+    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  called with: {_show_call(exercise, example)}"
 
 
-def _show_call(example: Example) -> str:
-    return ", ".join(map(show, example.arguments)) if example.shown else example.about
+# ---------------------------------------------------------------- the example
+def _facts(exercise: Exercise, number: int, found: Answer) -> str:
+    example = exercise.examples[number]
+    facts = f"\n{show_example(exercise, example)}\n  yours:    {_show_answer(exercise, found)}\n"
+    if exercise.secret:
+        return facts
+    expected = answer(exercise, exercise.reference, copies(example.arguments))
+    return f"{facts}  expected: {_show_answer(exercise, expected)}\n"
+
+
+def show_example(exercise: Exercise, example: Example) -> str:
+    """The example in words and, if it is small enough to print, the arguments by name."""
+    if not example.shown or not example.arguments:
+        return f"  example: {example.about}"
+    return f"  example ({example.about}): {_show_call(exercise, example)}"
+
+
+def _show_call(exercise: Exercise, example: Example) -> str:
+    if not example.shown:
+        return example.about
+    names = inspect.signature(exercise.reference).parameters
+    parts = [f"{name} = {show(value)}" for name, value in zip(names, example.arguments, strict=True)]
+    text = ", ".join(parts)
+    return text if len(text) <= 80 else "".join(f"\n    {part}" for part in parts)
+
+
+def _show_answer(exercise: Exercise, given: Answer) -> str:
+    parts = zip(exercise.gradients, given.gradients, strict=True)
+    return "; ".join([show(given.value), *(f"gradient in {name} {show(part)}" for name, part in parts)])

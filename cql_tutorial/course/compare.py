@@ -1,20 +1,37 @@
-"""Compare what a student's function returned with what was expected, and say how the two differ."""
+"""Compare what a student's function returned with what was expected, and say how the two differ.
+
+A student may return anything. Nothing here raises: what cannot be read as numbers is described by its type.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 
+LIMIT = 1_000_000  # an answer of more numbers than this is described by its shape, and not read
+CONSTANTS = {"log 2": math.log(2), "the root of 2": math.sqrt(2), "pi": math.pi, "e": math.e}
+Pairs = Sequence[tuple[Any, Any]]  # (found, expected), one of each example
+
 
 def copies(arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """Copy the tensors and arrays among the arguments, so that a call that changes them cannot affect the next."""
-    return tuple(
-        a.clone() if isinstance(a, torch.Tensor) else a.copy() if isinstance(a, np.ndarray) else a for a in arguments
-    )
+    """Copy tensors, arrays and what holds them, so that a call that changes them cannot affect the next."""
+    return tuple(map(_copy, arguments))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(map(_copy, value))
+    return {key: _copy(part) for key, part in value.items()} if type(value) is dict else value
 
 
 def same(left: Sequence[Any], right: Sequence[Any]) -> bool:
@@ -26,68 +43,152 @@ def same(left: Sequence[Any], right: Sequence[Any]) -> bool:
 
 
 def agree(found: Any, expected: Any, tolerance: float) -> bool:
-    """Whether ``found`` is the expected number, array, word, or list of such; plain numbers and 0-d tensors agree."""
+    """Whether ``found`` holds the expected numbers or words, whatever its type; `form` looks at the type."""
     if isinstance(expected, (tuple, list)):
         alike = isinstance(found, (tuple, list)) and len(found) == len(expected)
         return alike and all(agree(a, b, tolerance) for a, b in zip(found, expected, strict=True))
     if isinstance(expected, (str, bool)):
-        return type(found) is type(expected) and found == expected
+        return type(found) is type(expected) and bool(found == expected)
     a, b = _array(found), _array(expected)
-    if a is None or b is None or a.shape != b.shape or isinstance(found, (str, bool)):
+    if a is None or b is None or a.shape != b.shape or isinstance(found, bool):
         return False
-    return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
+    return _close(a, b, tolerance, relative=tolerance)
 
 
-def describe(found: Any, expected: Any, tolerance: float = 1e-4) -> str:
-    """Describe how an unrecognised wrong result differs from the right one: shape, sign, constant, factor, order."""
+def form(found: Any, expected: Any) -> str | None:
+    """What is wrong with the *type* of a result whose numbers are right, or None; only tensors are asked for."""
+    if isinstance(expected, (tuple, list)):
+        return next((said for a, b in zip(found, expected, strict=True) if (said := form(a, b))), None)
+    if not isinstance(expected, torch.Tensor):
+        return None
+    if not isinstance(found, torch.Tensor):
+        return f"right numbers, but {_kind(found)}: return a torch tensor, which later cells go on computing with."
+    if found.layout != torch.strided or found.is_quantized:
+        return "right numbers, but a sparse or quantised tensor: return a plain one (.to_dense(), .dequantize())."
+    wanted, given = expected.dtype, found.dtype
+    if wanted.is_floating_point and given.is_floating_point:
+        if given.itemsize >= wanted.itemsize:
+            return None
+        return f"right to {_name(given)}'s precision only. Keep {_name(wanted)} throughout: later cells compare digits."
+    if _family(given) == _family(wanted):
+        return None
+    return f"right numbers, but of dtype {_name(given)}: return {_name(wanted)}, which later cells go on with."
+
+
+def _family(dtype: torch.dtype) -> str:
+    return "bool" if dtype == torch.bool else "float" if dtype.is_floating_point else "integer"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+# ---------------------------------------------------------------- how a wrong result differs
+def describe(found: Any, expected: Any, tolerance: float = 1e-4, pairs: Pairs = (), secret: bool = False) -> str:
+    """Describe how an unrecognised wrong result differs from the right one: shape, sign, constant, factor, order.
+
+    ``pairs`` holds (found, expected) of every example: a sign, a constant or a factor is told only if it is that of
+    all of them. ``secret`` keeps the expected numbers, of an exercise whose answer they are.
+    """
     if found is None:
         return "your function returns None: is the return missing?"
-    if isinstance(expected, (tuple, list)) or isinstance(found, (tuple, list)):
-        sizes = [len(x) if isinstance(x, (tuple, list)) else 1 for x in (found, expected)]
-        if sizes[0] != sizes[1]:
-            return f"your function returns {sizes[0]} value(s), {sizes[1]} were expected."
-        if sizes[1] > 1 and agree(list(reversed(_list(found))), _list(expected), tolerance):
+    if isinstance(expected, (tuple, list)) or isinstance(found, tuple):
+        mine, wanted = _list(found), _list(expected)
+        if len(mine) != len(wanted):
+            return f"your function returns {len(mine)} value(s), {len(wanted)} were expected."
+        if len(wanted) > 1 and not secret and agree(mine[::-1], wanted, tolerance):
             return "the right values in the wrong order."
-        for i, (a, b) in enumerate(zip(_list(found), _list(expected), strict=True)):
+    if isinstance(expected, (tuple, list)):
+        for i, (a, b) in enumerate(zip(mine, wanted, strict=True)):
             if not agree(a, b, tolerance):
-                return f"value {i + 1} of {sizes[0]}: {describe(a, b, tolerance)}"
+                parts = [(_part(x, i), _part(y, i)) for x, y in pairs]
+                return f"value {i + 1} of {len(mine)}: {describe(a, b, tolerance, parts, secret)}"
     a, b = _array(found), _array(expected)
-    if a is None or b is None:
-        return f"expected {_kind(expected)}, your function returns {_kind(found)}."
-    if a.shape != b.shape:
-        note = " (its transpose?)" if a.shape == b.shape[::-1] and a.shape != b.shape else ""
-        return f"the shape is {list(a.shape)}, expected {list(b.shape)}{note}: which axis is reduced, kept or joined?"
+    if b is None or (a is None and _shape(found) is None):
+        return "another answer was expected." if type(found) is type(expected) else _kinds(found, expected)
+    shape = list(a.shape) if a is not None else _shape(found)
+    if shape != list(b.shape):
+        note = " (its transpose?)" if shape == list(b.shape)[::-1] else ""
+        return f"the shape is {shape}, expected {list(b.shape)}{note}: which axis is reduced, kept or joined?"
+    if a is None:
+        return f"{_kinds(found, expected)[:-1]}, of real numbers."
     if not np.isfinite(a).all() and np.isfinite(b).all():
         return (
             "there are values that are not finite (nan or inf): a log of 0, a division by 0, or exp of a large number?"
         )
-    return _relation(a, b, tolerance)
-
-
-def _relation(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
-    """Say how two arrays of one shape differ: by sign, by a constant, by a factor, or in how many places."""
-    if np.allclose(a, -b, atol=tolerance):
-        return "right size, opposite sign."
-    if np.allclose(a, 0.0, atol=tolerance):
-        return "what you return is 0 throughout: is the result of your last step used?"
-    difference = a - b
-    if a.size > 1 and np.allclose(difference, difference.flat[0], atol=tolerance):
-        return f"every entry is off by the same {difference.flat[0]:+.4g}: a constant is missing or too much."
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = a[b != 0] / b[b != 0]  # a factor maps 0 to 0, so it must leave the expected zeros alone
-    factor = bool(len(ratios)) and bool((np.abs(a[b == 0]) <= tolerance).all()) and np.allclose(ratios, ratios[0])
-    if factor and (a.size > 1 or _simple(ratios[0])):
-        return f"every entry is {ratios[0]:.4g} times what it should be: a factor, or a mean against a sum?"
-    if a.ndim == 1 and a.size > 1 and np.allclose(np.sort(a), np.sort(b), atol=tolerance):
-        return "the right numbers in another order."
     wrong = int((~np.isclose(a, b, rtol=tolerance, atol=tolerance)).sum())
+    if secret:
+        return "another answer was expected." if a.size == 1 else f"{wrong} of {a.size} numbers are not right."
+    # A relation needs numbers enough to be no accident: three of one example, or two of two examples.
+    relation = (pairs and _relation(*_joined(pairs), tolerance, least=2)) or _relation(a, b, tolerance, least=3)
+    if relation:
+        return relation
+    if a.ndim == 1 and a.size > 1 and _close(np.sort(a), np.sort(b), tolerance):
+        return "the right numbers in another order."
     if a.size == 1:
-        return f"another number was expected: yours is {abs(float(difference.flat[0])):.4g} too {_side(difference)}."
+        difference = float((a - b).flat[0])
+        side = "large" if difference > 0 else "small"
+        return f"another number was expected: yours is {abs(difference):.4g} too {side}."
     return f"{wrong} of {a.size} numbers differ{_which(a, b, tolerance)}."
 
 
-def _side(difference: np.ndarray) -> str:
-    return "large" if float(difference.flat[0]) > 0 else "small"
+def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str | None:
+    """The sign, constant or factor between two arrays, if there is a simple one and numbers enough to show it."""
+    if _close(a, -b, tolerance) and a.size:
+        return "right size, opposite sign."
+    if _close(a, np.zeros_like(a), tolerance) and a.size >= least:
+        return "what you return is 0 throughout: is the result of your last step used?"
+    if a.size < least or not np.isfinite(a).all():
+        return None
+    constant = float((a - b).flat[0])
+    if _close(a - b, np.full_like(a, constant), tolerance):
+        return f"every number is off by the same {constant:+.4g}: a constant is missing or too much."
+    there = np.abs(b) > tolerance  # a factor maps 0 to 0, so it must leave the expected zeros alone
+    if there.sum() < least or (np.abs(a[~there]) > tolerance).any():
+        return None
+    ratios = a[there] / b[there]
+    name = simple_factor(float(ratios[0]))
+    if name is None or not np.allclose(ratios, ratios[0], rtol=tolerance):
+        return None
+    why = "a factor, or a mean against a sum?" if ratios[0] > 0 else "a factor, and its sign?"
+    return f"every number is {name} times what it should be: {why}"
+
+
+def common_ratio(found: Any, expected: Any) -> float | None:
+    """By how much every number of ``found`` is larger than ``expected``; None if the ratios differ."""
+    a, b = _array(found), _array(expected)
+    if a is None or b is None or a.shape != b.shape or not (there := np.abs(b) > 1e-9).any():
+        return None
+    ratio = float(a[there][0] / b[there][0])
+    with np.errstate(all="ignore"):
+        return ratio if _close(a, ratio * b, 1e-6) else None
+
+
+def simple_factor(ratio: float) -> str | None:
+    """The ratio in words if it is a small whole number, one over one, a small fraction, or a named constant."""
+    if not math.isfinite(ratio) or abs(ratio) < 1e-3:
+        return None
+    for largest in (10, 100):
+        near = Fraction(abs(ratio)).limit_denominator(largest)
+        small = max(near.numerator, near.denominator) <= largest and (largest == 10 or 1 in near.as_integer_ratio())
+        if small and math.isclose(abs(ratio), near, rel_tol=1e-5):
+            return f"{'-' if ratio < 0 else ''}{near}"
+    known = {**CONSTANTS, **{f"1 / {name}": 1 / value for name, value in CONSTANTS.items()}}
+    return next((name for name, value in known.items() if math.isclose(ratio, value, rel_tol=1e-5)), None)
+
+
+def _joined(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """All numbers of the examples in two rows, of those examples where found and expected have one shape."""
+    arrays = [(_array(x), _array(y)) for x, y in pairs]
+    alike = [(x.ravel(), y.ravel()) for x, y in arrays if x is not None and y is not None and x.shape == y.shape]
+    if len(alike) < 2:
+        return np.zeros(0), np.zeros(0)
+    return np.concatenate([x for x, _ in alike]), np.concatenate([y for _, y in alike])
+
+
+def _part(value: Any, index: int) -> Any:
+    values = _list(value)
+    return values[index] if index < len(values) else None
 
 
 def _which(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
@@ -102,8 +203,10 @@ def _which(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
     return f", all in {word}{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))} (counted from 0)"
 
 
-def _simple(ratio: float) -> bool:
-    return any(math.isclose(ratio * k, round(ratio * k), abs_tol=1e-6) for k in (1, 2, 3, 4))
+# ---------------------------------------------------------------- reading and showing anything
+def _close(a: np.ndarray, b: np.ndarray, tolerance: float, relative: float = 1e-5) -> bool:
+    with np.errstate(all="ignore"):
+        return bool(np.allclose(a, b, rtol=relative, atol=tolerance, equal_nan=True))
 
 
 def _list(value: Any) -> list[Any]:
@@ -111,33 +214,87 @@ def _list(value: Any) -> list[Any]:
 
 
 def _array(value: Any) -> np.ndarray | None:
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+    """The value as an array of floats; None where it holds no real numbers, or too many."""
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return _read(value)
+    except Exception:  # whatever an odd object does when it is read: it is no array of numbers
+        return None
+
+
+def _read(value: Any) -> np.ndarray | None:
     if value is None or isinstance(value, (str, bytes)):  # numpy would read "1.75" as a number and None as nan
         return None
+    if isinstance(value, torch.Tensor):
+        if value.numel() > LIMIT or value.is_complex():
+            return None
+        value = value.detach().cpu()
+        dense = value.dequantize() if value.is_quantized else value.to_dense()
+        return dense.to(torch.float64).numpy()
+    if isinstance(value, (tuple, list)):
+        parts: list[np.ndarray] = []
+        for item in value if len(value) <= LIMIT else ():
+            part = _array(item)
+            if part is None:  # at once: a list may hold itself
+                return None
+            parts.append(part)
+        return np.stack(parts) if parts else np.zeros(0)
+    array = np.asarray(value)
+    return array.astype(float) if array.size <= LIMIT and array.dtype.kind in "biufO" else None
+
+
+def _shape(value: Any) -> list[int] | None:
     try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
+        return list(value.shape) if isinstance(value, torch.Tensor) else None
+    except RuntimeError:  # a nested tensor has none
         return None
-    return array
 
 
 def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "nothing"
+    name = "NumPy array" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
-def show(value: Any) -> str:
+def _kinds(found: Any, expected: Any) -> str:
+    if isinstance(expected, torch.Tensor) and isinstance(found, torch.Tensor):
+        return f"expected a tensor of {_name(expected.dtype)}, your function returns one of {_name(found.dtype)}."
+    return f"expected {_kind(expected)}, your function returns {_kind(found)}."
+
+
+def show(value: Any, depth: int = 4) -> str:
     """Write a value as short text: four digits, no dtype, no type name around it."""
-    if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(map(show, value)) + ")"
-    array = _array(value)
-    if array is None or isinstance(value, (str, bool)):
-        return f"the function {value.__name__}" if hasattr(value, "__name__") else repr(value)
+    try:
+        return _show(value, depth)
+    except Exception:  # an object may refuse to be written
+        return f"a {type(value).__name__}"
+
+
+def _show(value: Any, depth: int) -> str:
+    if isinstance(value, (tuple, list)) and len(value) <= 24:
+        return (
+            "(" + ", ".join(show(part, depth - 1) for part in value) + ")" if depth else "(...)"
+        )  # it may hold itself
+    array = None if isinstance(value, (str, bool)) else _array(value)
+    if array is None:
+        return _short(f"the function {value.__name__}" if hasattr(value, "__name__") else _text(value))
     if array.ndim == 0:
         return f"{float(array):.4g}"
-    kind = np.asarray(value).dtype.kind
+    kind = "f" if not isinstance(value, torch.Tensor) else {"bool": "b", "integer": "i"}.get(_family(value.dtype), "f")
+    if isinstance(value, np.ndarray):
+        kind = value.dtype.kind
     array = array.astype({"b": bool, "i": int, "u": int}.get(kind, float))
     if kind == "f":
         array = array + 0.0  # no "-0."
     text = np.array2string(array, precision=4, suppress_small=True, threshold=24, separator=", ")
     return " ".join(text.split())
+
+
+def _text(value: Any) -> str:
+    return f"a tensor of shape {_shape(value)}" if isinstance(value, torch.Tensor) else repr(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."

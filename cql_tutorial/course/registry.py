@@ -45,6 +45,7 @@ def exercise(
     meaning: str,
     tolerance: float = 1e-4,
     gradients: tuple[str, ...] = (),
+    plain: str = "",
     judge: Callable[..., str | None] | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
@@ -66,6 +67,7 @@ def exercise(
             meaning=meaning,
             tolerance=tolerance,
             gradients=gradients,
+            plain=plain,
             judge=judge,
         )
         return reference

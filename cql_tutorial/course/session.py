@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,16 @@ from .checker import CRASHED, NOT_ATTEMPTED, PASSED, WRONG, Exercise, Function, 
 # Okabe and Ito's colours; the word beside them says the same.
 BORDER_COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", CRASHED: "#D55E00", NOT_ATTEMPTED: "#E69F00", "note": "#0072B2"}
 PROGRESS_FILE = "CQL_TUTORIAL_PROGRESS"  # set by `make lab`: where progress is kept between notebooks and days
+LOOKED_UP = "looked up"
+FROM_WORST_TO_BEST = (NOT_ATTEMPTED, CRASHED, WRONG, LOOKED_UP, PASSED)
+IN_A_SENTENCE = {CRASHED: "stops with an error"}  # "04.2 is wrong", but not "04.2 is crashed"
+
+
+class QuestionError(ConfigError):
+    """An id or a letter that does not exist: a notebook shows it as one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]  # IPython asks for this; everywhere else it is an error like any other
 
 
 @dataclass(frozen=True)
@@ -64,24 +76,26 @@ class CourseSession:
     ) -> None:
         # The mappings themselves, not copies: an exercise that somebody registers later can be checked too.
         self.exercises, self.quizzes, self.predictions = exercises, quizzes, {} if predictions is None else predictions
-        self.status: dict[str, str] = {}
+        self.status: dict[str, str] = {}  # the best result of each exercise
+        self.latest: dict[str, str] = {}  # that of its present cell
         self.hints: dict[str, int] = {}
         self.guesses: dict[str, str] = {}
 
     # ------------------------------------------------------------ exercises
     def find(self, id: str) -> Exercise:
-        """Return the exercise of that id; raise a `ConfigError` that lists the chapter's ids if there is none."""
-        return _find(self.exercises, "exercise", id, "write it as in the exercise's header, '04.2'.")
+        """Return the exercise of that id ("2.1" is "02.1"); raise `QuestionError` naming the nearest."""
+        return self.exercises[_known(self.exercises, "exercise", id)]
 
     def check(self, id: str, function: Function) -> Message:
         """Say whether the function is right, and if not, which mistake it looks like."""
-        result = check_answer(self.find(id), function)
-        self._note(id, result.status)
+        result = check_answer(self.find(id), function, self.exercises)
+        self._note(result.exercise.id, result.status)
         return Message(str(result), result.status)
 
     def hint(self, id: str) -> Message:
         """Show the next of three hints: where to look, the formula in words, the line with one blank."""
         exercise = self.find(id)
+        id = exercise.id
         taken = min(self.hints.get(id, 0) + 1, len(exercise.hints))
         self.hints[id] = taken
         more = f"hint({id!r}) again for the next." if taken < len(exercise.hints) else f"solution({id!r}) is next."
@@ -90,26 +104,27 @@ class CourseSession:
     def solution(self, id: str) -> Message:
         """Show the reference answer as code; `progress` then lists an unsolved exercise as looked up."""
         exercise = self.find(id)
-        if self.status.get(id) != PASSED:
-            self._note(id, "looked up")
+        self._note(exercise.id, LOOKED_UP)
         return Message(exercise.source.rstrip())
 
     def or_reference(self, id: str, function: Function) -> Function:
         """Return ``function`` if it passes its check; otherwise *replace* it: return the reference, under a banner."""
         exercise = self.find(id)
-        result = check_answer(exercise, function)
-        self._note(id, result.status)
+        result = check_answer(exercise, function, self.exercises)
+        self._note(exercise.id, result.status)
         if result.status == PASSED:
-            _display(Message(f"{id}: going on with your own answer.", PASSED))
+            _display(Message(f"{exercise.id}: going on with your own answer.", PASSED))
             return function
-        banner = f"==== {id} is {result.status}: from here on the REFERENCE answer replaces your function. ===="
+        state = IN_A_SENTENCE.get(result.status, f"is {result.status}")
+        banner = f"==== {exercise.id} {state}: from here on the REFERENCE answer replaces your function. ===="
         _display(Message(banner, result.status))
         return exercise.reference
 
     # ------------------------------------------------------------ questions
     def guess(self, id: str, answer: str | None = None) -> Message:
         """Before looking: show the choices; with a letter, keep it for `reveal` and give no reason yet."""
-        question = _find(self.predictions, "prediction", id, "write it as in the notebook.")
+        id = _known(self.predictions, "prediction", id)
+        question = self.predictions[id]
         if answer is None:
             return Message(f"guess {id}: {question}\nbefore you run on, put your letter in: guess({id!r}, 'a')")
         letter = _letter(question, answer)
@@ -118,7 +133,8 @@ class CourseSession:
 
     def reveal(self, id: str, measured: str) -> Message:
         """After looking: say what was measured, beside what you guessed, and why."""
-        question = _find(self.predictions, "prediction", id, "write it as in the notebook.")
+        id = _known(self.predictions, "prediction", id)
+        question = self.predictions[id]
         found, guess = _letter(question, measured), self.guesses.get(id)
         text, reason = question.choices[found]
         lines = [f"measured {id}: {found}) {text}"]
@@ -135,7 +151,8 @@ class CourseSession:
 
     def quiz(self, id: str, answer: str | None = None) -> Message:
         """Ask a question; with a letter, say whether it is right and why."""
-        question = _find(self.quizzes, "quiz", id, "write it as in the notebook.")
+        id = _known(self.quizzes, "quiz", id)
+        question = self.quizzes[id]
         if answer is None:
             return Message(f"quiz {id}: {question}\nanswer with quiz({id!r}, 'a')")
         letter = _letter(question, answer)
@@ -146,11 +163,11 @@ class CourseSession:
 
     # ------------------------------------------------------------ progress
     def progress(self) -> Message:
-        """List the exercises of the chapters opened so far: solved, tried, looked up or not opened."""
-        opened = {key.split(".")[0] for key in self._all()}
+        """List the exercises of the chapters opened so far, each with its best result: solved, tried, looked up."""
         status = self._all()
+        opened = {key.split(".")[0] for key in status}
         lines = [
-            f"{key}  {status.get(key, 'not opened'):<14} {exercise.title}"
+            f"{key}  {status.get(key, 'not opened'):<14} {exercise.title}{self._now(key, status.get(key))}"
             for key, exercise in self.exercises.items()
             if key.split(".")[0] in opened
         ]
@@ -158,28 +175,49 @@ class CourseSession:
         where = "" if os.environ.get(PROGRESS_FILE) else " in this session"
         return Message("\n".join([*lines, f"{solved} passed{where}."]))
 
+    def _now(self, id: str, best: str | None) -> str:
+        now = self.latest.get(id, best)
+        return "" if now == best else f" (the present cell: {now})"
+
     def _note(self, id: str, status: str) -> None:
-        self.status[id] = status
+        if status != LOOKED_UP:
+            self.latest[id] = status
+        self.status[id] = _better(self._all().get(id, ""), status)
         file = os.environ.get(PROGRESS_FILE)
         if file:
             _write(Path(file), self._all())
 
     def _all(self) -> dict[str, str]:
         file = os.environ.get(PROGRESS_FILE)
-        return {**(_read(Path(file)) if file else {}), **self.status}
+        stored = _read(Path(file)) if file else {}
+        return {id: _better(stored.get(id, ""), self.status.get(id, "")) for id in {**stored, **self.status}}
 
 
-def _find(known: Mapping[str, Any], what: str, id: str, mend: str) -> Any:
-    if id not in known:
-        near = [key for key in known if key.split(".")[0] == str(id).split(".")[0]] or list(known)
-        raise ConfigError(what, repr(id), f"one of {near}", mend)
-    return known[id]
+def _better(left: str, right: str) -> str:
+    """The better of two results; one that this version of the course does not know counts least."""
+    rank = {status: number for number, status in enumerate(FROM_WORST_TO_BEST, start=1)}
+    return max(left, right, key=lambda status: rank.get(status, 0))
+
+
+def _known(known: Mapping[str, Any], what: str, id: Any) -> str:
+    """The id as it is written in the course: "2.1" and 2.1 are "02.1"."""
+    text = str(id).strip()
+    match = re.fullmatch(r"(\d)(\..+)", text)
+    text = f"0{match[1]}{match[2]}" if match else text
+    if text in known:
+        return text
+    same_chapter = [key for key in known if key.split(".")[0] == text.split(".")[0]]
+    near = get_close_matches(text, same_chapter or known, n=1)
+    expected = f"one of {same_chapter}" if same_chapter else f"an id as in the notebook, such as {next(iter(known))!r}"
+    raise QuestionError(
+        what, repr(id), expected, f"did you mean {near[0]!r}?" if near else "see the notebook's header."
+    )
 
 
 def _letter(question: MultipleChoice, answer: Any) -> str:
     letter = str(answer).strip().lower().rstrip(")")
     if letter not in question.choices:
-        raise ConfigError("answer", repr(answer), f"one of {list(question.choices)}", "answer with one letter.")
+        raise QuestionError("answer", repr(answer), f"one of {list(question.choices)}", "answer with one letter.")
     return letter
 
 

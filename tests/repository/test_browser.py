@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from cql_tutorial.course import SESSION
+from scripts import workspace
 from tests import ROOT
 from tests.cells import requirements
 from tests.pace import limit
@@ -80,13 +81,11 @@ CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """JupyterLab on copies of the notebooks, as `make lab` starts it, with settings of its own."""
+    """JupyterLab on a fresh my_work/, as `make lab` makes and starts it, with settings of its own."""
     folder = tmp_path_factory.mktemp("course")
     work, log = folder / "my_work", folder / "server.log"
-    work.mkdir()
     (folder / "data").symlink_to(ROOT / "data")
-    for path in NOTEBOOKS.glob("*_*.ipynb"):
-        shutil.copy(path, work)
+    workspace.copy(NOTEBOOKS, work)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -278,6 +277,9 @@ def test_a_chapter_in_jupyterlab(path: Path, server: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     try:
         lab = Lab(page, server, path.name)
+        # A fresh copy: no measured line, no count, no answer below a question.
+        assert [cell["source"] for cell in lab.cells() if cell["text"] or cell["count"]] == []
+        assert page.locator(".jp-OutputArea-output").count() == 0 and "measured " not in page.inner_text("body")
         id, mutant, text = WRONG[number]
         exercise = SESSION.exercises[id]
         wanted = [lab.find("explore_"), lab.find(check_line(id))]

@@ -135,6 +135,10 @@ def exercise_faults(path: Path, notebook: Any) -> list[str]:
             faults.append(f"{id}: its header once, found {len(at)} time(s): {exercise.header}")
         elif [cell.source.strip() for cell in cells[at[0] + 1 : at[0] + 4]] != wanted:
             faults.append(f"{id}: the header is followed by stub, check and or_reference, each in its cell")
+    setup = "\n".join(cell.source for cell in code(notebook)[:2])
+    called = ("check", "hint", "solution", "or_reference", "guess", "reveal", "quiz", "progress")
+    missing = [name for name in called if not re.search(rf"import .*\b{name}\b", setup)]
+    faults += [f"a message names {name}, which the set-up does not import" for name in missing]
     unknown = set(re.findall(r'check\("([\d.]+)"', "\n".join(cell.source for cell in code(notebook))))
     return faults + [f"{id} is checked and unknown" for id in unknown - set(SESSION.exercises)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,26 @@ from tests.pace import limit
 CHAPTERS = ("00_start_here.ipynb", "04_the_conservative_penalty.ipynb")
 
 
+def shipped(name: str) -> str:
+    output = {"output_type": "stream", "name": "stdout", "text": ["measured 04.p1: b)"]}
+    code = {
+        "cell_type": "code",
+        "execution_count": 7,
+        "id": "b",
+        "metadata": {"tags": ["nbval-ignore-output"], "execution": {"iopub.status.busy": "2026-01-01"}},
+        "outputs": [output],
+        "source": [f"print('{name}: Überschätzung')"],
+    }
+    text = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# Title"]}
+    return json.dumps({"cells": [text, code], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
 @pytest.fixture
 def course(tmp_path: Path) -> tuple[Path, Path]:
     notebooks, my_work = tmp_path / "notebooks", tmp_path / "my_work"
     notebooks.mkdir()
     for name in CHAPTERS:
-        (notebooks / name).write_bytes(b"shipped " + name.encode())
+        (notebooks / name).write_text(shipped(name), encoding="utf-8")
     (notebooks / "draft.ipynb").write_bytes(b"not a chapter")
     (tmp_path / "scripts").mkdir()
     shutil.copy(workspace.__file__, tmp_path / "scripts")
@@ -36,7 +51,30 @@ def test_copy_makes_every_chapter_and_nothing_else(course: tuple[Path, Path]) ->
     copied, kept = workspace.copy(*course)
     assert (copied, kept) == (list(CHAPTERS), [])
     assert sorted(path.name for path in course[1].iterdir()) == list(CHAPTERS)
-    assert (course[1] / CHAPTERS[1]).read_bytes() == (course[0] / CHAPTERS[1]).read_bytes()
+
+
+def test_a_copy_is_the_shipped_notebook_without_its_outputs(course: tuple[Path, Path]) -> None:
+    workspace.copy(*course)
+    source, mine = ((folder / CHAPTERS[1]).read_text(encoding="utf-8") for folder in course)
+    assert source == shipped(CHAPTERS[1])  # the committed one keeps them
+    expected = json.loads(source)
+    expected["cells"][1].update(outputs=[], execution_count=None, metadata={"tags": ["nbval-ignore-output"]})
+    assert json.loads(mine) == expected and "measured" not in mine and "Überschätzung" in mine
+
+
+def test_what_is_no_notebook_is_named(course: tuple[Path, Path]) -> None:
+    for content in ("{", "[]", '{"cells": [{}]}'):
+        (course[0] / CHAPTERS[0]).write_text(content)
+        with pytest.raises(workspace.WorkspaceError, match=r"00_start_here\.ipynb is not a notebook"):
+            workspace.copy(*course)
+
+
+@pytest.mark.parametrize("path", [*workspace.chapters().values()], ids=lambda path: path.stem)
+def test_no_chapter_arrives_with_an_answer(path: Path) -> None:
+    cells = json.loads(workspace.without_outputs(path))["cells"]
+    shown = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert [cell["source"] for cell in cells] == [cell["source"] for cell in shown]
+    assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
 
 
 def test_copy_never_overwrites(course: tuple[Path, Path]) -> None:
@@ -52,7 +90,7 @@ def test_reset_renews_and_keeps_a_backup(course: tuple[Path, Path], asked: str) 
     workspace.copy(*course)
     (course[1] / CHAPTERS[1]).write_bytes(b"my answers")
     mine, backup = workspace.reset(asked, *course)
-    assert mine.read_bytes() == (course[0] / CHAPTERS[1]).read_bytes()
+    assert mine.read_bytes() == workspace.without_outputs(course[0] / CHAPTERS[1])
     assert backup is not None and backup.read_bytes() == b"my answers"
 
 
@@ -68,7 +106,19 @@ def test_backups_are_numbered_and_all_kept(course: tuple[Path, Path]) -> None:
 def test_reset_of_an_untouched_or_absent_copy_leaves_no_backup(course: tuple[Path, Path]) -> None:
     assert workspace.reset("04", *course)[1] is None
     assert workspace.reset("04", *course)[1] is None
+    shutil.copy(course[0] / CHAPTERS[1], course[1])  # as the course was handed out before: nobody's work either
+    mine, backup = workspace.reset("04", *course)
+    assert backup is None and "measured" not in mine.read_text(encoding="utf-8")
     assert [path.name for path in course[1].iterdir()] == [CHAPTERS[1]]
+
+
+def test_a_copy_that_was_only_run_or_saved_again_is_kept(course: tuple[Path, Path]) -> None:
+    workspace.copy(*course)
+    ran = json.loads((course[1] / CHAPTERS[1]).read_text(encoding="utf-8"))
+    ran["cells"][1]["execution_count"] = 1
+    (course[1] / CHAPTERS[1]).write_text(json.dumps(ran), encoding="utf-8")
+    _, backup = workspace.reset("04", *course)
+    assert backup is not None and json.loads(backup.read_text(encoding="utf-8")) == ran
 
 
 @pytest.mark.parametrize("asked", ["07", "", "penalty", "004", "../04"])

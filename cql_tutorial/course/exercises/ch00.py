@@ -25,7 +25,10 @@ def _weights(rewards: torch.Tensor, discount: float) -> torch.Tensor:
     minutes=2,
     examples=(
         Example((PREDICTED, TRUE), "two states: predicted 3 and -2, true 5 and -4"),
-        Example((torch.linspace(-5, 5, 11), torch.linspace(3, -3, 11)), "eleven states", shown=False),
+        Example(
+            (torch.tensor([2.5, -1.0, 0.5, -4.0, 7.5]), torch.tensor([1.0, -3.5, 2.0, -0.5, -2.0])),
+            "five states, two of them promised too little",
+        ),
     ),
     hints=(
         "Which of the two numbers would you rather be positive if a critic promises too much?",
@@ -106,7 +109,7 @@ def _(predicted, true):
     minutes=5,
     examples=(
         Example((REWARDS, 0.9), "rewards 1, 2, 4 and discount 0.9"),
-        Example((torch.tensor([5.0]), 0.5), "a single reward"),
+        Example((torch.tensor([-5.0]), 0.5), "a single reward, of -5"),
         Example((torch.linspace(-1, 2, 40), 0.95), "forty rewards, discount 0.95", shown=False),
     ),
     hints=(
@@ -189,7 +192,7 @@ prediction(
         "Each exercise knows the usual mistakes and tells them apart by what they return.",
     ),
     c=(
-        "only that it is wrong",
+        "only that it is wrong, and what was expected",
         "That would leave you where you were: a check that names the mistake is the point of this course.",
     ),
 )
@@ -198,7 +201,7 @@ prediction(
     "00.p2",
     "With discount 0.95, how much does a reward a hundred steps from now count, against one received now?",
     answer="c",
-    a=("about a half", "That is where it stands after fourteen steps."),
+    a=("about a half of its size", "That is where it stands after fourteen steps."),
     b=("about a tenth", "That is where it stands after forty-five steps."),
     c=("less than a hundredth", "0.95 to the power 100. Discounts near 1 still forget, only later."),
 )
@@ -209,7 +212,7 @@ prediction(
     "policy really earns?",
     answer="a",
     a=(
-        "those of offline SAC, without the penalty: far too high",
+        "those of offline SAC: far too high",
         "Its actor looks for the most flattering guess of the critic, and nothing in the log can object.",
     ),
     b=(
@@ -217,7 +220,7 @@ prediction(
         "It does lower them; on this log it lowers them to about where they belong.",
     ),
     c=(
-        "both alike: they saw the same log",
+        "both alike: they saw the same log, and it alone decides what is known",
         "The log is the same, but the actors ask their critics about actions that are not in it.",
     ),
 )
@@ -227,26 +230,32 @@ prediction(
 quiz_question(
     "00.a",
     "A critic's mean estimation error is +40. What do you know?",
-    answer="b",
+    answer="c",
     a=(
-        "its policy is good: the values are high",
+        "its policy is a good one: high values say that there is much to be earned",
         "The values are *promised*. What the policy earns is the truth that was subtracted.",
     ),
     b=(
+        "its values are off by 40 per cent of what its policy really earns",
+        "The error is in units of the return, not a ratio.",
+    ),
+    c=(
         "it promises 40 more, on average, than its own policy really earns",
         "Prediction minus truth, and the truth is that of the very policy the critic speaks of.",
     ),
-    c=("it is 40 per cent off", "The error is in units of the return, not a ratio."),
 )
 
 quiz_question(
     "00.b",
     "Why is a predicted value above zero impossible on the pendulum?",
-    answer="b",
-    a=("because the agent has not been trained for long enough", "No amount of training could make it true."),
-    b=("because all rewards are at most zero, so every sum of them is", "A truth that needs no computing."),
+    answer="a",
+    a=("because all rewards are at most zero, so every sum of them is", "A truth that needs no computing."),
+    b=(
+        "because the agent has not been trained for long enough to reach it",
+        "No amount of training could make it true.",
+    ),
     c=(
-        "because the log contains no such return",
+        "because the log contains no such return, and the critic learns from the log alone",
         "The log only shows what one policy earned; others may earn more. Zero is a bound for all.",
     ),
 )
@@ -254,11 +263,14 @@ quiz_question(
 quiz_question(
     "00.c",
     "You go on with `or_reference` although an exercise is not solved. What happens?",
-    answer="c",
+    answer="b",
     a=("the notebook stops there", "It goes on, so that you can read everything and come back."),
-    b=("your function is used, right or wrong", "Then later figures would show nonsense without telling why."),
-    c=(
+    b=(
         "the reference answer takes its place, under a banner that says so",
         "And `progress()` still counts the exercise as open.",
+    ),
+    c=(
+        "your function is used, right or wrong",
+        "Then later figures would show nonsense without telling why.",
     ),
 )

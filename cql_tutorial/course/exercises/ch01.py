@@ -433,16 +433,16 @@ prediction(
     "01.p1",
     "Three logs: a maze, a swinging pendulum, patients in intensive care. In which of them does the *world* end an "
     "episode?",
-    answer="b",
+    answer="c",
     a=(
         "in all three: every episode ends",
         "Every recording ends. In the maze and on the pendulum somebody stopped the clock.",
     ),
-    b=(
+    b=("in none", "Death and survival end the decision problem there."),
+    c=(
         "only in intensive care",
         "A patient survives or dies: nothing follows. A pendulum goes on swinging when nobody watches.",
     ),
-    c=("in none", "Death and survival end the decision problem there."),
 )
 
 prediction(
@@ -456,7 +456,7 @@ prediction(
         "Where a row seems to end the world, nothing follows: the goal beyond it is never heard of.",
     ),
     c=(
-        "it moves up: the cliff is forgotten",
+        "it moves up: beyond five steps, even the cliff is forgotten",
         "It would if the future held nothing but the cliff. This author mostly reaches the goal.",
     ),
 )
@@ -491,15 +491,15 @@ prediction(
     "01.p5",
     "5,000 episodes of the clinician hold 31 % of all pairs of state and dose. Of the decisions that the *optimal* "
     "policy would take, how many are in the log, at least once?",
-    answer="c",
+    answer="a",
     a=(
-        "about as many: a third",
-        "The log is not a random third: it holds the states that one comes to, and the doses that are common there.",
+        "more than eight in ten",
+        "It lies among the doses that were given often enough to be estimated: the world was made from such logs.",
     ),
     b=("about two thirds", "It is more. The optimum of this world lies among the doses that are given often."),
     c=(
-        "more than eight in ten",
-        "It lies among the doses that were given often enough to be estimated: the world was made from such logs.",
+        "about as many: a third",
+        "The log is not a random third: it holds the states that one comes to, and the doses that are common there.",
     ),
 )
 
@@ -509,14 +509,14 @@ quiz_question(
     "01.a",
     "A data set has one column `done`, true on the last row of every episode. All episodes but a few have 1,000 rows. "
     "What do you do?",
-    answer="b",
+    answer="a",
     a=(
-        "use done as the termination",
-        "Episodes that all end at a round number were cut: their last rows have a future.",
+        "treat the ends after 1,000 rows as cut, the others as ended",
+        "A time limit is a fact about the recording. It needs a check with whoever made the data.",
     ),
     b=(
-        "treat the last rows of 1,000-row episodes as cut, the others as ended",
-        "A time limit is a fact about the recording. It needs a check with whoever made the data.",
+        "use done as the termination, since the column says that the episode is over",
+        "Episodes that all end at a round number were cut: their last rows have a future.",
     ),
     c=(
         "drop the last row of every episode",
@@ -527,23 +527,29 @@ quiz_question(
 quiz_question(
     "01.b",
     "A report says: 'our log covers 98 % of the states.' Why is that not enough to trust a policy learned from it?",
-    answer="b",
-    a=("2 % of the states are missing", "They may never be visited by anybody."),
+    answer="c",
+    a=(
+        "2 % of the states are missing, and the policy may spend most of its time there",
+        "They may never be visited by anybody.",
+    ),
     b=(
+        "it is enough, as a learned policy stays where the states are covered",
+        "Chapter three shows values invented at pairs in well-visited states.",
+    ),
+    c=(
         "a state is covered by any action; the policy may take another one there",
         "Coverage is about pairs, weighed by how often the policy comes to them.",
     ),
-    c=("it is enough", "Chapter three shows values invented at pairs in well-visited states."),
 )
 
 quiz_question(
     "01.c",
     "The mean return of a log is 0.78. Whose value is that, and how well is it known?",
     answer="b",
-    a=("the world's, exactly", "A world has no value: a policy in it has."),
+    a=("the world's, exactly: a mean has no error", "A world has no value: a policy in it has."),
     b=(
         "its author's, up to the luck of the episodes",
         "Returns are samples of the behaviour policy's value; their spread says how well it is known.",
     ),
-    c=("the learned policy's", "That one was not even there when the log was made."),
+    c=("the learned policy's, as far as its log reaches", "That one was not even there when the log was made."),
 )

@@ -21,15 +21,16 @@ HUT_Q = torch.tensor([[2.0, 4.0], [0.0, 6.0], [8.0, 8.0]], dtype=torch.float64) 
 
 
 def _larger(seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """A world of five states (the last one terminal) and three actions, and a policy: nothing uniform, nothing zero."""
+    """A world of five states (the second one terminal) and three actions, and a policy: nothing uniform."""
     draw = torch.Generator().manual_seed(seed)
     transitions = torch.rand(5, 3, 5, generator=draw, dtype=torch.float64)
     transitions = transitions / transitions.sum(-1, keepdim=True)
     rewards = torch.randn(5, 3, generator=draw, dtype=torch.float64)
     policy = torch.softmax(torch.randn(5, 3, generator=draw, dtype=torch.float64), 1)
-    transitions[4], rewards[4] = F.one_hot(torch.tensor(4), 5).double(), 0.0
+    rewards = rewards - 0.5  # values of both signs
+    transitions[1], rewards[1] = F.one_hot(torch.tensor(1), 5).double(), 0.0
     q = torch.randn(5, 3, generator=draw, dtype=torch.float64)
-    return q, rewards, transitions, torch.arange(5) == 4, policy
+    return q, rewards, transitions, torch.arange(5) == 1, policy
 
 
 LARGE_Q, LARGE_REWARDS, LARGE, LARGE_END, LARGE_POLICY = _larger()
@@ -98,6 +99,15 @@ def _(q, rewards, transitions, terminal, policy, discount):
     """the bootstrap goes on beyond the end. At a terminal state nothing follows, whatever Q says there: set V to 0
     where `terminal` is True."""
     return rewards + discount * transitions @ (policy * q).sum(1)
+
+
+@mutant("02.1", "last state")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """V is set to 0 in the *last* state. That is the end here by chance: `terminal` says which states are, and there
+    may be several."""
+    values = (policy * q).sum(1)
+    values[-1] = 0.0
+    return rewards + discount * transitions @ values
 
 
 @mutant("02.1", "cut at the wrong end")
@@ -321,6 +331,20 @@ def _(rewards, transitions, policy, discount):
     return rewards + discount * transitions @ ((policy * rewards).sum(1) / (1 - discount))
 
 
+@mutant("02.2", "summed reward")
+def _(rewards, transitions, policy, discount):
+    """the rewards of a state are summed over its actions. One action is taken: weigh each by `policy`, then sum."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy), rewards.sum(1))
+
+
+@mutant("02.2", "reward weighed in the result")
+def _(rewards, transitions, policy, discount):
+    """V is right, but the last line adds what pi is paid on average. In Q(s, a) the first action is given: add r(s,
+    a)."""
+    values = torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1))
+    return (policy * rewards).sum(1, keepdim=True) + discount * transitions @ values
+
+
 @mutant("02.2", "uniform reward")
 def _(rewards, transitions, policy, discount):
     """the chain follows pi, but the reward is that of the uniform policy: weigh the rewards by `policy` too."""
@@ -351,8 +375,8 @@ def _(rewards, transitions, policy, discount):
     examples=(
         Example((torch.tensor([[6, 2], [0, 3], [0, 0]]),), "counts in three states; the last was never visited"),
         Example(
-            (torch.tensor([[1, 0, 4], [0, 0, 0], [2, 2, 2], [7, 1, 0]]),),
-            "four states, three actions",
+            (torch.tensor([[1, 0, 4], [0, 0, 0], [2, 2, 2], [7, 1, 0], [0, 1, 0]]),),
+            "five states, three actions, one state visited once",
             shown=False,
         ),
     ),
@@ -441,10 +465,12 @@ def _(counts):
 CRITIC = torch.tensor([[4.0, 1.0], [0.0, 3.0], [2.0, 5.0]], dtype=torch.float64)
 TRUTH = torch.tensor([[1.0, 3.0], [-1.0, 4.0], [2.5, 1.0]], dtype=torch.float64)
 WIDE_CRITIC = torch.tensor(
-    [[0.5, -1.0, 2.0], [1.0, 0.0, -1.0], [0.0, 0.25, 0.1], [-2.0, -1.0, -3.0]], dtype=torch.float64
+    [[0.5, -1.2, 2.0], [1.5, 0.2, -1.0], [-0.4, 0.25, 0.1], [-2.0, -0.7, -3.0], [0.5, 3.0, 1.0], [-1.6, -2.2, -0.9]],
+    dtype=torch.float64,
 )
-WIDE_TRUTH = torch.tensor(
-    [[1.0, -0.5, 0.5], [1.5, 2.0, -1.0], [0.4, 0.0, 0.1], [-1.0, -1.5, -4.0]], dtype=torch.float64
+WIDE_TRUTH = torch.tensor(  # two states over, one exactly right, three under: the mean is below 0
+    [[1.0, -0.5, -1.1], [2.6, 2.0, -1.0], [0.4, 0.25, 0.1], [-1.0, -0.1, -4.0], [-1.5, 5.4, 2.5], [-0.3, 1.7, -1.35]],
+    dtype=torch.float64,
 )
 
 
@@ -457,7 +483,7 @@ WIDE_TRUTH = torch.tensor(
     minutes=10,
     examples=(
         Example((CRITIC, TRUTH), "three states, two actions: Q-hat, then the reference"),
-        Example((WIDE_CRITIC, WIDE_TRUTH), "four states, three actions", shown=False),
+        Example((WIDE_CRITIC, WIDE_TRUTH), "six states, three actions", shown=False),
     ),
     hints=(
         "Which action would the learned policy take in row 0? Only its two numbers matter there.",
@@ -528,11 +554,27 @@ def _(q_hat, reference):
     return error.abs().mean(), _over(error)
 
 
-@mutant("02.4", "share of at least")
+@mutant("02.4", "share under")
 def _(q_hat, reference):
-    """the mean is right, but the share counts the states *under* the truth: error > 0."""
+    """the mean is right, but the share counts the states *under* the truth: error > 0, not < 0."""
     error = _error(q_hat, reference)
     return error.mean(), (error < 0).double().mean()
+
+
+@mutant("02.4", "ties counted")
+def _(q_hat, reference):
+    """the mean is right, but the share counts the states that are exactly right as well: error > 0, not >= 0."""
+    error = _error(q_hat, reference)
+    return error.mean(), (error >= 0).double().mean()
+
+
+@mutant("02.4", "over the states")
+def _(q_hat, reference):
+    """the argmax runs over the states: that is, for each action, the state where it looks best. The policy chooses an
+    action in each *state*: axis 1."""
+    best = q_hat.argmax(0, keepdim=True)
+    error = (q_hat.gather(0, best) - reference.gather(0, best))[0]
+    return error.mean(), _over(error)
 
 
 @mutant("02.4", "per cent")
@@ -583,7 +625,7 @@ def _(q_hat, reference):
 # ---------------------------------------------------------------- 02.5
 ROLLOUTS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 4.0], [4.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
 MORE_ROLLOUTS = torch.tensor(
-    [[1.0, -1.0, 0.5], [0.0, 2.0, -0.5], [-2.0, 0.0, 3.0], [1.5, 1.0, 0.0], [0.5, -3.0, 1.0]], dtype=torch.float64
+    [[1.0, -1.0, 0.5], [-4.0, 2.0, -0.5], [-2.0, 0.0, 3.0], [1.5, 1.0, 0.0], [0.5, -3.0, 1.0]], dtype=torch.float64
 )
 
 
@@ -732,11 +774,14 @@ prediction(
     "At the hut, go home (+2.5 and the end) or climb (-0.5, then the ridge). Which first action has the higher value?",
     answer="c",
     a=(
-        "go home",
+        "go home, since that reward is larger and comes at once",
         "True if a coin decides on the ridge, where half of the time you turn back; untrue if the best action is "
         "taken there.",
     ),
-    b=("climb", "True if the best action is taken on the ridge; untrue if a coin decides there."),
+    b=(
+        "climb, since seven at the summit outweighs two and a half",
+        "True if the best action is taken on the ridge; untrue if a coin decides there.",
+    ),
     c=(
         "no answer before the policy on the ridge is named",
         "The value of an action includes everything that the policy does afterwards.",
@@ -785,7 +830,7 @@ prediction(
     "means. How often does it hold the true value?",
     answer="c",
     a=(
-        "about 95 times in 100",
+        "about 95 times in 100, as it says",
         "It would with many rollouts. With three, the interval can never reach beyond the smallest and the largest of "
         "them.",
     ),
@@ -803,25 +848,28 @@ quiz_question(
     "02.a",
     "A paper plots the critic's mean Q for its own actions beside the mean discounted return of the data set, and "
     "calls the distance over-estimation. What would make it so?",
-    answer="b",
-    a=("a larger data set", "More data measure Q^beta better. It remains the value of another policy."),
-    b=(
-        "the return of the learned policy, from the same states, in the place of the log's",
-        "Q-hat of the learned policy is held against Q^pi of that policy: then a distance is an error.",
+    answer="c",
+    a=(
+        "a larger data set, so that the mean return is known as well as the mean Q",
+        "More data measure Q^beta better. It remains the value of another policy.",
     ),
-    c=(
+    b=(
         "the maximum over actions on both sides",
         "The log's maximum is still of Q^beta: the log's policy goes on afterwards.",
+    ),
+    c=(
+        "the learned policy's own return from the same states",
+        "Q-hat of the learned policy is held against Q^pi of that policy: then a distance is an error.",
     ),
 )
 
 quiz_question(
     "02.b",
     "Twenty rollouts give a half width of 0.8. You want 0.2. How many rollouts is that in all, about?",
-    answer="c",
-    a=("40", "Twice the rollouts narrow the interval by the root of two, to 0.57."),
+    answer="a",
+    a=("320", "A quarter of the width costs sixteen times the rollouts."),
     b=("80", "Four times the rollouts halve it, to 0.4."),
-    c=("320", "A quarter of the width costs sixteen times the rollouts."),
+    c=("40", "Twice the rollouts narrow the interval by the root of two, to 0.57."),
 )
 
 quiz_question(

@@ -134,7 +134,7 @@ def _(q, log_density):
 def _(q, log_density):
     """the terms have their densities, the sum that divides them has not (or a softmax of Q is divided by the
     density afterwards): the shares must add up to 1."""
-    return (q - log_density).exp() / q.exp().sum(1, keepdim=True)
+    return torch.softmax(q, 1) / log_density.exp()
 
 
 @mutant("07.1", "without exponentials")
@@ -499,6 +499,17 @@ def _(variant, correct, t_level):
             "unit 0.1: two states",
         ),
         Example(
+            (
+                _numbers([[1.0, -2.0, 0.5], [0.0, -1.0, 0.25]]),
+                _numbers([[1.5, 0.3, 2.0], [-0.7, 0.6, 2.5]]),
+                _numbers([2.5, 1.0]),
+                0.7,
+                2.5,
+            ),
+            "unit 2.5: the logged actions stand out, so that the penalty is negative",
+            shown=False,
+        ),
+        Example(
             (_numbers([[1.0, 2.0], [0.0, 1.0]]), _numbers([[-0.7, 0.1], [-0.7, 0.3]]), _numbers([0.5, 1.5]), 1.0, 1.0),
             "unit 1: nothing changes",
             shown=False,
@@ -514,6 +525,7 @@ def _(variant, correct, t_level):
         "With a penalty that is a pure number (Q divided by the unit inside) alpha has the unit of a squared reward. "
         "In the usual loss the penalty has the unit of a reward, and so has alpha."
     ),
+    gradients=("q_candidates", "q_data"),
 )
 def penalty_in_unit(q_candidates, log_density, q_data, alpha, unit):
     """Alpha times the penalty, for values counted in a unit that makes every number `unit` times as large.
@@ -587,6 +599,37 @@ def _(q_candidates, log_density, q_data, alpha, unit):
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the values are already unit times as large: divide them by the unit to get back, then weigh with unit**2."""
     return alpha * _penalty(q_candidates * unit, log_density, q_data * unit)
+
+
+@mutant("07.5", "multiplied and weighed")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """Q is multiplied by the unit. It is already unit times as large: divide to get back to the old numbers."""
+    return alpha * unit**2 * _penalty(q_candidates * unit, log_density, q_data * unit)
+
+
+@mutant("07.5", "divided by the square")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """Q is divided by unit squared. Values grow with the unit, once; it is the squared *error* that grows with its
+    square."""
+    return alpha * unit**2 * _penalty(q_candidates / unit**2, log_density, q_data / unit**2)
+
+
+@mutant("07.5", "density moved")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the log-density is shifted by log unit, as if the *action* had changed its unit. Only rewards and values did."""
+    return alpha * unit**2 * _penalty(q_candidates / unit, log_density - math.log(unit), q_data / unit)
+
+
+@mutant("07.5", "no push-down")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the value is right, but the candidates' Q is detached: nothing is pushed down any more."""
+    return alpha * unit**2 * _penalty(q_candidates.detach() / unit, log_density, q_data / unit)
+
+
+@mutant("07.5", "no pull-up")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the value is right, but the logged action's Q is detached: nothing pulls it up any more."""
+    return alpha * unit**2 * _penalty(q_candidates / unit, log_density, q_data.detach() / unit)
 
 
 @mutant("07.5", "data term forgotten")
@@ -682,6 +725,12 @@ def _(log_behaviour, action_dim, estimate_error):
 def _(log_behaviour, action_dim, estimate_error):
     """log 2 is needed once for each dimension."""
     return -log_behaviour.mean() - LOG_2 + estimate_error
+
+
+@mutant("07.6", "log of twice the dimension")
+def _(log_behaviour, action_dim, estimate_error):
+    """the logarithm of 2 A is subtracted. The box has volume 2 to the *power* A: its logarithm is A log 2."""
+    return -log_behaviour.mean() - math.log(2 * action_dim) + estimate_error
 
 
 @mutant("07.6", "density for its log")
@@ -801,9 +850,15 @@ def _(names):
 def _(names):
     """your order runs from the lowest return to the highest."""
     return [
-        "uniform_only", "batch_max", "single_action", "correct", "policy_only", "no_importance_correction",
-        "no_uniform_density", "hard_max",
-    ]  # fmt: skip
+        "uniform_only",
+        "batch_max",
+        "single_action",
+        "correct",
+        "policy_only",
+        "no_importance_correction",
+        "no_uniform_density",
+        "hard_max",
+    ]
 
 
 @mutant("07.7", "by the error of the estimate")
@@ -811,9 +866,15 @@ def _(names):
     """you rank by the error of the estimate in section 1: the smaller, the better. The critic does not read the
     penalty's value but its gradient."""
     return [
-        "correct", "uniform_only", "single_action", "policy_only", "no_uniform_density", "no_importance_correction",
-        "hard_max", "batch_max",
-    ]  # fmt: skip
+        "correct",
+        "uniform_only",
+        "single_action",
+        "policy_only",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
 
 
 @mutant("07.7", "the more wrong, the worse")
@@ -821,9 +882,15 @@ def _(names):
     """you rank by how much each leaves out: what is called wrong earns less. That is a rule about names; the
     return follows where the push-down lands."""
     return [
-        "correct", "uniform_only", "policy_only", "single_action", "no_uniform_density", "no_importance_correction",
-        "hard_max", "batch_max",
-    ]  # fmt: skip
+        "correct",
+        "uniform_only",
+        "policy_only",
+        "single_action",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
 
 
 # ---------------------------------------------------------------- predictions
