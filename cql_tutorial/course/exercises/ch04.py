@@ -1103,7 +1103,7 @@ prediction(
     answer="a",
     a=(
         "the expert's",
-        "The expert shows one action a state, so the network may invent the values of all others.",
+        "It has tried less than half of the actions where it went; the network invents the values of the others.",
     ),
     b=("the mixed one, with some of everything", "It has tried most actions near the path, if not often."),
     c=(
