@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from cql_tutorial import make_agent
+from cql_tutorial.agents import tabular
 from cql_tutorial.course import figures
 from cql_tutorial.course.exercises import ch00, ch04
 from cql_tutorial.course.sliders import explore_alpha, explore_discount
+from cql_tutorial.course.studies import ch04 as study
+from cql_tutorial.evaluation import optimal_q
 
 torch.set_num_threads(1)
 
@@ -31,11 +34,72 @@ def test_references_against_slow_loops_and_autograd(seed: int) -> None:
     leaf = q.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(ch04.penalty(leaf, actions), leaf)
     assert torch.allclose(ch04.penalty_gradient(q, actions), gradient, atol=1e-12)
-    moved = q - 1e-3 * gradient
-    assert ch04.pushed_down_most(q, actions).tolist() == (moved - q).argmin(1).tolist()
+    assert float(ch04.penalty(q, actions)) == pytest.approx(float(torch.nn.functional.cross_entropy(q, actions)))
     target = torch.linspace(-1, 1, len(q), dtype=torch.float64)
     errors = sum((row[a] - y) ** 2 for row, a, y in zip(q.tolist(), actions.tolist(), target.tolist(), strict=True))
     assert float(ch04.critic_loss(q, actions, target, 0.7)) == pytest.approx(errors / len(q) + 0.7 * paid, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_inner_maxima_of_equation_3_are_not_beaten(seed: int) -> None:
+    """By gradient ascent on mu, which knows neither formula; and by random distributions, which must stay below."""
+    q, _ = random_tables(seed)
+    generator = torch.Generator().manual_seed(seed)
+    rho = torch.softmax(torch.randn(q.shape, generator=generator, dtype=torch.float64), 1)
+
+    def with_entropy(mu: torch.Tensor) -> torch.Tensor:
+        return (mu * q).sum(1) + torch.special.entr(mu).sum(1)
+
+    def with_divergence(mu: torch.Tensor) -> torch.Tensor:
+        return (mu * q).sum(1) - (mu * (mu / rho).log()).sum(1)
+
+    for objective, best, value in (
+        (with_entropy, torch.softmax(q, 1), ch04.adversary_value(q)),
+        (with_divergence, ch04.pushed_by_rho(q, rho), torch.logsumexp(q + rho.log(), 1)),
+    ):
+        assert torch.allclose(objective(best), value, atol=1e-12)
+        logits = torch.zeros_like(q).requires_grad_()
+        optimizer = torch.optim.Adam([logits], lr=0.05)
+        for _ in range(600):
+            optimizer.zero_grad()
+            (-objective(torch.softmax(logits, 1)).sum()).backward()
+            optimizer.step()
+        assert torch.allclose(torch.softmax(logits, 1).detach(), best, atol=5e-3)
+        for _ in range(200):
+            noise = torch.randn(q.shape, generator=generator, dtype=torch.float64)
+            assert bool((objective(torch.softmax(noise, 1)) <= value + 1e-12).all())
+
+
+def test_rho_that_never_does_an_action_pushes_nothing_there() -> None:
+    mu = ch04.pushed_by_rho(torch.tensor([[1.0, 50.0]]), torch.tensor([[1.0, 0.0]]))
+    assert mu.tolist() == [[1.0, 0.0]]
+
+
+def test_the_judge_of_alpha_measures_and_refuses_odd_answers() -> None:
+    """On new draws DQN misses both bars after the expert, and a large alpha misses after the random explorer."""
+    said = study.judge_alpha(0.0, "expert")
+    assert said and "worth" in said and "too high" in said
+    said = study.judge_alpha(10.0, "random")
+    assert said and "too low" in said
+    for log in study.LOGS:
+        assert study.judge_alpha(ch04.choose_alpha(log), log) is None
+    assert study.judge_alpha(torch.tensor(0.3), "expert") is None
+    for odd in (None, "0.3", True, -1.0, math.nan, math.inf, [0.3, 1.0], {}, torch.ones(2), 10**400, print):
+        assert "alpha is one" in str(study.judge_alpha(odd, "expert")), odd
+    assert set(study.CHOOSING).isdisjoint(study.REPORTING)
+
+
+def test_the_gridworlds_truth_is_a_solve_and_dqn_is_alpha_0() -> None:
+    world, run = study.world(), study.learn("expert", 0, 0.0)
+    assert run is study.learn("expert", 0, 0.0)  # trained once
+    optimum = study.start_value(tabular.greedy_policy(optimal_q(world, study.DISCOUNT)))
+    assert optimum == pytest.approx(float(optimal_q(world, study.DISCOUNT)[world.start_state].max()), abs=1e-8)
+    assert run.true <= optimum and run.error == run.predicted - run.true
+    table = study.table_of_runs((0.0,), draws=(0, 1), logs=("expert",))
+    other = study.learn("expert", 1, 0.0)
+    assert table["expert", 0.0][0][0] == pytest.approx((run.true + other.true) / 2)
+    said = repr(figures.exploration_logs({**table, ("expert", 1.0): ((1.0, 0.1), (-0.5, 0.2))}, optimum, 2))
+    assert "Mean over 2 draws" in said and "-0.5 at 1." in said
 
 
 def test_the_penalty_is_the_discrete_agents() -> None:

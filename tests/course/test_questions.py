@@ -11,10 +11,6 @@ from cql_tutorial.course.session import MultipleChoice
 
 # Chapters whose questions still give themselves away. The set only shrinks: a chapter that is mended must leave it.
 NOT_YET = {
-    "03",
-    #
-    "04",
-    #
     "06",
     #
     "08",

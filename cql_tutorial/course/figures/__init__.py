@@ -6,8 +6,8 @@ from .base import CaptionedFigure
 from .ch00 import discount_weights
 from .ch01 import author_error, covered_decisions, nearest_rows, three_logs
 from .ch02 import cut_rollouts, interval_coverage, settling
-from .ch03 import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
-from .ch04 import arms, falling, penalties, push, soft_maximum
+from .ch03 import error_parts, every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
+from .ch04 import arms, exploration_logs, falling, penalties, push, soft_maximum
 from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
@@ -38,8 +38,10 @@ __all__ = [
     "error_against_cost",
     "error_against_count",
     "error_maps",
+    "error_parts",
     "estimate_histograms",
     "every_draw",
+    "exploration_logs",
     "falling",
     "greedy_kinds",
     "interval_coverage",

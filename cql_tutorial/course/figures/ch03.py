@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...envs.gridworld import Gridworld
 from ...evaluation.intervals import t_interval
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, CaptionedFigure
+from .base import ALGORITHMS, BLACK, BLUE, GREEN, GREY, LEARNED, ORANGE, SKY, TRUTH, VERMILION, CaptionedFigure
 from .grids import _draw, _going
 
 KINDS = ("unseen", "rarely tried", "well tried")
@@ -33,7 +33,7 @@ def maximum_bias(
         axis.plot(tries, exact[arms], ":", color=colour, linewidth=1.5)
     axis.plot([], [], ":", color=GREY, label="expected (quadrature)")
     axis.axhline(0.0, color=BLUE, linestyle="--", label="truth: what the best arm is worth")
-    axis.set(xscale="log", xlabel="tries of each arm", ylabel="mean of the largest sample mean")
+    axis.set(xscale="log", xlabel="tries of each arm", ylabel="mean of the largest sample mean (reward)")
     axis.set_xticks(list(tries), [str(t) for t in tries])
     axis.minorticks_off()
     axis.grid(alpha=0.25)
@@ -81,11 +81,11 @@ def kinds_and_curve(
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.3))
     said = _kind_map(left, q, counts, world, rare, f"initial Q = {scales[here]:g} x N(0, 1)")
     x = np.arange(len(scales))
-    right.plot(x, predicted, "-o", color=VERMILION, label="predicted at the start")
-    right.plot(x, true, "--_", color=BLUE, label="truth: $V^\\pi$ of its greedy policy (exact)")
+    right.plot(x, predicted, **LEARNED, label="predicted at the start")
+    right.plot(x, true, **TRUTH, label="truth: $V^\\pi$ of its greedy policy (exact)")
     right.axvline(x[here], color=BLACK, linewidth=0.8)
     right.set_xticks(x, [f"{scale:g}" for scale in scales])
-    right.set(xlabel="scale of the initial Q", ylabel="value at the start")
+    right.set(xlabel="scale of the initial Q", ylabel="value at the start (discounted reward)")
     right.grid(alpha=0.25)
     right.legend(fontsize=8, frameon=False, loc="upper left")
     _kind_legend(figure)
@@ -115,23 +115,71 @@ def _kind_legend(figure: CaptionedFigure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
-def every_draw(groups: Mapping[str, Sequence[float]], *, ylabel: str, truth: str, digits: int = 2) -> CaptionedFigure:
-    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named truth."""
+def every_draw(
+    groups: Mapping[str, Sequence[float]],
+    *,
+    ylabel: str,
+    truth: str,
+    digits: int = 2,
+    draws: Sequence[Any] | None = None,
+    reference: str = "truth",
+) -> CaptionedFigure:
+    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named reference.
+
+    ``draws`` names the draw of the data of each run: runs on one draw are no independent trials, so the interval is
+    then that of the means of the draws. ``reference`` is what the zero line is called where it is not a truth. A group
+    that is named after an algorithm wears that algorithm's colour and mark.
+    """
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
     for i, (name, values) in enumerate(groups.items()):
-        mean, half = t_interval(list(values))
+        style = next((style for key, style in ALGORITHMS.items() if key in name.split(",")[0].split()), LEARNED)
+        mean, half = t_interval(list(values) if draws is None else _means(values, draws))
         spread = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else [0.0]
-        axis.plot(i + np.asarray(spread), values, "o", color=VERMILION, markersize=4, alpha=0.6)
+        place, mark = i + np.asarray(spread), style["marker"]
+        axis.plot(place, values, mark, color=style["color"], markersize=4, alpha=0.7)
         axis.errorbar(i + 0.28, mean, half, fmt="D", color=BLACK, capsize=4, markersize=5)
         word = "above" if mean - half > 0 else "below" if mean + half < 0 else "not told apart from"
-        said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the truth")
-    axis.axhline(0.0, color=BLUE, linestyle="--", label=f"truth: {truth}")
+        said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the {reference}")
+    axis.axhline(0.0, color=BLUE, linestyle="--", label=f"{reference}: {truth}")
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.3))
     axis.grid(axis="y", alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
-    figure.caption = "; ".join(said) + f" (each of {len(next(iter(groups.values())))} runs is a dot)."
+    over = "" if draws is None else f"; the interval is over {len(set(draws))} draws of the data"
+    figure.caption = "; ".join(said) + f" (each of {len(next(iter(groups.values())))} runs is a dot{over})."
+    return figure
+
+
+def _means(values: Sequence[float], draws: Sequence[Any]) -> list[float]:
+    """The mean of the runs on each draw of the data."""
+    return [
+        float(np.mean([v for v, draw in zip(values, draws, strict=True) if draw == one]))
+        for one in dict.fromkeys(draws)
+    ]
+
+
+def error_parts(parts: Mapping[str, Mapping[str, Sequence[float]]]) -> CaptionedFigure:
+    """Draw, a panel a setting, how much of the estimation error at the start arises at pairs of each kind.
+
+    ``parts`` maps a setting to kinds of pairs, each with one number a log; bars are means, with 95 % t-intervals.
+    """
+    figure = CaptionedFigure(figsize=(9.0, 3.4))
+    axes = np.atleast_1d(figure.subplots(1, len(parts), squeeze=False)[0])
+    said = []
+    for axis, (name, kinds) in zip(axes, parts.items(), strict=True):
+        found = {kind: t_interval(list(values)) for kind, values in kinds.items()}
+        x = np.arange(len(found))
+        means, halves = ([pair[k] for pair in found.values()] for k in range(2))
+        axis.bar(x, means, color=KIND_COLOURS, edgecolor=BLACK, linewidth=0.6, width=0.6)
+        axis.errorbar(x, means, halves, fmt="none", ecolor=BLACK, capsize=4)
+        axis.axhline(0.0, color=BLUE, linestyle="--")
+        axis.set_xticks(x, list(found))
+        axis.set(title=name, xlabel="pairs where it arises")
+        axis.grid(axis="y", alpha=0.25)
+        said.append(f"{name}: " + ", ".join(f"{kind} {mean:+.1f} ± {half:.1f}" for kind, (mean, half) in found.items()))
+    axes[0].set_ylabel("part of the estimation error")
+    figure.caption = ("Where the error at the start arises. " + "; ".join(said) + ".").replace("-0.0", "+0.0")
     return figure
 
 
@@ -147,7 +195,7 @@ def invented(x: Tensor, predictions: Tensor, truth: Tensor, logged: tuple[float,
         top = int(line.argmax())
         axis.plot(x[top], line[top], "^", color=VERMILION, markersize=6, label="its maximum" if i == 0 else None)
     axis.plot(x, truth, color=BLUE, linestyle="--", linewidth=2, label="truth: mean reward (exact)")
-    axis.set(xlabel="action", ylabel="value")
+    axis.set(xlabel="action", ylabel="value (reward)")
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False, loc="upper left")
     inside = (x >= logged[0]) & (x <= logged[1])

@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base import BLACK, BLUE, GREEN, GREY, SKY, VERMILION, CaptionedFigure
+from .base import ALGORITHMS, BLACK, BLUE, EXACT, GREEN, GREY, OVER, SKY, UNDER, VERMILION, CaptionedFigure
 
 
 def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
-    """Draw the soft maximum of two values, x and 0, beside the hard one, over x in ±spread."""
+    """Draw the log-sum-exp of two values, x and 0, beside their maximum, over x in ±spread."""
     x = torch.linspace(-spread, spread, 201, dtype=torch.float64)
     soft, hard = torch.logaddexp(x, torch.zeros_like(x)), x.clamp(min=0)
     figure = CaptionedFigure(figsize=(9.0, 3.4))
     left, right = figure.subplots(1, 2)
-    left.plot(x, hard, "--", color=BLUE, label="max(x, 0)")
-    left.plot(x, soft, color=VERMILION, label="soft: log(exp x + exp 0)")
+    left.plot(x, hard, "--", color=GREY, label="max(x, 0)")
+    left.plot(x, soft, color=VERMILION, label="log-sum-exp: log(exp x + exp 0)")
     left.set(xlabel="x, the rating of one action (the other's is 0)", ylabel="value", title="two maxima")
-    right.plot(x, soft - hard, color=VERMILION, label="soft minus hard")
+    right.plot(x, soft - hard, color=VERMILION, label="log-sum-exp minus max")
     right.axhline(np.log(2), color=BLACK, linestyle=":", label="log 2, the most it can be")
     right.set(xlabel="x", ylabel="difference", ylim=(0, 0.95), title="they differ where the race is close")
     for axis in (left, right):
@@ -28,7 +28,7 @@ def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
         axis.grid(alpha=0.25)
     excess = soft - hard
     figure.caption = (
-        f"The soft maximum lies above the hard one by {float(excess.max()):.2f} (log 2) where both actions are rated "
+        f"The log-sum-exp lies above the maximum by {float(excess.max()):.2f} (log 2) where both actions are rated "
         f"alike, and by {float(excess[-1]):.2f} where one leads by {spread:g}."
     )
     return figure
@@ -37,9 +37,9 @@ def soft_maximum(spread: float = 4.0) -> CaptionedFigure:
 def penalties(
     tables: Mapping[str, Tensor], action: int, values: Sequence[float], parts: Sequence[tuple[float, float]]
 ) -> CaptionedFigure:
-    """Draw several critics' ratings of one state, a panel each, with soft maximum, logged value and the penalty.
+    """Draw several critics' ratings of one state, a panel each, with log-sum-exp, logged value and the penalty.
 
-    ``parts`` holds (soft maximum, logged value) of each; ``values`` the penalties, which are their differences.
+    ``parts`` holds (log-sum-exp, logged value) of each; ``values`` the penalties, which are their differences.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
@@ -50,7 +50,7 @@ def penalties(
         axis.annotate("", (len(q) - 0.4, logged), (len(q) - 0.4, soft), arrowprops={"arrowstyle": "<->"})
         axis.set(title=f"{name}\npenalty {value:.2f}", xlabel="action", xlim=(-0.6, len(q) - 0.2))
     axes[0].set_ylabel("rating Q")
-    axes[0].plot([], [], color=VERMILION, label="soft maximum (pushed down)")
+    axes[0].plot([], [], color=VERMILION, label="log-sum-exp (pushed down)")
     axes[0].plot([], [], "--", color=GREEN, label="logged action's rating (pulled up)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
@@ -121,8 +121,8 @@ def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Capt
             error.tolist(),
             bottom=truth.tolist(),
             width=0.5,
-            color=[VERMILION if e > 0 else SKY for e in error],
-            alpha=0.35,
+            color=[EXACT if abs(e) < 5e-3 else OVER if e > 0 else UNDER for e in error],
+            alpha=0.5,
         )
         axis.plot(
             x, truth, "_", color=BLUE, markersize=22, markeredgewidth=2.5, label="truth: the arm's mean reward (exact)"
@@ -145,7 +145,7 @@ def arms(learned: Mapping[float, Tensor], truth: Tensor, shares: Tensor) -> Capt
         mean = float((shares * error).sum())
         found = f"{under} of {len(truth)} arms below the truth, {over} above, mean over the log {mean:+.2f}"
         said.append(f"alpha = {alpha:g}: {found}")
-    axes[0].set_ylabel("value")
+    axes[0].set_ylabel("value (reward)")
     lowest = min(min(float(q.min()) for q in learned.values()), float(truth.min()))
     highest = max(max(float(q.max()) for q in learned.values()), float(truth.max()))
     axes[0].set_ylim(min(lowest, 0) - 0.15, highest + 0.3)
@@ -159,8 +159,9 @@ def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> Captio
     """Draw the value of an action that was never logged along training: a line a setting, steps on a log axis."""
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axis = figure.subplots()
-    styles = zip(curves.items(), ["-", "-.", ":", (0, (5, 1))], [VERMILION, GREEN, GREY, BLACK], strict=False)
-    for (name, values), style, colour in styles:
+    bare, cql = ALGORITHMS["SAC"], ALGORITHMS["CQL"]  # without a penalty, with it
+    styles = [(s["linestyle"], s["color"]) for s in (bare, cql)] + [(":", GREY), ((0, (5, 1)), BLACK)]
+    for (name, values), (style, colour) in zip(curves.items(), styles, strict=False):
         axis.plot(steps, values, linestyle=style, color=colour, linewidth=2, label=name)
         axis.annotate(
             f"{float(values[-1]):.1f}",
@@ -170,7 +171,7 @@ def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> Captio
             fontsize=9,
         )
     axis.axhline(truth, color=BLUE, linestyle="--", label=f"truth: its mean reward, {truth:g} (exact)")
-    axis.set(xscale="log", xlabel="steps of gradient descent", ylabel="value of the arm that was never logged")
+    axis.set(xscale="log", xlabel="steps of gradient descent", ylabel="value of the unlogged arm (reward)")
     axis.grid(alpha=0.25)
     axis.legend(fontsize=9, frameon=False)
     said = []
@@ -181,4 +182,42 @@ def falling(curves: Mapping[str, Tensor], steps: Tensor, truth: float) -> Captio
     figure.caption = (
         f"After {int(steps[-1])} steps the unlogged arm (true mean reward {truth:g}) is at: " + "; ".join(said) + "."
     )
+    return figure
+
+
+def exploration_logs(
+    found: Mapping[tuple[str, float], tuple[tuple[float, float], tuple[float, float]]], optimum: float, draws: int
+) -> CaptionedFigure:
+    """Draw true value and estimation error against alpha, a line for each log, with 95 % t-intervals over draws.
+
+    ``found`` maps (log, alpha) to (mean, half width) of the true value and of the estimation error at the start; alpha
+    0 is DQN. ``optimum`` is the best policy's value there.
+    """
+    logs, alphas = list(dict.fromkeys(log for log, _ in found)), list(dict.fromkeys(alpha for _, alpha in found))
+    figure = CaptionedFigure(figsize=(9.0, 3.8))
+    axes, said = figure.subplots(1, 2), []
+    for i, (log, mark, line, colour) in enumerate(
+        zip(logs, ("^", "s", "o"), ("-", "--", ":"), (BLACK, GREY, SKY), strict=False)
+    ):
+        x = np.arange(len(alphas)) + 0.12 * (i - 1)
+        for k, axis in enumerate(axes):
+            means, halves = zip(*(found[log, alpha][k] for alpha in alphas), strict=True)
+            axis.errorbar(x, means, halves, color=colour, marker=mark, linestyle=line, capsize=3, label=f"{log} log")
+        errors = {alpha: found[log, alpha][1][0] for alpha in alphas}
+        told = ", ".join(f"{error:+.1f} at {alpha:g}" for alpha, error in errors.items())
+        said.append(f"{log} log: error {told}".replace("-0.0", "+0.0"))
+    axes[0].axhline(optimum, color=BLUE, linestyle="--", label="the best policy (exact)")
+    axes[0].set(ylabel="true value at the start (exact)")
+    axes[1].axhline(0.0, color=BLUE, linestyle="--")
+    axes[1].set(ylabel="estimation error at the start")
+    for y, word, colour in ((0.97, "over", OVER), (0.03, "under", UNDER)):
+        side = "top" if y > 0.5 else "bottom"
+        axes[1].text(0.5, y, word, color=colour, ha="center", va=side, weight="bold", transform=axes[1].transAxes)
+    for axis in axes:
+        axis.set_xticks(range(len(alphas)), [f"{alpha:g}" if alpha else "0 (DQN)" for alpha in alphas])
+        axis.set(xlabel="cql_alpha", xlim=(-0.5, len(alphas) - 0.5))
+        axis.grid(axis="y", alpha=0.25)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    figure.caption = f"Mean over {draws} draws of each log. " + "; ".join(said) + "."
     return figure
