@@ -849,9 +849,15 @@ def _(names):
 def _(names):
     """your order runs from the lowest return to the highest."""
     return [
-        "uniform_only", "batch_max", "single_action", "correct", "policy_only", "no_importance_correction",
-        "no_uniform_density", "hard_max",
-    ]  # fmt: skip
+        "uniform_only",
+        "batch_max",
+        "single_action",
+        "correct",
+        "policy_only",
+        "no_importance_correction",
+        "no_uniform_density",
+        "hard_max",
+    ]
 
 
 @mutant("07.7", "by the error of the estimate")
@@ -859,9 +865,15 @@ def _(names):
     """you rank by the error of the estimate in section 1: the smaller, the better. The critic does not read the
     penalty's value but its gradient."""
     return [
-        "correct", "uniform_only", "single_action", "policy_only", "no_uniform_density", "no_importance_correction",
-        "hard_max", "batch_max",
-    ]  # fmt: skip
+        "correct",
+        "uniform_only",
+        "single_action",
+        "policy_only",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
 
 
 @mutant("07.7", "the more wrong, the worse")
@@ -869,9 +881,15 @@ def _(names):
     """you rank by how much each leaves out: what is called wrong earns less. That is a rule about names; the
     return follows where the push-down lands."""
     return [
-        "correct", "uniform_only", "policy_only", "single_action", "no_uniform_density", "no_importance_correction",
-        "hard_max", "batch_max",
-    ]  # fmt: skip
+        "correct",
+        "uniform_only",
+        "policy_only",
+        "single_action",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
 
 
 # ---------------------------------------------------------------- predictions
