@@ -300,6 +300,8 @@ def _random(generator: torch.Generator, value: Any) -> Any:
     if value.ndim and bool((value >= 0).all()) and torch.allclose(rows, torch.ones_like(rows)):
         weights = torch.softmax(noise, -1) * (value > 0)  # what is impossible stays so
         return (weights / weights.sum(-1, keepdim=True)).to(value.dtype)
+    if value.ndim and bool((value <= 0).all()) and torch.allclose(value.exp().sum(-1), torch.ones_like(rows)):
+        return torch.log_softmax(noise, -1).to(value.dtype)
     scale = float(value.abs().mean()) or 1.0
     drawn = noise * min(scale, 5.0)
     if value.numel() and bool((value >= 0).all()):
@@ -317,10 +319,10 @@ def _alphas(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 
 
 def _behaviours(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
-    log_behaviour, action_dim, _ = example.arguments
+    log_behaviour, action_dim, error = example.arguments
     drawn = torch.randn(log_behaviour.shape, generator=generator, dtype=log_behaviour.dtype)
-    log_behaviour = drawn - drawn.mean() - action_dim * math.log(2) + 3 * torch.rand((), generator=generator)
-    return log_behaviour, action_dim, -3 * float(torch.rand((), generator=generator))
+    above = 3 * torch.rand((), generator=generator)  # on average, no log-density lies below the uniform one
+    return drawn - drawn.mean() - action_dim * math.log(2) + above, action_dim, error
 
 
 def _log_shares(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
@@ -339,7 +341,7 @@ DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
     "07.2": _log_shares,
-    "07.6": _behaviours,  # no log-density is below that of the uniform one on average
+    "07.6": _behaviours,
 }
 
 

@@ -11,20 +11,25 @@ import torch
 
 from cql_tutorial import History
 from cql_tutorial.course.figures import (
+    HANGING,
     errors_by_draw,
     forest,
     logged_curves,
+    maze_paths,
     maze_values,
     penalty_errors,
+    pendulum_moment,
+    pendulum_strip,
     prediction_and_truth,
     push_and_error,
     push_down_shares,
+    record_path,
     tuning_curves,
 )
-from cql_tutorial.course.figures.base import BLACK, GREEN, VERMILION
-from cql_tutorial.course.sliders import Explorer, explore_maze, explore_pitfalls
+from cql_tutorial.course.figures.base import ALGORITHMS, BLACK, GREEN, LEARNED, VERMILION, algorithm_style, word_for
+from cql_tutorial.course.sliders import Explorer, explore_maze, explore_pitfalls, watch_maze, watch_pendulum
 from cql_tutorial.course.studies import ch08 as studies_08
-from cql_tutorial.envs import Maze
+from cql_tutorial.envs import Maze, Pendulum
 
 
 def history(predicted: float, over: float, impossible: float) -> History:
@@ -38,12 +43,25 @@ def history(predicted: float, over: float, impossible: float) -> History:
 def test_the_caption_follows_the_data() -> None:
     figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.4, 0.0)] * 3})
     caption = (
-        "A: the prediction ends above the truth at nearly every state; many of its values cannot exist. "
-        "B: the prediction ends on both sides of the truth; few or none of its values are impossible."
+        "A: the prediction ends above the truth at nearly every state, above it on average; many of its values cannot "
+        "exist. B: the prediction ends on both sides of the truth, near it on average; few or none of its values are "
+        "impossible."
     )
     assert repr(figure) == str(figure) == caption
     below = prediction_and_truth({"C": [history(-90.0, 0.05, 0.1)]})
-    assert "below the truth at nearly every state; few or none" in repr(below)
+    assert "below the truth at nearly every state, below it on average; few or none" in repr(below)
+    few_high = repr(prediction_and_truth({"C": [history(-40.0, 0.6, 0.0)]}))
+    assert "on both sides of the truth, above it on average" in few_high, "a mean far off is told whatever the shares"
+
+
+def test_an_algorithm_has_one_colour_whatever_its_panel_is_called() -> None:
+    assert algorithm_style("offline SAC (no penalty)") is ALGORITHMS["SAC"]
+    assert algorithm_style("CQL, alpha 10, three seeds") is algorithm_style("CQL: mine") is ALGORITHMS["CQL"]
+    assert algorithm_style("hard maximum") is LEARNED and algorithm_style("catalog") is LEARNED
+    figure = prediction_and_truth({"offline SAC": [history(20.0, 1.0, 0.8)], "CQL": [history(-70.0, 0.1, 0.0)]})
+    drawn = [axis.get_lines()[1].get_color() for axis in figure.axes]
+    assert drawn == [ALGORITHMS["SAC"]["color"], ALGORITHMS["CQL"]["color"]]
+    assert [word_for(e) for e in (0.1, -0.1, 1e-9)] == ["over", "under", "exact"]
 
 
 def test_the_curves_are_the_measured_rows_on_common_limits() -> None:
@@ -55,6 +73,47 @@ def test_the_curves_are_the_measured_rows_on_common_limits() -> None:
     assert not any(math.isnan(y) for line in second.get_lines() for y in line.get_ydata())
     assert len(second.get_lines()) == 3 * 4 + 1  # three seeds and their mean, three curves; the bound
     assert figure.png().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- policies that act
+def still(observations: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.zeros(len(observations), 1)
+
+
+def test_a_recorded_path_is_the_worlds_own() -> None:
+    world, start = Pendulum(), torch.tensor([[0.1, 0.0], [3.0, 0.5]])
+    path = record_path(world, still, start, steps=3)
+    assert path.shape == (4, 2, 2) and torch.equal(path[0], start)
+    assert torch.allclose(path[2], world.step(path[1], torch.zeros(2, 1))[0])
+    assert len(record_path(world, still, HANGING)) == world.horizon + 1
+
+
+def test_a_strip_tells_from_when_on_a_pendulum_is_upright() -> None:
+    angles = {"up": [0.1, 0.0, -0.2], "CQL": [3.0, 0.5, 0.2], "log": [3.0, 0.1, 2.0], "hangs": [3.0, 3.3, 3.0]}
+    paths = {name: torch.tensor([[a, 0.0] for a in column]) for name, column in angles.items()}
+    figure = pendulum_strip(paths, moments=3)
+    assert repr(figure) == (
+        "up is upright all the time; CQL stays upright from 0.1 s on; log does not end upright; hangs never gets up."
+    )
+    rods = [line for line in figure.axes[0].get_lines() if line.get_linewidth() == 3.5]
+    tips = [line.get_xydata()[1] - line.get_xydata()[0] for line in rods]
+    assert len(rods) == 12 and tips[0] == pytest.approx([-math.sin(0.1), math.cos(0.1)])
+    told = repr(pendulum_moment(paths, 1))
+    assert told == (
+        "After 0.05 s: up is upright; CQL is 29 degrees from upright; log is upright; hangs is 171 degrees "
+        "from upright."
+    )
+
+
+def test_the_ways_through_the_maze_are_counted_at_the_goal() -> None:
+    up = torch.tensor([[[-0.8, 0.0], [-0.7, 0.0]], [[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.9], [0.0, 0.5]]])
+    figure = maze_paths(Maze(), {"CQL": up, "log": up.flip(2)})
+    assert repr(figure) == "CQL: 1 of 2 starts reach the goal; log: 0 of 2 starts reach the goal within 2 steps."
+    assert "CQL: 0 of 2 starts reach the goal; " in repr(maze_paths(Maze(), {"CQL": up, "log": up}, at=1))
+    films = watch_maze(Maze(), {"CQL": up}, frames=3), watch_pendulum({"CQL": up[:, :1]}, frames=3)
+    assert [len(film.captions) for film in films] == [3, 3] and films[0].play.max == 2
+    films[0].slider.index = 2
+    assert "CQL: 1 of 2" in films[0].caption.value
 
 
 # ---------------------------------------------------------------- chapter 07

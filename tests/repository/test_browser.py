@@ -54,7 +54,7 @@ WRONG = {
         "def targets(rewards, next_values, terminations, truncations, discount):\n"
         "    return rewards + discount * next_values\n",
     ),
-    "02": ("02.3", "whole table", "def logged_policy(counts):\n    return counts / counts.sum()\n"),
+    "02": ("02.3", "undiscounted", 'def whose_values():\n    return "b", "e", "a", "c"\n'),  # a diagnosis
     "03": ("03.2", "mean of everything", "def mean_of_the_best(samples):\n    return samples.mean()\n"),
     "04": (
         "04.2",

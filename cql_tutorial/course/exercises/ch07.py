@@ -507,7 +507,6 @@ def _(variant, correct, t_level):
                 2.5,
             ),
             "unit 2.5: the logged actions stand out, so that the penalty is negative",
-            shown=False,
         ),
         Example(
             (_numbers([[1.0, 2.0], [0.0, 1.0]]), _numbers([[-0.7, 0.1], [-0.7, 0.3]]), _numbers([0.5, 1.5]), 1.0, 1.0),

@@ -14,6 +14,7 @@ from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_an
 from .ch08 import maze_values
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
+from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
 from .training import prediction_and_truth
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "forest",
     "tuning_curves",
     "logged_curves",
+    "HANGING",
     "CaptionedFigure",
     "arms",
     "author_error",
@@ -45,12 +47,16 @@ __all__ = [
     "kinds_and_curve",
     "map_and_curve",
     "maximum_bias",
+    "maze_paths",
     "maze_values",
     "nearest_rows",
     "penalties",
+    "pendulum_moment",
+    "pendulum_strip",
     "policy_densities",
     "prediction_and_truth",
     "push",
+    "record_path",
     "settling",
     "soft_maximum",
     "survival",
