@@ -69,11 +69,8 @@ __all__ = [
     "policy_densities",
     "prediction_and_truth",
     "push",
-<<<<<<< HEAD
     "record_path",
-=======
     "runs_by_alpha",
->>>>>>> c5
     "settling",
     "sharing",
     "soft_maximum",
