@@ -10,6 +10,7 @@ import torch
 
 from cql_tutorial.agents import tabular
 from cql_tutorial.course import SESSION, figures
+from cql_tutorial.course.checker import check_answer
 from cql_tutorial.course.exercises import ch03
 from cql_tutorial.course.figures.ch03 import kinds_of_greedy
 from cql_tutorial.course.sliders import explore_initial_scale
@@ -101,8 +102,23 @@ def test_the_suspects_show_what_their_causes_leave() -> None:
     assert [name for name, row in cause.items() if row["moved"] > 1e-6] == ["unfinished"]
     assert [name for name, row in cause.items() if row["unseen"] > 0.01] == ["unseen"]
     assert cause["shrunk"]["reported"] < -1 and cause["rare"]["reported"] > 1
-    said = {m.name: m.message for m in SESSION.exercises["03.5"].mutants}
-    assert len(said) == 20 and all(f"run {name[0]} is not" in message for name, message in said.items())
+
+
+def test_every_wrong_cause_and_line_is_told_why() -> None:
+    for run, right in ch03.CAUSES.items():
+        assert ch03.judge_cause(right, run) is None
+        for claimed in set(ch03.SIGNS) - {right}:
+            assert f'run {run} is not "{claimed}"' in str(ch03.judge_cause(claimed, run))
+            answers = {**ch03.CAUSES, run: claimed}
+            assert f"run {run} is not" in check_answer(SESSION.exercises["03.5"], answers.__getitem__).message
+    for listing, notes in ch03.NOTES.items():
+        assert ch03.judge_line(ch03.WRONG_LINES[listing], listing) is None
+        for line, note in notes.items():
+            assert note in str(ch03.judge_line(line, listing))
+    for odd in (None, 0, 99, "4", 4.0, True, "luck", ["rare"]):
+        assert "one of the words" in str(ch03.judge_cause(odd, "A")) and "whole number" in str(
+            ch03.judge_line(odd, "critic")
+        )
 
 
 def test_each_listing_has_one_wrong_line_and_a_note_for_every_other() -> None:

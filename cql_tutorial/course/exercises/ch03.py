@@ -272,6 +272,31 @@ def _(q, states, actions, rewards, next_states, terminations, discount):
     return total / (_counts(q, states, actions) + 1)
 
 
+@mutant("03.1", "half way")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """each row moves its pair's value half way to its target, one row after the other. That is Q-learning with a step
+    size; fitted Q-iteration takes the mean of all rows at once."""
+    table = q.clone()
+    for s, a, y in zip(states, actions, _targets(q, rewards, next_states, terminations, discount), strict=True):
+        table[s, a] = (table[s, a] + y) / 2
+    return table
+
+
+@mutant("03.1", "added to the old value")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """the new value is added to the old one. It takes the old one's place."""
+    mean = _mean_by_pair(q, states, actions, _targets(q, rewards, next_states, terminations, discount))
+    return torch.where(_counts(q, states, actions) > 0, q + mean, q)
+
+
+@mutant("03.1", "sum added to the old value")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """the sum of a pair's targets is added to its old value: start from a table of zeros, and divide by the number of
+    rows."""
+    targets = _targets(q, rewards, next_states, terminations, discount)
+    return q.clone().index_put_((states, actions), targets, accumulate=True)
+
+
 @mutant("03.1", "divided by the state's rows")
 def _(q, states, actions, rewards, next_states, terminations, discount):
     """the sum of a pair's targets is divided by the number of rows of its *state*. Divide by the rows of the pair."""
@@ -321,6 +346,7 @@ def _(q, states, actions, rewards, next_states, terminations, discount):
         "return samples.mean(dim=____).amax(dim=____).mean()",
     ),
     meaning="Every sample mean is unbiased, and the largest of them is not: the choice was made on the same noise.",
+    plain="the next cell turns it into a plain number",
 )
 def mean_of_the_best(samples):
     """How good the best-looking arm looks, on average over repeats of the whole experiment.
@@ -757,6 +783,15 @@ ROWS = {  # what the row of each run does show
 }
 
 
+def judge_cause(answer: object, run: str) -> str | None:
+    """None for the cause of a run; else what its row would show if the answer were right, and what it does show."""
+    if type(answer) is not str or answer not in SIGNS:
+        return f"a cause is one of the words {', '.join(map(repr, SIGNS))}."
+    if answer == CAUSES[run]:
+        return None
+    return f'run {run} is not "{answer}": {SIGNS[answer]}. But {ROWS[run]}.'
+
+
 @exercise(
     "03.5",
     title="which cause?",
@@ -772,6 +807,7 @@ ROWS = {  # what the row of each run does show
         'return {"A": ____, "B": ____, "C": ____, "D": ____, "E": ____}[run]',
     ),
     meaning="One number, predicted minus something, has five readings; the columns beside it say which one holds.",
+    judge=judge_cause,
 )
 def cause(run):
     """The cause behind a run of the table, given by its letter, "A" to "E".
@@ -782,17 +818,28 @@ def cause(run):
     return {"A": "wrong truth", "B": "shrunk", "C": "rare", "D": "unfinished", "E": "unseen"}[run]
 
 
-def _wrong_choice(right: Mapping[str, object], of: str, instead: object) -> Callable[[str], object]:
-    """An answer that is right but for one question, ``of``."""
-    return lambda asked: instead if asked == of else right[asked]
+MIXED_UP = {  # two causes that are easily taken for each other
+    ("rare", "shrunk"): "above and below are mixed up: luck of few rows raises the prediction, shrinkage lowers it.",
+    ("rare", "wrong truth"): "a long log has winners with few rows too; look at what each run was held against.",
+    ("shrunk", "unfinished"): "both lie below the exact value; the last sweep tells which of them is at rest.",
+    ("unseen", "rare"): "both lie above the exact value; only one of them has winners that were never tried.",
+}
 
 
-for run, right in CAUSES.items():
-    for claimed, sign in SIGNS.items():
-        if claimed != right:
-            wrong = _wrong_choice(CAUSES, run, claimed)
-            wrong.__doc__ = f'run {run} is not "{claimed}": {sign}. But {ROWS[run]}.'
-            mutant("03.5", f"{run} {claimed}")(wrong)
+def _answers(table: Mapping[str, object]) -> Callable[[str], object]:
+    """An answer that looks its argument up in a table."""
+    return lambda asked: table[asked]
+
+
+for claimed in SIGNS:
+    wrong = _answers(dict.fromkeys(CAUSES, claimed))
+    wrong.__doc__ = f'"{claimed}" is given for every run, and each of the five causes occurs once.'
+    mutant("03.5", f"{claimed} everywhere")(wrong)
+for (one, other), told in MIXED_UP.items():
+    swap = {one: other, other: one}
+    wrong = _answers({run: swap.get(right, right) for run, right in CAUSES.items()})
+    wrong.__doc__ = told
+    mutant("03.5", f"{one} and {other} mixed up")(wrong)
 
 
 # ---------------------------------------------------------------- 03.6
@@ -827,6 +874,16 @@ NOTES = {  # why each of the other lines is right; line numbers count from 1
 }
 
 
+def judge_line(answer: object, listing: str) -> str | None:
+    """None for the wrong line of a listing; else why the line that was named is right."""
+    last = max(*NOTES[listing], WRONG_LINES[listing])
+    if type(answer) is not int or not 1 <= answer <= last:
+        return f'a line of "{listing}" is named by a whole number from 1 to {last}.'
+    if answer == WRONG_LINES[listing]:
+        return None
+    return f'line {answer} of "{listing}" is right: {NOTES[listing][answer]}.'
+
+
 @exercise(
     "03.6",
     title="the wrong line",
@@ -841,18 +898,25 @@ NOTES = {  # why each of the other lines is right; line numbers count from 1
         "that was merely cut counts as one that ended.",
         'return {"critic": ____, "actor": ____, "sweep": ____}[listing]',
     ),
-    meaning="All three run, learn something and draw smooth curves; only reading finds them.",
+    meaning="All three run and return a number of the right shape; reading finds what running does not show.",
+    judge=judge_line,
 )
 def wrong_line(listing):
     """The number of the wrong line of a listing, "critic", "actor" or "sweep", counted from 1."""
     return {"critic": 4, "actor": 3, "sweep": 3}[listing]
 
 
-for listing, notes in NOTES.items():
-    for line, note in notes.items():
-        wrong = _wrong_choice(WRONG_LINES, listing, line)
-        wrong.__doc__ = f'line {line} of "{listing}" is right: {note}.'
-        mutant("03.6", f"{listing} {line}")(wrong)
+GUESSES = {  # by somebody who did not read, or counted otherwise: critic, actor, sweep
+    "counted from 0": ((3, 2, 2), "these are the right lines if one counts from 0. Count from 1, as the listing does."),
+    "first lines": ((1, 1, 1), "you name the head of each listing; the mistake is in the body."),
+    "last lines": ((8, 8, 6), "you name the last line of each listing; what it returns went wrong earlier."),
+    "one line late": ((5, 4, 4), "you name the line after the wrong one each time: it passes on what came before."),
+    "the targets": ((6, 7, 4), "you name the line where Q or the target is formed; ask what went into it."),
+}
+for name, (lines, told) in GUESSES.items():
+    wrong = _answers(dict(zip(WRONG_LINES, lines, strict=True)))
+    wrong.__doc__ = told
+    mutant("03.6", name)(wrong)
 
 
 # ---------------------------------------------------------------- predictions

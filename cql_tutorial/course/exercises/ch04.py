@@ -360,6 +360,19 @@ def _(q, actions):
     return (torch.logsumexp(q, 1) - _logged(q, actions)).square().mean()
 
 
+@mutant("04.2", "probability")
+def _(q, actions):
+    """that is minus the mean *probability* of the logged actions under softmax(Q). The penalty is minus the mean of
+    its logarithm."""
+    return -torch.softmax(q, 1).gather(1, actions[:, None]).mean()
+
+
+@mutant("04.2", "largest of the states")
+def _(q, actions):
+    """you take the largest log-sum-exp of all states. One number a state, and the mean of them."""
+    return torch.logsumexp(q, 1).amax() - _logged(q, actions).mean()
+
+
 @mutant("04.2", "push detached")
 def _(q, actions):
     """the value is right, but the log-sum-exp is detached: nothing is pushed down, and descent raises the logged
@@ -530,6 +543,26 @@ def _(q, actions):
     return (q / q.sum(1, keepdim=True) - F.one_hot(actions, q.shape[1])) / len(q)
 
 
+@mutant("04.3", "derivative of the softmax")
+def _(q, actions):
+    """p (1 - p) is the derivative of the softmax. The softmax is a derivative already, that of the log-sum-exp: p."""
+    p = torch.softmax(q, 1)
+    return (p * (1 - p) - F.one_hot(actions, q.shape[1])) / len(q)
+
+
+@mutant("04.3", "sigmoid")
+def _(q, actions):
+    """sigmoid takes each action for itself. Here the actions of a state share one push: softmax."""
+    return (torch.sigmoid(q) - F.one_hot(actions, q.shape[1])) / len(q)
+
+
+@mutant("04.3", "times Q")
+def _(q, actions):
+    """the shares are multiplied by Q: those are the terms of the mean of Q under softmax. The gradient is the share
+    alone."""
+    return (torch.softmax(q, 1) * q - F.one_hot(actions, q.shape[1])) / len(q)
+
+
 @mutant("04.3", "the penalty itself")
 def _(q, actions):
     """each entry of the gradient is the penalty's value. Differentiate it with respect to that entry."""
@@ -642,6 +675,19 @@ def _(q, rho):
     """rho times Q, normalised: with a negative Q that is no distribution. The logarithm in the divergence makes it rho
     times *exp* Q."""
     return rho * q / (rho * q).sum(1, keepdim=True)
+
+
+@mutant("04.4", "normalised over everything")
+def _(q, rho):
+    """all states together sum to one. Each *state* has a distribution of its own: divide each row by its sum."""
+    return torch.softmax((q + rho.log()).flatten(), 0).view_as(q)
+
+
+@mutant("04.4", "softmax of the weights")
+def _(q, rho):
+    """rho times exp Q are the weights already; softmax takes their exponential a second time. Divide them by their
+    sum."""
+    return torch.softmax(rho * q.exp(), 1)
 
 
 @mutant("04.4", "half way")
@@ -845,6 +891,25 @@ def _(q, actions, target, cql_alpha):
 def _(q, actions, target, cql_alpha):
     """cql_alpha is added, where it has no gradient and no effect. It multiplies the penalty."""
     return _error(q, actions, target) + cql_alpha + penalty(q, actions)
+
+
+@mutant("04.5", "alpha on the push alone")
+def _(q, actions, target, cql_alpha):
+    """cql_alpha weighs the push alone, the pull has weight 1: a bracket is missing. It multiplies the whole penalty."""
+    pushed = cql_alpha * torch.logsumexp(q, 1).mean() - _logged(q, actions).mean()
+    return _error(q, actions, target) + pushed
+
+
+@mutant("04.5", "error of the log-sum-exp")
+def _(q, actions, target, cql_alpha):
+    """the squared error is taken at the log-sum-exp. The target belongs to the action that was logged."""
+    return (torch.logsumexp(q, 1) - target).square().mean() + cql_alpha * penalty(q, actions)
+
+
+@mutant("04.5", "smooth absolute error")
+def _(q, actions, target, cql_alpha):
+    """the error is squared only where it is small (smooth L1, or Huber). Here it is squared throughout."""
+    return F.smooth_l1_loss(_logged(q, actions), target) + cql_alpha * penalty(q, actions)
 
 
 @mutant("04.5", "target pulled")
@@ -1103,7 +1168,7 @@ prediction(
     answer="a",
     a=(
         "the expert's",
-        "The expert shows one action a state, so the network may invent the values of all others.",
+        "It has tried less than half of the actions where it went; the network invents the values of the others.",
     ),
     b=("the mixed one, with some of everything", "It has tried most actions near the path, if not often."),
     c=(

@@ -193,7 +193,7 @@ def exploration_logs(
     ``found`` maps (log, alpha) to (mean, half width) of the true value and of the estimation error at the start; alpha
     0 is DQN. ``optimum`` is the best policy's value there.
     """
-    logs, alphas = (list(dict.fromkeys(key[k] for key in found)) for k in range(2))
+    logs, alphas = list(dict.fromkeys(log for log, _ in found)), list(dict.fromkeys(alpha for _, alpha in found))
     figure = CaptionedFigure(figsize=(9.0, 3.8))
     axes, said = figure.subplots(1, 2), []
     for i, (log, mark, line, colour) in enumerate(
