@@ -131,7 +131,7 @@ def every_draw(
         axis.errorbar(i + 0.28, mean, half, fmt="D", color=BLACK, capsize=4, markersize=5)
         word = "above" if mean - half > 0 else "below" if mean + half < 0 else "not told apart from"
         said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the {zero}")
-    line = {"color": BLUE, "linestyle": "--"} if zero == "truth" else {"color": BLACK, "linestyle": ":"}
+    line: dict[str, Any] = {"color": BLUE, "linestyle": "--"} if zero == "truth" else {"color": BLACK, "linestyle": ":"}
     axis.axhline(0.0, **line, label=f"{zero}: {truth}")
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.3))
