@@ -140,7 +140,7 @@ def explore_policy() -> Explorer:
     """Chapter 02: what random moves cost the optimal policy of the cliff; a linear solve gives every value."""
     world = Gridworld()
     best = functional.one_hot(optimal_q(world).argmax(1), world.action_dim).double()
-    epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0]
+    epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.35, 0.4, 0.5, 0.7, 0.85, 1.0]
     policies = [(1 - epsilon) * best + epsilon / world.action_dim for epsilon in epsilons]
     values = [(policy * solve_q(world, policy)).sum(1) for policy in policies]
     starts = [float(table[world.start_state]) for table in values]

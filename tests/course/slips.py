@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -299,6 +300,8 @@ def _random(generator: torch.Generator, value: Any) -> Any:
     if value.ndim and bool((value >= 0).all()) and torch.allclose(rows, torch.ones_like(rows)):
         weights = torch.softmax(noise, -1) * (value > 0)  # what is impossible stays so
         return (weights / weights.sum(-1, keepdim=True)).to(value.dtype)
+    if value.ndim and bool((value <= 0).all()) and torch.allclose(value.exp().sum(-1), torch.ones_like(rows)):
+        return torch.log_softmax(noise, -1).to(value.dtype)
     scale = float(value.abs().mean()) or 1.0
     drawn = noise * min(scale, 5.0)
     if value.numel() and bool((value >= 0).all()):
@@ -315,6 +318,13 @@ def _alphas(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
     return _random(generator, free), 0.1 + _random(generator, per_alpha).abs(), _random(generator, truth), some
 
 
+def _behaviours(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
+    log_behaviour, action_dim, error = example.arguments
+    drawn = torch.randn(log_behaviour.shape, generator=generator, dtype=log_behaviour.dtype)
+    above = 3 * torch.rand((), generator=generator)  # on average, no log-density lies below the uniform one
+    return drawn - drawn.mean() - action_dim * math.log(2) + above, action_dim, error
+
+
 def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
     rewards, starts, discount = example.arguments
     later = 1 + torch.randperm(len(rewards) - 1, generator=generator)[: len(starts) - 1]
@@ -324,6 +334,7 @@ def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
+    "07.6": _behaviours,
 }
 
 

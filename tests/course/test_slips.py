@@ -20,11 +20,11 @@ EXERCISES = list(SESSION.exercises.values())
 # Exercises whose examples are not yet in general position, by chapter. The sets only shrink: the test fails for an
 # exercise that is clean and still stands here.
 NOT_YET: dict[str, set[str]] = {
-    "00": {"00.1", "00.2"},
+    "00": set(),
     #
     "01": set(),
     #
-    "02": {"02.1", "02.2", "02.3", "02.4", "02.5"},
+    "02": set(),
     #
     "03": {"03.1", "03.2", "03.3", "03.4", "03.5"},
     #
@@ -34,7 +34,7 @@ NOT_YET: dict[str, set[str]] = {
     #
     "06": set(),
     #
-    "07": {"07.3", "07.5", "07.6"},
+    "07": set(),
     #
     "08": set(),
 }

@@ -115,6 +115,7 @@ def shape_faults(path: Path, notebook: Any) -> list[str]:
     if len([id for id in SESSION.quizzes if id.startswith(number)]) != 3:
         faults.append("a quiz of three questions")
     most = 75 + 4 * max(0, len(exercises(path)) - 6)  # each exercise is four cells
+    most += 10 if number == "02" else 0  # what is to be diagnosed, read and planned stands in cells of its own
     if not short and not 55 <= cells <= most:
         faults.append(f"55 to {most} cells, found {cells}")
     if not (800 if short else 2_000) <= words <= 3_500:
@@ -135,6 +136,10 @@ def exercise_faults(path: Path, notebook: Any) -> list[str]:
             faults.append(f"{id}: its header once, found {len(at)} time(s): {exercise.header}")
         elif [cell.source.strip() for cell in cells[at[0] + 1 : at[0] + 4]] != wanted:
             faults.append(f"{id}: the header is followed by stub, check and or_reference, each in its cell")
+    setup = "\n".join(cell.source for cell in code(notebook)[:2])
+    called = ("check", "hint", "solution", "or_reference", "guess", "reveal", "quiz", "progress")
+    missing = [name for name in called if not re.search(rf"import .*\b{name}\b", setup)]
+    faults += [f"a message names {name}, which the set-up does not import" for name in missing]
     unknown = set(re.findall(r'check\("([\d.]+)"', "\n".join(cell.source for cell in code(notebook))))
     return faults + [f"{id} is checked and unknown" for id in unknown - set(SESSION.exercises)]
 

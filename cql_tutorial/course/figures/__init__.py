@@ -10,7 +10,7 @@ from .ch03 import every_draw, greedy_kinds, invented, kinds_and_curve, maximum_b
 from .ch04 import arms, falling, penalties, push, soft_maximum
 from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
-from .ch07 import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
+from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values, metric_curves
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
@@ -21,7 +21,9 @@ __all__ = [
     "push_down_shares",
     "push_and_error",
     "penalty_errors",
-    "paired_effects",
+    "errors_by_draw",
+    "forest",
+    "tuning_curves",
     "logged_curves",
     "HANGING",
     "CaptionedFigure",

@@ -98,12 +98,13 @@ def maze_paths(world: Maze, paths: Mapping[str, Tensor], at: int | None = None) 
         axis.plot(*kept[0].T, "|", color=BLACK, markersize=5)
         axis.plot(*kept[-1].T, "o", color=style["color"], markersize=4, markeredgecolor=BLACK, markeredgewidth=0.5)
         axis.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-        axis.set_xlabel("x (bars: starts, dots: ends)", fontsize=8)
+        axis.set_xlabel("x", fontsize=8)
         axis.set_ylabel("y", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.set_title(name, fontsize=10)
         there = int((kept[..., 1] > world.goal).any(0).sum())
         said.append(f"{name}: {there} of {path.shape[1]} starts reach the goal")
+    figure.supxlabel("bars: starts; dots: where the ways end", fontsize=8)
     steps = min(len(path) for path in paths.values()) - 1
     figure.caption = "; ".join(said) + f" within {steps if at is None else min(at, steps)} steps."
     return figure

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from .base import BLACK, OVER, OVER_INK, TRUTH, CaptionedFigure, algorithm_style
 
-NEAR = 0.2  # a mean error of less than this share of the truth's size is told as near; errors measured are not close
+NEAR = 0.25  # a mean error of less than this share of the truth's size is told as near; errors measured are not close
 
 
 def prediction_and_truth(
