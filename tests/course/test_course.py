@@ -61,7 +61,7 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
     assert 1 <= exercise.difficulty <= 5 and 1 <= exercise.importance <= 5 and exercise.id in exercise.header
     assert [m for m in messages if re.match(r"[A-Z][a-z]", m) or not m.endswith((".", "?", ")"))] == []
     body = exercise.source.strip().splitlines()[len(exercise.stub.strip().splitlines()) - 1 :]
-    assert 1 <= len(body) <= 12
+    assert 1 <= len(body) <= (80 if exercise.id == "08.9" else 12)  # an agent of one page
 
 
 @pytest.mark.parametrize("chapter", exercises.__all__)
@@ -81,10 +81,6 @@ BUILD_ONLY = {
     "04",
     #
     "05",
-    #
-    "06",
-    #
-    "08",
 }
 
 
