@@ -2058,7 +2058,7 @@ prediction(
 prediction(
     "08.p2",
     "Hold the temperature fixed at 0.1, where it would start, instead of adapting it: on the maze and on Pendulum "
-    "medium, what changes beyond what four data draws could show by chance?",
+    "medium, what changes beyond what the few data draws could show by chance?",
     answer="a",
     a=(
         "the values' error, and no return",
@@ -2100,12 +2100,12 @@ prediction(
 prediction(
     "08.p4",
     "One critic, two, or five, of which the smallest counts: what does the number change, on the maze and on Pendulum "
-    "medium, beyond what four data draws could show by chance?",
+    "medium, beyond what the few data draws could show by chance?",
     answer="b",
     a=(
         "the return on at least one of them: more critics, a better policy",
         "The penalty already holds the values down; the minimum is a second caution on top of the first. What these "
-        "four draws exclude is what lies outside the intervals.",
+        "draws exclude is what lies outside the intervals.",
     ),
     b=(
         "the estimation error on at least one of them, and no return",
