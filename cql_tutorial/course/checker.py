@@ -269,13 +269,17 @@ def _describe_difference(
     exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int
 ) -> str:
     """Describe how a result that no mutant gives differs; where the value is right, say which gradient is wrong."""
+    from .slips import as_if  # which calls this module's functions
+
     found, expected, tolerance = mine[number], right[number], exercise.tolerance
     assert found is not None and expected is not None
     both = [(a, b) for a, b in zip(mine, right, strict=True) if a is not None and b is not None]
     if not agree(found.value, expected.value, tolerance):
         size = None if exercise.secret else _size_factor(exercise, mine, right)
         pairs = [(a.value, b.value) for a, b in both]
-        return size or describe(found.value, expected.value, tolerance, pairs, exercise.secret)
+        return size or describe(
+            found.value, expected.value, tolerance, pairs, exercise.secret, lambda: as_if(exercise, mine)
+        )
     for name, g, wanted in zip(exercise.gradients, found.gradients, expected.gradients, strict=True):
         if not agree(g, wanted, tolerance):
             if not wanted.any():
