@@ -126,17 +126,10 @@ def _alphas(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 
 
 def _behaviours(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
-<<<<<<< HEAD
-    log_behaviour, action_dim, _ = example.arguments
-    drawn = torch.randn(log_behaviour.shape, generator=generator, dtype=log_behaviour.dtype)
-    log_behaviour = drawn - drawn.mean() - action_dim * math.log(2) + 3 * torch.rand((), generator=generator)
-    return log_behaviour, action_dim, -3 * float(torch.rand((), generator=generator))
-=======
     log_behaviour, action_dim, error = example.arguments
     drawn = torch.randn(log_behaviour.shape, generator=generator, dtype=log_behaviour.dtype)
     above = 3 * torch.rand((), generator=generator)  # on average, no log-density lies below the uniform one
     return drawn - drawn.mean() - action_dim * math.log(2) + above, action_dim, error
->>>>>>> engine
 
 
 def _log_shares(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
@@ -155,11 +148,7 @@ DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
     "07.2": _log_shares,
-<<<<<<< HEAD
-    "07.6": _behaviours,  # no log-density is below that of the uniform one on average
-=======
     "07.6": _behaviours,
->>>>>>> engine
 }
 
 

@@ -74,12 +74,8 @@ def test_the_hut_is_as_on_paper() -> None:
 def test_the_four_tables_are_what_their_letters_say() -> None:
     """The numbers that the notebook prints, and the one that is nobody's value."""
     tables = ((2.50, 2.27, 1.16, 7.00), (2.50, 3.00, 1.25, 7.00), (2.50, 1.50, 1.00, 7.00), (2.50, 3.00, 1.50, 7.00))
-<<<<<<< HEAD
-    best, log = (torch.tensor([row] * 3, dtype=torch.float64) for row in ([0.0, 1.0], [0.25, 0.75]))
-=======
     best = torch.tensor([[0.0, 1.0]] * 3, dtype=torch.float64)
     log = torch.tensor([[0.25, 0.75]] * 3, dtype=torch.float64)  # three times in four, at both places
->>>>>>> engine
     q_coin, q_log, q_best = (ch02.solve_policy(ch02.HUT_REWARDS, ch02.HUT, p, 0.5) for p in (ch02.COIN, log, best))
     meant = {"a": q_coin, "b": q_log, "c": q_best, "d": ch02.HUT_REWARDS + 0.5 * ch02.HUT @ q_coin.amax(1)}
     for letter, table in zip(ch02.whose_values(), tables, strict=True):

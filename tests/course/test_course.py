@@ -61,30 +61,23 @@ def test_stub_reference_and_shape_of_an_exercise(exercise: Exercise) -> None:
     assert 1 <= exercise.difficulty <= 5 and 1 <= exercise.importance <= 5 and exercise.id in exercise.header
     assert [m for m in messages if re.match(r"[A-Z][a-z]", m) or not m.endswith((".", "?", ")"))] == []
     body = exercise.source.strip().splitlines()[len(exercise.stub.strip().splitlines()) - 1 :]
-    assert 1 <= len(body) <= 12
+    assert 1 <= len(body) <= (80 if exercise.id == "08.9" else 12)  # an agent of one page
 
 
 @pytest.mark.parametrize("chapter", exercises.__all__)
 def test_each_chapter_has_enough_exercises_and_a_published_mistake(chapter: str) -> None:
     found = [exercise for exercise in EXERCISES if exercise.id.startswith(f"{chapter[2:]}.")]
-    fewest, most = {"ch00": (2, 7), "ch08": (4, 9)}.get(chapter, (4, 7))  # 08: the update, line by line
+    fewest, most = {"ch00": (2, 7), "ch06": (4, 8), "ch08": (4, 10)}.get(
+        chapter, (4, 7)
+    )  # 08: the update, line by line
     assert fewest <= len(found) <= most
     assert any(mutant.seen for exercise in found for mutant in exercise.mutants)
-
-
-# Chapters that still ask for code alone. The set only shrinks: a chapter with two other exercises must leave it.
-BUILD_ONLY = {
-    #
-    "06",
-    #
-    "08",
-}
 
 
 @pytest.mark.parametrize("chapter", [name[2:] for name in exercises.__all__ if name >= "ch02"])
 def test_a_chapter_asks_for_more_than_code(chapter: str) -> None:
     other = [exercise.id for exercise in EXERCISES if exercise.id[:2] == chapter and exercise.kind != "build"]
-    assert (len(other) < 2) == (chapter in BUILD_ONLY), f"not build: {other}; mend the exercises or BUILD_ONLY"
+    assert len(other) >= 2
 
 
 def test_exercises_are_text_that_a_person_can_edit() -> None:

@@ -1621,10 +1621,13 @@ def train_by_hand(settings, start, updates):
 
         # 1. critics
         with torch.no_grad():
-            here, there = policy(s), policy(s_next)
-            proposed, log_density = candidates(*here, *there, noise.uniform, noise.policy, noise.next_policy)
-            u = there[0] + there[1].exp() * noise.target
-            next_q, next_log_prob = values(targets, s_next, torch.tanh(u)), tanh_gaussian_log_prob(u, *there)
+            mean, log_std = policy(s)
+            next_mean, next_log_std = policy(s_next)
+            drawn = noise.uniform, noise.policy, noise.next_policy
+            proposed, log_density = candidates(mean, log_std, next_mean, next_log_std, *drawn)
+            u = next_mean + next_log_std.exp() * noise.target
+            next_q = values(targets, s_next, torch.tanh(u))
+            next_log_prob = tanh_gaussian_log_prob(u, next_mean, next_log_std)
             ended = batch["terminations"].bool()
             y = bellman_target(batch["rewards"], ended, next_q, next_log_prob, temperature, settings["discount"])
         penalty = conservative_penalty(lambda s, a: values(critics, s, a), s, s_next, a, proposed, log_density)
@@ -1796,20 +1799,20 @@ _page(
 )
 _page(
     "one noise for both proposals",
-    "noise.policy, noise.next_policy)",
-    "noise.policy, noise.policy)",
+    "noise.policy, noise.next_policy\n",
+    "noise.policy, noise.policy\n",
     "both policies' candidates use the same noise: the third block has its own, noise.next_policy.",
 )
 _page(
     "the actor's noise in the target",
-    "there[1].exp() * noise.target",
-    "there[1].exp() * noise.actor",
+    "next_log_std.exp() * noise.target",
+    "next_log_std.exp() * noise.actor",
     "the next action is drawn with the actor's noise: it has its own, noise.target.",
 )
 _page(
     "next policy at s",
-    "here, there = policy(s), policy(s_next)",
-    "here, there = policy(s), policy(s)",
+    "next_mean, next_log_std = policy(s_next)",
+    "next_mean, next_log_std = policy(s)",
     "the next action comes from the policy at s. It is taken in the next state: policy(s_next).",
 )
 _page(
@@ -1820,21 +1823,21 @@ _page(
 )
 _page(
     "online critics in the target",
-    "values(targets, s_next, torch.tanh(u)), tanh",
-    "values(critics, s_next, torch.tanh(u)), tanh",
+    "next_q = values(targets, s_next, torch.tanh(u))",
+    "next_q = values(critics, s_next, torch.tanh(u))",
     "the Bellman target asks the critics themselves; it is the target critics' task, for they stand still.",
 )
 _page(
     "u without tanh",
-    "values(targets, s_next, torch.tanh(u)), tanh",
-    "values(targets, s_next, u), tanh",
+    "next_q = values(targets, s_next, torch.tanh(u))",
+    "next_q = values(targets, s_next, u)",
     "the target critics are asked about u. The next action is tanh(u).",
 )
 _page(
     "entropy in the backup",
-    "next_q, next_log_prob = values(targets, s_next, torch.tanh(u)), tanh_gaussian_log_prob(u, *there)",
-    "next_log_prob = tanh_gaussian_log_prob(u, *there)\n            next_q = values(targets, s_next, "
-    "torch.tanh(u)) - temperature * next_log_prob",
+    "next_log_prob = tanh_gaussian_log_prob(u, next_mean, next_log_std)",
+    "next_log_prob = tanh_gaussian_log_prob(u, next_mean, next_log_std)\n"
+    "            next_q = next_q - temperature * next_log_prob",
     "the entropy of the next action is in the target, as in SAC: Q is then a soft value. CQL leaves it out.",
 )
 _page(
@@ -2055,7 +2058,7 @@ prediction(
 prediction(
     "08.p2",
     "Hold the temperature fixed at 0.1, where it would start, instead of adapting it: on the maze and on Pendulum "
-    "medium, what changes beyond what four data draws could show by chance?",
+    "medium, what changes beyond what the few data draws could show by chance?",
     answer="a",
     a=(
         "the values' error, and no return",
@@ -2097,12 +2100,12 @@ prediction(
 prediction(
     "08.p4",
     "One critic, two, or five, of which the smallest counts: what does the number change, on the maze and on Pendulum "
-    "medium, beyond what four data draws could show by chance?",
+    "medium, beyond what the few data draws could show by chance?",
     answer="b",
     a=(
         "the return on at least one of them: more critics, a better policy",
         "The penalty already holds the values down; the minimum is a second caution on top of the first. What these "
-        "four draws exclude is what lies outside the intervals.",
+        "draws exclude is what lies outside the intervals.",
     ),
     b=(
         "the estimation error on at least one of them, and no return",

@@ -166,7 +166,7 @@ def third_proposal_study(
         right.plot(offsets, np.asarray(values, float), **mark, markersize=5, label=name)
         lines.append(f"{name} {min(values):.1f} to {max(values):.1f}")
     right.axhline(1.0, color=BLACK, linewidth=1.0)
-    right.set(xlabel="mean of π(·|s′) minus mean of π(·|s), in u", ylabel="error with three / with two proposals")
+    right.set(xlabel="mean of π(·|s′) minus that of π(·|s), in u", ylabel="error with three / with two proposals")
     right.set_title("bandit, A = 1; above 1 the third hurts", fontsize=10)
     for axis in (left, right):
         axis.grid(alpha=0.25)

@@ -170,8 +170,8 @@ def by_the_package(settings: Mapping[str, Any], start: Mapping[str, Any], update
         with torch.no_grad():
             for member, weights in enumerate(networks):
                 for layer in range(3):
-                    network.weights[layer][member] = weights[f"{2 * layer}.weight"].T  # type: ignore[index,union-attr]
-                    network.biases[layer][member, 0] = weights[f"{2 * layer}.bias"]  # type: ignore[index,union-attr]
+                    network.weights[layer][member] = weights[f"{2 * layer}.weight"].T  # type: ignore[index]
+                    network.biases[layer][member, 0] = weights[f"{2 * layer}.bias"]  # type: ignore[index]
     for batch, noise in updates:
         agent.update(batch, noise)
     return numbers_of(agent)
