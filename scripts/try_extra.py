@@ -47,8 +47,8 @@ def core(folder: Path) -> None:
     written = dataset.to_minari("try/core-v0", folder, description="a try", author="a test")
     assert OfflineDataset.from_minari(written).fingerprint() == dataset.fingerprint()
     report = doctor()
-    # A wheel of another torch, or a package that CI pins elsewhere, is for the doctor to say; not to fail here.
-    assert any(one.subject.startswith("training") and one.status == "ok" for one in report.findings), str(report)
+    # That training is slow here is a warning, and no fault of what is installed.
+    assert any(one.subject.startswith("training") for one in report.findings), str(report)
     assert all(one.status != "problem" for one in report.findings), str(report)
 
 

@@ -7,6 +7,7 @@ was expected and how to mend it, and end with status 2.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 COMMANDS = {
@@ -38,13 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("cql-tutorial needs the package tyro: pip install 'cql-tutorial[cli]'", file=sys.stderr)
         return 2
     from ..errors import CQLTutorialError
+    from .files import in_flags
     from .parser import run
 
+    formatted = warnings.formatwarning
     try:
+        # One line, in the words of flags: where in this package a warning was raised is of no use here.
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {in_flags(str(message))}\n"
         return run(words)
     except CQLTutorialError as error:
-        from .files import in_flags
-
         print(f"error: {in_flags(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    finally:
+        warnings.formatwarning = formatted
 
 
 def _overview() -> str:

@@ -40,6 +40,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
         require(
             known, "--figure", str(report.figure), f"a name that ends in {', '.join(ENDINGS)}", "change its ending."
         )
+    require(not data.hold_out, "--hold-out", data.hold_out, "nothing for describe", "leave it out.")
     dataset: OfflineDataset | None = None
     facts: dict[str, Any] = {}
     refusal = None

@@ -157,9 +157,9 @@ def test_settings_of_an_agent_are_documented_all_or_none() -> None:
         (["describe", "--data", "none.hdf5"], "none.hdf5: found no such file"),
         (["evaluate", *MAZE, "--agents", "."], "found a folder without checkpoints"),
         (["evaluate", *MAZE, "--agents", "x.safetensors"], "x.safetensors: found no such file"),
-        (["collect", "--id", "a/b-v0"], "--env, --world: found (None, None)"),
-        (["collect", "--id", "a/b-v0", "--env", "CartPole-v1", "--policy", "online"], "--policy: found 'online'"),
-        (["collect", "--id", "a/b-v0", "--env", "Blackjack-v1"], "expected flat observations"),
+        (["collect", "--id", "tt/b-v0"], "--env, --world: found (None, None)"),
+        (["collect", "--id", "tt/b-v0", "--env", "CartPole-v1", "--policy", "online"], "--policy: found 'online'"),
+        (["collect", "--id", "tt/b-v0", "--env", "Blackjack-v1"], "expected flat observations"),
         (["convert", *MAZE], "--hdf5, --id, --csv, --parquet: found None"),
     ],
 )

@@ -632,6 +632,7 @@ print(json.dumps([arrays, peak() - before]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     arrays, used = json.loads(done.stdout)
-    # Measured 1.03, 1.14 and 1.8-2.5: columns are read into their place and taken over, and rows move up within it.
-    most = 3.0 if kind == "csv" else 1.3
-    assert arrays / 2 < used <= most * arrays, f"{used / arrays:.2f} times"  # less: then nothing was measured
+    # Measured 1.03 and 1.14: columns are read into their place and taken over, and rows move up within it. Of a table
+    # the blocks are joined, and one block's cells and pandas' own copies of them come on top, however long it is.
+    most = 3.0 * arrays + 8e6 if kind == "csv" else 1.3 * arrays
+    assert arrays / 2 < used <= most, f"{used / arrays:.2f} times"  # less: then nothing was measured
