@@ -110,8 +110,8 @@ def test_returns_of_a_cut_log_are_not_comparable(
     rows = 20 if said else 0
     dropped = found["log_cut"]["cut"]
     assert dropped == rows
-    if not said:  # -11.36 is what every policy is worth: started there, and not at -1 / (1 - 0.99)
-        assert found["rows"][0]["fqe"] == pytest.approx(-11.4, abs=3)
+    if not said:  # every policy is worth -11.36: started near, at the mean return-to-go, not at -1 / (1 - 0.99)
+        assert -14 < found["rows"][0]["fqe"] < -6
 
 
 # ---------------------------------------------------------------- environments
