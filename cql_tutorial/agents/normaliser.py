@@ -54,7 +54,9 @@ class ObservationNormaliser(nn.Module):
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor, rows: int) -> None:
-        """Take statistics ``[S]``, in place."""
+        """Take statistics ``[S]``, in place; raises `DataError` for another number of columns."""
+        found, expected = f"{len(mean)} columns", f"{len(self.mean)}, the agent's state_dim"
+        require_data(mean.shape == self.mean.shape, "observations", found, expected, "build the agent for your data.")
         self.mean.copy_(mean.to(self.mean.dtype))
         self.std.copy_(std.to(self.std.dtype))
         self.rows.fill_(rows)
