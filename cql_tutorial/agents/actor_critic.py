@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CQLWarning
-from ..networks import LOG_STD_RANGE, Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
+from ..networks import Critic, GaussianPolicy, TanhGaussian, pre_tanh_of
 from .agent import Agent
 from .config import AgentConfig
+from .normaliser import warn_of_width
 
 
 class GaussianAgent(Agent):
@@ -35,26 +34,9 @@ class GaussianAgent(Agent):
     @torch.no_grad()
     def check_training(self, row: Mapping[str, float], batch: Mapping[str, Any]) -> None:
         """Warn once where log_std is at its clamp in half of the batch or more: no gradient passes it."""
-        if "log_std" in self.told:
-            return
-        log_std = self.distribution(self.as_observations(batch["observations"])).log_std
-        for bound, at_bound in zip(
-            LOG_STD_RANGE, (log_std <= LOG_STD_RANGE[0], log_std >= LOG_STD_RANGE[1]), strict=True
-        ):
-            share, dimension = at_bound.to(self.dtype).mean(0).max(0)
-            if float(share) >= 0.5:
-                text = (
-                    f"log_std of action dimension {int(dimension)} is at its bound {bound:g} in {float(share):.0%} of a"
-                )
-                text += f" batch by update {row['step']}, where no gradient passes: the width stays"
-                text += " near-uniform noise." if bound > 0 else " as narrow as it may be."
-                text += " Sampled actions, log_prob and a clone's likelihood are then ruled by the bound."
-                text += "" if bound > 0 else " Logged actions without noise do this."
-                if self.normaliser is None:
-                    text += " Observations far from order 1 do it: set normalize_observations=True."
-                warnings.warn(text, CQLWarning, stacklevel=2)
-                self.told.add("log_std")
-                return
+        if "log_std" not in self.told:
+            log_std = self.distribution(self.as_observations(batch["observations"])).log_std
+            warn_of_width(log_std, row["step"], self.normaliser is not None, self.told)
 
     @torch.no_grad()
     def log_prob(self, observations: Any, actions: Any) -> Tensor:

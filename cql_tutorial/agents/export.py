@@ -7,6 +7,7 @@ not be scripted here without another copy of the networks. "onnx" writes an ONNX
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import logging
@@ -58,13 +59,11 @@ class ExportedPolicy(nn.Module):
 
 def metadata(agent: Agent, stochastic: bool) -> dict[str, Any]:
     """What whoever runs the file must know: kind, shapes, units, statistics, what becomes of nan."""
-    from .. import __version__
-
     config, statistics = agent.config, agent.normaliser
     known = statistics is not None and {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
     return {
         "format": "cql-tutorial policy 1",
-        "version": __version__,
+        "version": _version(),
         "algorithm": agent.name,
         "inputs": ["observations", "noise"] if stochastic else ["observations"],
         "noise": ("uniform in (0, 1)" if agent.discrete else "standard normal") if stochastic else None,
@@ -79,6 +78,13 @@ def metadata(agent: Agent, stochastic: bool) -> dict[str, Any]:
         "reward_scale": config.reward_scale,
         "not_finite": NOT_FINITE[agent.discrete],
     }
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("cql-tutorial")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def export(agent: Agent, path: str | Path, format: str = "torch", stochastic: bool = False) -> Path:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, CQLWarning, require_data
+from ..networks import LOG_STD_RANGE
 
 STD_RANGE = (0.1, 10.0)  # of a column that needs no normaliser
 FARTHEST_MEAN = 10.0  # from 0, in standard deviations and in the column's own units
@@ -53,7 +54,9 @@ class ObservationNormaliser(nn.Module):
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor, rows: int) -> None:
-        """Take statistics ``[S]``, in place."""
+        """Take statistics ``[S]``, in place; raises `DataError` for another number of columns."""
+        found, expected = f"{len(mean)} columns", f"{len(self.mean)}, the agent's state_dim"
+        require_data(mean.shape == self.mean.shape, "observations", found, expected, "build the agent for your data.")
         self.mean.copy_(mean.to(self.mean.dtype))
         self.std.copy_(std.to(self.std.dtype))
         self.rows.fill_(rows)
@@ -185,6 +188,26 @@ def warn_of_columns(faults: Sequence[ColumnFault], normalised: bool, told: set[s
         parts.append(f"observations far from all others: {several(outliers)}. {advice}")
     if parts:
         warnings.warn(" ".join(parts), CQLWarning, stacklevel=stacklevel + 1)
+
+
+def warn_of_width(log_std: Tensor, step: float, normalised: bool, told: set[str]) -> None:
+    """Warn where a policy's ``log_std [B, A]`` is at a bound in half of the batch or more; ``told`` remembers it."""
+    for bound, at_bound in zip(LOG_STD_RANGE, (log_std <= LOG_STD_RANGE[0], log_std >= LOG_STD_RANGE[1]), strict=True):
+        share, dimension = at_bound.to(log_std.dtype).mean(0).max(0)
+        if float(share) < 0.5:
+            continue
+        text = (
+            f"log_std of action dimension {int(dimension)} is at its bound {bound:g} in {float(share):.0%} of a batch"
+        )
+        text += f" by update {step:g}, where no gradient passes: the width stays"
+        text += " near-uniform noise." if bound > 0 else " as narrow as it may be."
+        text += " Sampled actions, log_prob and a clone's likelihood are then ruled by the bound."
+        text += "" if bound > 0 else " Logged actions without noise do this."
+        if not normalised:
+            text += " Observations far from order 1 do it: set normalize_observations=True."
+        warnings.warn(text, CQLWarning, stacklevel=5)
+        told.add("log_std")
+        return
 
 
 def given_statistics(mean: Any, std: Any, state_dim: int) -> tuple[Tensor, Tensor]:

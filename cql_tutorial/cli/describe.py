@@ -48,6 +48,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
         dataset = data.load()
         found, facts = dataset.defects(time_limit=report.time_limit), dataset.describe(with_defects=False)
         print(facts)
+        facts.update(_scales(dataset))
     except CQLTutorialError as error:
         raw = stored(data)
         if raw is None:
@@ -89,3 +90,20 @@ def _draw(dataset: OfflineDataset, path: Path) -> None:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:] or None)
     print(f"\n{figure}\nfigure: {path}")
+
+
+def _scales(dataset: OfflineDataset) -> dict[str, Any]:
+    """Print each observation column's scale and what to switch on; return it as facts."""
+    from ..agents.normaliser import column_faults, column_statistics, several
+
+    mean, std = (values.tolist() for values in column_statistics(dataset.observations))
+    faults = column_faults(dataset.observations, dataset.next_observations)
+    scales, outliers = ([one for one in faults if one.outlier is kind] for kind in (False, True))
+    shown = [f"{c}: {m:.3g} ± {s:.3g}" for c, (m, s) in enumerate(zip(mean, std, strict=True))]
+    print(f"observation scale      {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''} (mean ± sd)")
+    if scales:
+        print(f"  not of order 1: {several(scales)}.")
+        print("  Normalise them: train does so by itself; in Python set normalize_observations=True.")
+    if outliers:
+        print(f"  far from all others: {several(outliers)}. Correct or drop those rows: normalising does not help.")
+    return {"observation_scale": {"mean": mean, "std": std, "told": [one.text for one in faults]}}

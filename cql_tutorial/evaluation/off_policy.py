@@ -25,7 +25,7 @@ from ..training.offline import History
 from .target_policy import Estimate, TargetPolicy, by_chunks
 
 Candidate = TypeVar("Candidate", bound=Hashable)
-SETTLED = 0.05  # of a value: what it may move in the last quarter of its training
+SETTLED = 0.02  # of a value: what it may move in the last quarter of its training
 WEIGHTS, RESAMPLES = 10, 12  # what a random stream is for; an agent's own are numbered from 0
 
 

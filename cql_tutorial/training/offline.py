@@ -62,7 +62,7 @@ class History:
         try:
             import pandas
         except ImportError as error:
-            mend = "pip install pandas, or use history.rows or history.to_csv, which need none."
+            mend = "pip install pandas (the extra cql-tutorial[tables] has it), or use history.rows or history.to_csv."
             raise ConfigError("History.to_dataframe", "no pandas", "the package pandas", mend) from error
         return pandas.DataFrame(self.rows, columns=self.columns)
 

@@ -145,6 +145,12 @@ def test_statistics_by_hand_are_checked() -> None:
     assert agent.normaliser.std.tolist() == [1.0, 1.0, 2.0]
 
 
+def test_data_of_another_width_are_named() -> None:
+    agent = make_agent("bc", NORMALISED | {"state_dim": WIDTH + 1})
+    with pytest.raises(DataError, match="observations: found 3 columns; expected 4, the agent's state_dim"):
+        fit(agent, log(), 2, batch_size=4, progress=False)
+
+
 def test_statistics_are_of_the_training_rows_and_stay() -> None:
     data = log(offset=5.0)
     training, held_out = data.split(0.25)
