@@ -14,14 +14,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments import headline, make_datasets, off_policy, report, sepsis, signature, wrong_penalties
+from experiments import (
+    headline,
+    make_datasets,
+    off_policy,
+    over_estimation,
+    own_alpha,
+    report,
+    sepsis,
+    signature,
+    wrong_penalties,
+)
 from experiments.headline_tables import AGAIN
 from experiments.runner import Study, run
 from experiments.storage import RESULTS
 
 STUDIES: dict[str, Study[Any]] = {
     **headline.STUDIES,
-    **{study.table: study for study in (sepsis.STUDY, wrong_penalties.STUDY, off_policy.STUDY, signature.STUDY)},
+    **{
+        study.table: study
+        for study in (
+            sepsis.STUDY,
+            wrong_penalties.STUDY,
+            over_estimation.STUDY,
+            own_alpha.STUDY,
+            off_policy.STUDY,
+            signature.STUDY,
+        )
+    },
 }
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
@@ -29,6 +49,8 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "headline": ("the headline tables alone: CQL beside cloning, IQL and SAC", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),
+    "over_estimation": ("the table pitfalls-causes alone: why the correct penalty is too high", ("pitfalls-causes",)),
+    "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
     "signature": ("the README's picture alone: prediction beside truth along training", ("signature",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),

@@ -71,10 +71,16 @@ def sheet(origin: str) -> list[str]:
             lines += ["", f"## {table}", "", ABOUT[table], *describe_runs(table), "", *headline_tables.markdown(table)]
         if read_rows(table + AGAIN):
             lines += ["", *ABOUT_AGAIN, "", *headline_tables.compare_again(table)]
-    for table, part in (("sepsis", sepsis_tables), ("pitfalls", wrong_penalties_tables), ("ope", off_policy_tables)):
-        rows = read_rows(table)
-        if any(row.get("split", "report") == "report" for row in rows):  # tuning alone is no result
-            lines += ["", *part.sheet()]
+    for table, part in (
+        ("sepsis", sepsis_tables.sheet),
+        ("pitfalls", wrong_penalties_tables.sheet),
+        ("pitfalls-causes", wrong_penalties_tables.sheet_of_causes),
+        ("pitfalls-own", wrong_penalties_tables.sheet_of_own_alphas),
+        ("ope", off_policy_tables.sheet),
+    ):
+        # Tuning alone is no result; nothing is tuned in the study of causes.
+        if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):
+            lines += ["", *part()]
     return lines
 
 

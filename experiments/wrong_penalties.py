@@ -7,8 +7,8 @@ logs, so that a difference is taken draw by draw. A row a run.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
 
@@ -46,7 +46,7 @@ VARIANTS = {  # name -> what it is
     "sac": "control: no penalty",
     "sac-decay": "control: no penalty, weight decay 0.01 on the critics (shrinkage alone)",
     "bc": "control: cloning, no critic",
-    "no_importance_correction": "no density at all",
+    "no_importance_correction": "no density at all: wrong for CQL(H), right for CQL(rho), rho the proposals' mixture",
     "no_uniform_density": "the uniform candidates' density 2^-A left out",
     "uniform_only": "no policy candidates",
     "policy_only": "no uniform candidates",
@@ -122,6 +122,7 @@ class Job:
     cql_alpha: float
     draw: int
     target: float | None = None  # of the CQL gap, under Lagrange
+    changes: Mapping[str, Any] = field(default_factory=dict)  # settings that differ from the task's
 
 
 def tuning_jobs() -> Iterator[Job]:
@@ -200,10 +201,13 @@ def population_key(job: Job) -> tuple[Any, ...] | None:
     return (job.task, name, shared) if can_stack(name) else None
 
 
-def measure(jobs: list[Job]) -> list[dict[str, Any]]:
-    """Train agents of one kind and measure each on the states that all runs of its task share."""
+def measure(jobs: list[Job], task: Task | None = None) -> list[dict[str, Any]]:
+    """Train agents of one kind and measure each on the states that all runs of its task share.
+
+    ``task`` replaces the one that the jobs name.
+    """
     torch.set_num_threads(1)
-    task, common = TASKS[jobs[0].task], log(jobs[0].task, COMMON)
+    task, common = task or TASKS[jobs[0].task], log(jobs[0].task, COMMON)
     units = [FACTOR if job.variant == "reward_unit" else 1.0 for job in jobs]
     logs = [log(job.task, job.draw, unit) for job, unit in zip(jobs, units, strict=True)]
     named = [agent_settings(job, float(data.rewards.mean())) for job, data in zip(jobs, logs, strict=True)]
@@ -254,7 +258,10 @@ def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
         settings["pitfall"] = job.variant
     if job.target is not None:
         settings |= {"cql_lagrange": True, "cql_target_action_gap": job.target}
-    return "cql-wrong-penalty", settings  # "correct" too: all variants of a task are trained as one program
+    return (
+        "cql-wrong-penalty",
+        settings | job.changes,
+    )  # "correct" too: all variants of a task are trained as one program
 
 
 def measure_agent(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:

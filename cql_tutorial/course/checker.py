@@ -17,6 +17,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ class Exercise:
     hints: tuple[str, str, str]
     meaning: str  # what a right answer has shown: one sentence
     tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
-    gradients: tuple[str, ...] = ()  # arguments (tensors) whose gradient is compared as well
+    gradients: tuple[str, ...] = ()  # arguments (tensors, modules of one) whose gradient is compared as well
     plain: str = ""  # why a list or a plain number will do where the reference returns a tensor; "" if it will not
     # Where many answers are right: called with the answer and the example's arguments, it returns None for a right one,
     # else what was measured and which bar it missed. The reference is then one right answer, and is not compared.
@@ -170,14 +171,21 @@ def answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -
         return Answer(function(*arguments))
     names = list(inspect.signature(exercise.reference).parameters)
     places = [names.index(name) for name in exercise.gradients]
-    leaves = {place: arguments[place].detach().clone().requires_grad_() for place in places}
+    leaves, traced = {}, {}
+    for place in places:
+        if isinstance(arguments[place], torch.nn.Module):  # its only parameter is what is differentiated
+            traced[place] = deepcopy(arguments[place])
+            (leaves[place],) = traced[place].parameters()
+        else:
+            leaves[place] = arguments[place].detach().clone().requires_grad_()
     with torch.enable_grad():
         # A copy of each leaf, so that a change in place is seen in the arguments and is no error of torch's.
-        traced = {place: leaf.clone() for place, leaf in leaves.items()}
+        traced |= {place: leaf.clone() for place, leaf in leaves.items() if place not in traced}
         value = function(*(traced.get(place, argument) for place, argument in enumerate(arguments)))
         with torch.no_grad():
             for place, copy in traced.items():
-                arguments[place].copy_(copy.reshape(arguments[place].shape))
+                if isinstance(copy, torch.Tensor):
+                    arguments[place].copy_(copy.reshape(arguments[place].shape))
         parts = [part for part in (value if isinstance(value, (tuple, list)) else [value]) if _differentiable(part)]
         # Weights that differ, or the gradient of a softmax's sum, which is 0, would say nothing.
         total = sum((part * torch.linspace(1, 2, part.numel()).view_as(part)).sum() for part in parts)
@@ -261,13 +269,17 @@ def _describe_difference(
     exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int
 ) -> str:
     """Describe how a result that no mutant gives differs; where the value is right, say which gradient is wrong."""
+    from .slips import as_if  # which calls this module's functions
+
     found, expected, tolerance = mine[number], right[number], exercise.tolerance
     assert found is not None and expected is not None
     both = [(a, b) for a, b in zip(mine, right, strict=True) if a is not None and b is not None]
     if not agree(found.value, expected.value, tolerance):
         size = None if exercise.secret else _size_factor(exercise, mine, right)
         pairs = [(a.value, b.value) for a, b in both]
-        return size or describe(found.value, expected.value, tolerance, pairs, exercise.secret)
+        return size or describe(
+            found.value, expected.value, tolerance, pairs, exercise.secret, lambda: as_if(exercise, mine)
+        )
     for name, g, wanted in zip(exercise.gradients, found.gradients, expected.gradients, strict=True):
         if not agree(g, wanted, tolerance):
             if not wanted.any():

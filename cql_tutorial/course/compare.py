@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -84,11 +84,19 @@ def _name(dtype: torch.dtype) -> str:
 
 
 # ---------------------------------------------------------------- how a wrong result differs
-def describe(found: Any, expected: Any, tolerance: float = 1e-4, pairs: Pairs = (), secret: bool = False) -> str:
+def describe(
+    found: Any,
+    expected: Any,
+    tolerance: float = 1e-4,
+    pairs: Pairs = (),
+    secret: bool = False,
+    as_if: Callable[[], str | None] = lambda: None,
+) -> str:
     """Describe how an unrecognised wrong result differs from the right one: shape, sign, constant, factor, order.
 
     ``pairs`` holds (found, expected) of every example: a sign, a constant or a factor is told only if it is that of
-    all of them. ``secret`` keeps the expected numbers, of an exercise whose answer they are.
+    all of them. ``secret`` keeps the expected numbers, of an exercise whose answer they are. ``as_if`` is asked last: a
+    clause that says what the student probably did.
     """
     if found is None:
         return "your function returns None: is the return missing?"
@@ -102,7 +110,7 @@ def describe(found: Any, expected: Any, tolerance: float = 1e-4, pairs: Pairs = 
         for i, (a, b) in enumerate(zip(mine, wanted, strict=True)):
             if not agree(a, b, tolerance):
                 parts = [(_part(x, i), _part(y, i)) for x, y in pairs]
-                return f"value {i + 1} of {len(mine)}: {describe(a, b, tolerance, parts, secret)}"
+                return f"value {i + 1} of {len(mine)}: {describe(a, b, tolerance, parts, secret, as_if)}"
     a, b = _array(found), _array(expected)
     if b is None or (a is None and _shape(found) is None):
         return "another answer was expected." if type(found) is type(expected) else _kinds(found, expected)
@@ -125,6 +133,9 @@ def describe(found: Any, expected: Any, tolerance: float = 1e-4, pairs: Pairs = 
         return relation
     if a.ndim == 1 and a.size > 1 and _close(np.sort(a), np.sort(b), tolerance):
         return "the right numbers in another order."
+    clause = as_if()
+    if clause:
+        return f"it is what comes out if {clause}."
     if a.size == 1:
         difference = float((a - b).flat[0])
         side = "large" if difference > 0 else "small"

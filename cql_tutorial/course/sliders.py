@@ -15,6 +15,7 @@ from torch.nn import functional
 from .. import losses
 from ..agents.tabular import TabularLog
 from ..envs import Bandit, Gridworld, Maze
+from ..envs.pendulum import TIME_STEP
 from ..evaluation.quadrature import log_partition_quadrature
 from ..evaluation.true_values import optimal_q, solve_q
 from .figures.base import CaptionedFigure
@@ -27,6 +28,7 @@ from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.grids import map_and_curve
+from .figures.rollouts import maze_paths, pendulum_moment
 
 STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
 
@@ -80,6 +82,34 @@ class Explorer(ipywidgets.VBox):
         return super()._repr_mimebundle_(**settings)
 
 
+class Film(Explorer):
+    """An `Explorer` whose values are moments: a button plays them one after the other."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.play = ipywidgets.Play(value=0, min=0, max=len(self.captions) - 1, interval=200, show_repeat=False)
+        ipywidgets.jslink((self.play, "value"), (self.slider, "index"))
+        self.children = (self.play, self.slider, self.picture, self.caption)
+
+
+def watch_pendulum(paths: Mapping[str, Tensor], frames: int = 26) -> Film:
+    """Chapters 00 and 08: the pendulum under several policies, from the same start; ``paths`` by `record_path`."""
+    moments = _moments(paths, frames)
+    seconds = [f"{at * TIME_STEP:.1f} s" for at in moments]
+    return Film(lambda at: pendulum_moment(paths, at), moments, "time", options=seconds)
+
+
+def watch_maze(world: Maze, paths: Mapping[str, Tensor], frames: int = 21) -> Film:
+    """Chapters 00 and 08: the ways through the maze under several policies, from the same starts."""
+    moments = _moments(paths, frames)
+    return Film(lambda at: maze_paths(world, paths, at), moments, "steps", options=[str(at) for at in moments])
+
+
+def _moments(paths: Mapping[str, Tensor], frames: int) -> list[int]:
+    last = min(len(path) for path in paths.values()) - 1
+    return sorted({round(last * k / (frames - 1)) for k in range(frames)})
+
+
 def explore_discount() -> Explorer:
     """Chapter 00: how far a discount looks ahead."""
     discounts = [0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99]
@@ -110,7 +140,7 @@ def explore_policy() -> Explorer:
     """Chapter 02: what random moves cost the optimal policy of the cliff; a linear solve gives every value."""
     world = Gridworld()
     best = functional.one_hot(optimal_q(world).argmax(1), world.action_dim).double()
-    epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0]
+    epsilons = [0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.35, 0.4, 0.5, 0.7, 0.85, 1.0]
     policies = [(1 - epsilon) * best + epsilon / world.action_dim for epsilon in epsilons]
     values = [(policy * solve_q(world, policy)).sum(1) for policy in policies]
     starts = [float(table[world.start_state]) for table in values]

@@ -13,13 +13,18 @@ import torch
 from torch import Tensor
 
 from ..agents import CQLAgent, CQLConfig, register_agent
-from ..losses import cql_penalty
+from ..losses import cql_penalty, log_partition
 
 Penalty = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def no_importance_correction(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
-    """WRONG: no density at all, so ``log mean exp Q``. Pushes the policy's own actions down in place of high-Q ones."""
+    """WRONG for CQL(H): no density, so ``log E_rho[exp Q]``. Right for CQL(rho), rho the mixture of the proposals.
+
+    Equation 3 of the paper with R = -KL(mu || rho): what is pushed down is ``rho exp Q``, so that candidates from the
+    policy draw the push to the policy's own actions. The paper's rho is the previous policy; the official code has a
+    variant of it as ``min_q_version=2``, with the logged action among the candidates.
+    """
     return cql_penalty(q_candidates, torch.zeros_like(log_density), q_data)
 
 
@@ -69,16 +74,27 @@ PITFALLS: dict[str, Penalty] = {
 }
 
 
+def push_only(q_candidates: Tensor, log_density: Tensor, q_data: Tensor, n_uniform: int) -> Tensor:
+    """No pitfall: the log-sum-exp without the pull on the logged actions, as in Equation 1 of the paper.
+
+    It serves to ask what that pull does; ``q_data`` is not read.
+    """
+    return log_partition(q_candidates, log_density).mean(-1)
+
+
+PENALTIES: dict[str, Penalty] = {**PITFALLS, "push_only": push_only}
+
+
 @dataclass(frozen=True, kw_only=True)
 class WrongPenaltyConfig(CQLConfig):
-    """Settings of CQL, and the name of one of `PITFALLS`, or None for the right penalty."""
+    """Settings of CQL, and the name of one of `PENALTIES`, or None for the right penalty."""
 
     pitfall: str | None = None
-    """Name of the wrong penalty to train with, one of PITFALLS; None is the right one."""
+    """Name of the penalty to train with, one of PENALTIES; None is the right one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.one_of("pitfall", None, *PITFALLS)
+        self.one_of("pitfall", None, *PENALTIES)
         if self.pitfall is not None:  # a part of the candidates with the weights of all is a second mistake
             self.require("pitfall", self.proposal_weights == "own", "None with proposal_weights 'mixture'")
 
@@ -94,7 +110,7 @@ class WrongPenaltyAgent(CQLAgent):
         """The wrong penalty of each critic: ``[E, B, K], [B, K], [E, B] -> [E]``."""
         if self.config.pitfall is None:
             return super().penalty(q_candidates, log_density, q_data)
-        return PITFALLS[self.config.pitfall](q_candidates, log_density, q_data, self.config.cql_n_actions)
+        return PENALTIES[self.config.pitfall](q_candidates, log_density, q_data, self.config.cql_n_actions)
 
 
 register_agent("cql-wrong-penalty", WrongPenaltyAgent)

@@ -1,15 +1,12 @@
-"""Wrong answers that nobody listed: every single-step slip of an exercise's reference answer, made from its source.
+"""Wrong answers that nobody listed, and whether they are right after all.
 
-`slips` changes one thing at one place: another axis, mean for sum, a sign, a factor, a mask dropped or turned, a term
-left out, two arguments exchanged, a naive exponential, a detach. `shapes_of` wraps the whole answer: a list for a
-tensor, float32 for float64, the transpose. A slip may be right after all (the mean of one row is its sum), so every
-verdict is held against many random inputs: `draws` makes them, of the kinds and sizes of an exercise's own examples.
+`slips` gives every single-step slip of a reference (`cql_tutorial.course.slips`), and wraps the whole answer: a list
+for a tensor, float32 for float64, the transpose. A slip may be right after all (the mean of one row is its sum), so
+every verdict is held against many random inputs: `draws` makes them, of the kinds and sizes of the examples.
 """
 
 from __future__ import annotations
 
-import ast
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,206 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cql_tutorial.course.checker import Answer, Example, Exercise, alike, outcome
+from cql_tutorial.course.checker import Answer, Example, Exercise, Function, alike, outcome
 from cql_tutorial.course.compare import form
-
-Function = Callable[..., Any]
-REDUCTIONS = ("sum", "mean", "amax", "amin")
-OTHER_CALLS = {
-    "argmax": ("argmin",),
-    "argmin": ("argmax",),
-    "max": ("min", "mean"),
-    "min": ("max", "mean"),
-    "std": ("var",),
-    "softmax": ("log_softmax",),
-    "log_softmax": ("softmax",),
-    "logsumexp": ("amax", "mean", "sum"),
-    "cumsum": ("cumprod",),
-    **{name: tuple(other for other in REDUCTIONS if other != name) for name in REDUCTIONS},
-}
-WITH_AXIS = {*OTHER_CALLS, "flip", "gather", "cumsum", "all", "any", "median"}
-OPERATORS: dict[type[ast.operator], tuple[ast.operator, ...]] = {
-    ast.Add: (ast.Sub(),),
-    ast.Sub: (ast.Add(),),
-    ast.Mult: (ast.Div(), ast.Add()),
-    ast.Div: (ast.Mult(), ast.Sub()),
-    ast.Pow: (ast.Mult(),),
-    ast.BitAnd: (ast.BitOr(),),
-    ast.BitOr: (ast.BitAnd(),),
-}
-COMPARISONS: dict[type[ast.cmpop], tuple[ast.cmpop, ...]] = {
-    ast.Gt: (ast.GtE(), ast.Lt()),
-    ast.GtE: (ast.Gt(), ast.LtE()),
-    ast.Lt: (ast.LtE(), ast.Gt()),
-    ast.LtE: (ast.Lt(), ast.GtE()),
-    ast.Eq: (ast.NotEq(),),
-    ast.NotEq: (ast.Eq(),),
-}
-AROUND = {  # what may be put around any name or call
-    "detached": "({}).detach()",
-    "clamped at 0": "({}).clamp(min=0)",
-    "absolute": "({}).abs()",
-    "sign turned": "-({})",
-    "doubled": "2 * ({})",
-    "halved": "0.5 * ({})",
-    "squared": "({}) ** 2",
-    "exponentiated": "({}).exp()",
-    "logarithm": "({}).log()",
-    "backwards": "({}).flip(0)",
-    "transposed": "({}).transpose(0, -1)",
-}
+from cql_tutorial.course.slips import single_steps
 
 
-# ---------------------------------------------------------------- slips
 def slips(exercise: Exercise) -> Iterator[tuple[str, Function]]:
-    """Every single-step slip of the reference: (what was done, the function that does it)."""
-    tree = ast.parse(exercise.source)
-    seen = {ast.unparse(tree)}
-    for name, source in _edits(tree):
-        if source not in seen:
-            seen.add(source)
-            yield name, _compiled(exercise, source)
+    """Every slip: (where and what, the function that does it)."""
+    for words, place, function in single_steps(exercise):
+        yield f"{place}: {words}", function
     yield from shapes_of(exercise)
-
-
-def _compiled(exercise: Exercise, source: str) -> Function:
-    scope = {**exercise.reference.__globals__, "torch": torch}
-    exec(compile(source, f"<slip of {exercise.id}>", "exec"), scope)
-    return scope[exercise.reference.__name__]
-
-
-def _edits(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    function = tree.body[0]
-    assert isinstance(function, ast.FunctionDef)
-    first = 1 if ast.get_docstring(function) else 0
-    for statement in function.body[first:]:
-        for parent in ast.walk(statement):
-            for field, value in ast.iter_fields(parent):
-                for index, node in enumerate(value if isinstance(value, list) else [value]):
-                    if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
-                        continue
-                    for name, other in _variants(node):
-                        _put(parent, field, index, other)
-                        yield f"line {node.lineno}: {ast.unparse(node)[:40]} {name}", ast.unparse(tree)
-                        _put(parent, field, index, node)
-                if field == "ops" and isinstance(parent, ast.Compare):
-                    for other_op in COMPARISONS.get(type(parent.ops[0]), ()):
-                        kept, parent.ops = parent.ops, [other_op, *parent.ops[1:]]
-                        yield f"line {parent.lineno}: {type(other_op).__name__}", ast.unparse(tree)
-                        parent.ops = kept
-    names = [argument.arg for argument in function.args.args]
-    for i, left in enumerate(names):
-        for right in names[i + 1 :]:
-            exchanged = _renamed(tree, {left: right, right: left}, first)
-            yield f"{left} and {right} exchanged", ast.unparse(exchanged)
-            yield f"{left} for {right}", ast.unparse(_renamed(tree, {right: left}, first))
-            yield f"{right} for {left}", ast.unparse(_renamed(tree, {left: right}, first))
-    for index in range(first, len(function.body) - 1):
-        statement = function.body[index]
-        function.body[index] = ast.Pass()
-        yield f"without {ast.unparse(statement)[:40]}", ast.unparse(tree)
-        function.body[index] = statement
-
-
-def _put(parent: ast.AST, field: str, index: int, node: ast.expr) -> None:
-    value = getattr(parent, field)
-    if isinstance(value, list):
-        value[index] = node
-    else:
-        setattr(parent, field, node)
-
-
-def _renamed(tree: ast.Module, names: dict[str, str], first: int) -> ast.Module:
-    other = copy.deepcopy(tree)
-    assert isinstance(other.body[0], ast.FunctionDef)
-    for statement in other.body[0].body[first:]:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and node.id in names:
-                node.id = names[node.id]
-    return other
-
-
-def _variants(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
-    if isinstance(node, ast.BinOp):
-        for other in OPERATORS.get(type(node.op), ()):
-            yield f"by {type(other).__name__}", ast.BinOp(node.left, other, node.right)
-        yield "left part alone", node.left
-        yield "right part alone", node.right
-        yield "turned round", ast.BinOp(node.right, node.op, node.left)
-    elif isinstance(node, ast.UnaryOp):
-        yield "without its sign", node.operand
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        for value in {2 * node.value, node.value / 2, node.value + 1, node.value - 1, -node.value} - {node.value}:
-            whole = int(value) if isinstance(node.value, int) and float(value).is_integer() else value
-            yield f"as {whole}", ast.Constant(whole)
-    elif isinstance(node, ast.Call):
-        yield from _call_variants(node)
-    elif isinstance(node, ast.Subscript):
-        yield "whole", node.value
-        for old, new in (("[1:]", "[:-1]"), ("[:-1]", "[1:]"), ("[0]", "[-1]"), ("[-1]", "[0]")):
-            if f"[{ast.unparse(node.slice)}]" == old:
-                yield f"as {new}", _expression(f"({ast.unparse(node.value)}){new}")
-    if isinstance(node, (ast.Name, ast.Call, ast.BinOp, ast.Subscript)):
-        for name, template in AROUND.items():
-            yield name, _expression(template.format(ast.unparse(node)))
-
-
-def _call_variants(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
-    if not isinstance(node.func, ast.Attribute):
-        return
-    name, owner = node.func.attr, node.func.value
-    of_torch = isinstance(owner, ast.Name) and owner.id in ("torch", "F")
-    for other in OTHER_CALLS.get(name, ()):
-        yield f"by {other}", ast.Call(ast.Attribute(owner, other, ast.Load()), node.args, node.keywords)
-    yield from _other_axes(node, name, of_torch)
-    inner = (node.args[0] if node.args else None) if of_torch else owner
-    if inner is None:
-        return
-    yield f"without {name}", inner
-    text = ast.unparse(inner)
-    axis = next((ast.unparse(k.value) for k in node.keywords if k.arg == "dim"), None)
-    axis = axis or (ast.unparse(node.args[-1]) if len(node.args) > of_torch else None)
-    if name == "softmax" and axis:
-        yield "by a naive exponential", _expression(f"({text}).exp() / ({text}).exp().sum({axis}, keepdim=True)")
-        yield "one hot", _expression(f"(({text}) == ({text}).amax({axis}, keepdim=True)).to(({text}).dtype)")
-    if name == "logsumexp" and axis:
-        yield "by a naive exponential", _expression(f"({text}).exp().sum({axis}).log()")
-        yield "by the logarithm of the mean", _expression(f"({text}).exp().mean({axis}).log()")
-        yield "over everything", _expression(f"torch.logsumexp(({text}).flatten(), 0)")
-    if name in ("amax", "amin", "sum", "mean", "max", "min") and axis:
-        yield "first along the axis", _expression(f"({text}).select({axis}, 0)")
-        yield "last along the axis", _expression(f"({text}).select({axis}, -1)")
-        yield "median along the axis", _expression(f"({text}).median({axis}).values")
-    if name == "where" and len(node.args) == 3:
-        yield "its second", node.args[1]
-        yield "its third", node.args[2]
-        yield "turned", ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], node.keywords)
-
-
-def _other_axes(node: ast.Call, name: str, of_torch: bool) -> Iterator[tuple[str, ast.expr]]:
-    if name not in WITH_AXIS:
-        return
-    values = [(keyword, keyword.value) for keyword in node.keywords if keyword.arg == "dim"]
-    if not values and len(node.args) > of_torch and isinstance(node.args[of_torch], (ast.Constant, ast.UnaryOp)):
-        values = [(None, node.args[of_torch])]
-    if not values:
-        return
-    keyword, value = values[0]
-    for axis in ("0", "1", "2", "-1"):
-        if axis == ast.unparse(value):
-            continue
-        other = copy.deepcopy(node)
-        if keyword is None:
-            other.args[of_torch] = _expression(axis)
-        else:
-            next(k for k in other.keywords if k.arg == "dim").value = _expression(axis)
-        yield f"along axis {axis}", other
-    if not of_torch and name in (*REDUCTIONS, "max", "min"):
-        yield "over everything", ast.Call(node.func, [], [])
-
-
-def _expression(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
 
 
 # ---------------------------------------------------------------- slips of the whole answer
@@ -300,6 +107,8 @@ def _random(generator: torch.Generator, value: Any) -> Any:
     if value.ndim and bool((value >= 0).all()) and torch.allclose(rows, torch.ones_like(rows)):
         weights = torch.softmax(noise, -1) * (value > 0)  # what is impossible stays so
         return (weights / weights.sum(-1, keepdim=True)).to(value.dtype)
+    if value.ndim and bool((value <= 0).all()) and torch.allclose(value.exp().sum(-1), torch.ones_like(rows)):
+        return torch.log_softmax(noise, -1).to(value.dtype)
     scale = float(value.abs().mean()) or 1.0
     drawn = noise * min(scale, 5.0)
     if value.numel() and bool((value >= 0).all()):
@@ -317,9 +126,10 @@ def _alphas(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 
 
 def _behaviours(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
-    log_behaviour, action_dim = example.arguments
+    log_behaviour, action_dim, error = example.arguments
     drawn = torch.randn(log_behaviour.shape, generator=generator, dtype=log_behaviour.dtype)
-    return drawn - drawn.mean() - action_dim * math.log(2) + 3 * torch.rand((), generator=generator), action_dim
+    above = 3 * torch.rand((), generator=generator)  # on average, no log-density lies below the uniform one
+    return drawn - drawn.mean() - action_dim * math.log(2) + above, action_dim, error
 
 
 def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
@@ -331,7 +141,7 @@ def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
-    "07.6": _behaviours,  # no log-density is below that of the uniform one on average
+    "07.6": _behaviours,
 }
 
 

@@ -79,7 +79,7 @@ def test_captions_are_made_from_the_data() -> None:
     said = str(figures.three_logs(points, points, torch.tensor([10.0] + [1.0] * 9 + [0.0] * 10)))
     assert (
         "the maze log has been in 2, the Pendulum log in 2" in said
-        and "58% of its rows, and 10 of 20 have none" in said
+        and "58% of its rows, 10 of 20 have none, and none has more than 10." in said
     )
     said = str(figures.author_error(torch.tensor([2.0, 3.0, 100.0]), torch.tensor([0.5, 0.3, 0.1])))
     assert "0.40 in the states with the fewest rows, 0.10 in those with the most" in said

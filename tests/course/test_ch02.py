@@ -16,6 +16,7 @@ from cql_tutorial.envs import Gridworld
 from cql_tutorial.envs.tabular import TabularWorld
 from cql_tutorial.evaluation import estimation_report, monte_carlo_value, optimal_q, solve_q, t_quantile
 from cql_tutorial.losses import td_target
+from tests import ROOT
 
 torch.set_num_threads(1)
 WORLD = Gridworld()
@@ -70,13 +71,43 @@ def test_the_hut_is_as_on_paper() -> None:
     assert torch.allclose(optimal_q(hut), best) and not torch.equal(q[0].argmax(), best[0].argmax())
 
 
-def test_the_logged_policy_is_the_frequencies_row_by_row() -> None:
-    counts = torch.tensor([[5, 0, 1], [0, 0, 0], [2, 2, 2]])
-    policy = ch02.logged_policy(counts)
-    for row, probabilities in zip(counts.tolist(), policy.tolist(), strict=True):
-        total = sum(row)
-        assert probabilities == pytest.approx([c / total for c in row] if total else [1 / 3] * 3)
-    assert torch.equal(counts, torch.tensor([[5, 0, 1], [0, 0, 0], [2, 2, 2]]))
+def test_the_four_tables_are_what_their_letters_say() -> None:
+    """The numbers that the notebook prints, and the one that is nobody's value."""
+    tables = ((2.50, 2.27, 1.16, 7.00), (2.50, 3.00, 1.25, 7.00), (2.50, 1.50, 1.00, 7.00), (2.50, 3.00, 1.50, 7.00))
+    best = torch.tensor([[0.0, 1.0]] * 3, dtype=torch.float64)
+    log = torch.tensor([[0.25, 0.75]] * 3, dtype=torch.float64)  # three times in four, at both places
+    q_coin, q_log, q_best = (ch02.solve_policy(ch02.HUT_REWARDS, ch02.HUT, p, 0.5) for p in (ch02.COIN, log, best))
+    meant = {"a": q_coin, "b": q_log, "c": q_best, "d": ch02.HUT_REWARDS + 0.5 * ch02.HUT @ q_coin.amax(1)}
+    for letter, table in zip(ch02.whose_values(), tables, strict=True):
+        assert meant[letter][:2].flatten().tolist() == pytest.approx(table, abs=0.005)
+    text = (ROOT / "notebooks" / "02_the_ruler.ipynb").read_text(encoding="utf-8")
+    assert all(", ".join(f"{value:.2f}" for value in table) in text for table in tables)
+
+
+def test_the_listing_is_wrong_in_the_line_that_is_asked_for() -> None:
+    """Q^beta at the policy's actions is what the listing computes, and with the policy in line 7 it computes Q^pi."""
+    _, target, best, behaviour = policies()
+    uniform_next, values = solve_q(WORLD, behaviour), (target * solve_q(WORLD, target)).sum(1)
+    rest = {"behaviour": (behaviour * uniform_next).sum(1), "target": values}
+    made = {name: WORLD.expected_rewards + 0.95 * WORLD.transitions @ v for name, v in rest.items()}
+    assert torch.allclose(made["target"], solve_q(WORLD, target)) and torch.allclose(made["behaviour"], uniform_next)
+    assert ch02.wrong_line() == 7 and not torch.allclose(uniform_next, solve_q(WORLD, best))
+
+
+def test_a_plan_is_judged_by_what_it_measures() -> None:
+    pilot = ch02.lottery(200, 60, seed=0)
+    arguments = (pilot, 0.9, 10.0, 0.5)
+    rollouts, steps = ch02.plan(*arguments)
+    assert ch02.judge_plan((rollouts, steps), *arguments) is None
+    assert "more than anybody" in str(ch02.judge_plan((10**6, 100), *arguments))
+    assert "good enough, but" in str(ch02.judge_plan((4 * rollouts, steps), *arguments))
+    assert "Wanted was 0.5" in str(ch02.judge_plan((rollouts // 4, steps), *arguments))
+    assert "Wanted was 0.5" in str(ch02.judge_plan((rollouts, steps // 3), *arguments))
+    for odd in ("many", None, (1, 50), (100, 0), (2, 10**4), (float("nan"), 3)):
+        assert isinstance(ch02.judge_plan(odd, *arguments), str)
+    paid = ch02.lottery(50_000, 200, seed=3)  # the pilot's process: ends with chance 1/8, on average at +4
+    exact = (0.125 * 4.0 - 0.875 * 0.1) / (1 - 0.9 * 0.875)
+    assert float((paid @ 0.9 ** torch.arange(200).double()).mean()) == pytest.approx(exact, abs=0.1)
 
 
 def test_the_estimation_error_is_that_of_the_packages_report() -> None:
@@ -210,10 +241,10 @@ def test_the_other_captions_follow_their_data() -> None:
     assert good == "from zero within 0.01 after 2 backups; the bound holds at every backup."
     assert "not within 0.01; the bound is broken" in repr(settling({"zero": [1.0, 0.9]}, 0.5))
     said = repr(interval_coverage({"$\\beta$": {"t": [0.9, 0.95]}}, (3, 20), repetitions=7))
-    assert said == "beta: coverage at n = 3, 20: t 90%, 95% (7 repetitions)."
+    assert said == "beta: intervals that hold the truth at n = 3, 20: t 90%, 95% (7 repetitions)."
     row = {"steps": 5, "mean": 0.0, "half": 0.1, "tail": 9.0, "covered": 0.0, "covered_with_tail": 1.0}
     told = repr(cut_rollouts([row, {**row, "steps": 40, "covered": 0.95}], 3.74))
-    assert "Cut after 5 steps, fewer than half" in told and "every setting covers at least nine times in ten" in told
+    assert "Cut after 5 steps, fewer than half" in told and "every setting holds it at least nine times in ten" in told
     values = torch.arange(64.0)
     shown = map_and_curve(values, WORLD, ([0.0, 1.0], [4.0, -7.0]), 1, name="n", xlabel="x", ylabel="y", limits=(0, 1))
     assert repr(shown) == "n: -7.00 at the start; values from 0.00 to 56.00."

@@ -12,15 +12,16 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import t, ttest_1samp
 
-from cql_tutorial import losses
+from cql_tutorial import CQLAgent, losses
 from cql_tutorial.course import SESSION
 from cql_tutorial.course.checker import check_answer
 from cql_tutorial.course.exercises import ch07
 from cql_tutorial.course.studies import ch07 as studies_07
 from cql_tutorial.envs import Bandit
-from cql_tutorial.errors import CQLWarning
+from cql_tutorial.errors import CQLWarning, DataError
 from cql_tutorial.evaluation import log_partition_quadrature, t_interval
-from experiments import wrong_penalties
+from experiments import over_estimation, own_alpha, wrong_penalties
+from experiments.runner import group_jobs
 
 torch.set_num_threads(1)
 
@@ -51,46 +52,59 @@ def test_the_push_down_is_the_gradient_of_the_log_integral() -> None:
     torch.testing.assert_close(ch07.push_down(q.detach()[0], density) / 6, gradient[0])
 
 
-def test_effective_actions_counts() -> None:
-    for k in (1, 2, 7, 30):
-        equal = torch.full((3, k), 1 / k, dtype=DOUBLE)
-        torch.testing.assert_close(ch07.effective_actions(equal), torch.full((3,), float(k), dtype=DOUBLE))
-    weights = torch.softmax(2 * normal(5, 8), 1)
-    found = ch07.effective_actions(weights)
-    for b in range(5):
-        total = 0.0
-        for k in range(8):
-            total += float(weights[b, k]) ** 2
-        assert float(found[b]) == pytest.approx(1 / total, rel=1e-12)
-    order = torch.randperm(8, generator=generator())
-    torch.testing.assert_close(ch07.effective_actions(weights[:, order]), found)
-    unused = torch.cat([weights, torch.zeros(5, 4, dtype=DOUBLE)], 1)
-    torch.testing.assert_close(ch07.effective_actions(unused), found)  # candidates without a share change nothing
-    halved = weights.repeat_interleave(2, 1) / 2
-    torch.testing.assert_close(ch07.effective_actions(halved), 2 * found)  # each split in two: twice as many
-    assert (found >= 1 / weights.amax(1)).all() and (found <= 8).all()
+def test_the_distribution_pushed_without_densities_maximises_equation_3() -> None:
+    """mu = rho exp Q / Z reaches the log of the mean, and no other mu exceeds it."""
+    q, log_rho = 2 * normal(7), torch.log_softmax(normal(7, seed=1), 0)
+    best = ch07.pushed_without_density(q, log_rho)
+
+    def value(mu: torch.Tensor) -> float:
+        return float((mu * (q - mu.log() + log_rho)).sum())
+
+    top = float(torch.logsumexp(q + log_rho, 0))
+    assert value(best) == pytest.approx(top, abs=1e-12) and float(best.sum()) == pytest.approx(1)
+    for seed in range(20):
+        assert value(torch.softmax(best.log() + 0.5 * normal(7, seed=seed + 2), 0)) < top
+    q.requires_grad_()
+    (gradient,) = torch.autograd.grad(torch.logsumexp(q + log_rho, 0), q)
+    torch.testing.assert_close(best, gradient)
+    uniform = torch.full((7,), -math.log(7), dtype=DOUBLE)
+    torch.testing.assert_close(ch07.pushed_without_density(q.detach(), uniform), torch.softmax(q.detach(), 0))
 
 
-def test_uniform_hits_are_counted_by_throwing_actions() -> None:
-    n, half_width, centre = 50, 0.15, torch.tensor([0.3, -0.6], dtype=DOUBLE)
-    actions = 2 * torch.rand(4000, n, 2, generator=generator(), dtype=DOUBLE) - 1
-    counts = ((actions - centre).abs() <= half_width).all(-1).sum(1)
-    mean, half = t_interval(counts.double().tolist(), 0.99)
-    assert abs(mean - ch07.uniform_hits(n, half_width, 2)) < half < 0.1
-    assert abs(mean - ch07.uniform_hits(n, half_width, 1)) > 10 * half  # so fine that one dimension is told from two
+def test_candidates_without_densities_are_pushed_as_equation_3_says() -> None:
+    """Many candidates of a known rho: the shares of the named pitfall's gradient, action by action."""
+    q, log_rho = normal(5), torch.log_softmax(normal(5, seed=1), 0)
+    drawn = torch.multinomial(log_rho.exp(), 200_000, replacement=True, generator=generator())
+    values = q[drawn][None, None].requires_grad_()
+    penalty = studies_07.penalty_of("no_importance_correction")
+    loss = penalty(values, torch.zeros(1, len(drawn), dtype=DOUBLE), q.new_zeros(1, 1), 0)
+    (push,) = torch.autograd.grad(loss.sum(), values)
+    share = torch.zeros(5, dtype=DOUBLE).index_add_(0, drawn, push[0, 0])
+    torch.testing.assert_close(share, ch07.pushed_without_density(q, log_rho), atol=0.01, rtol=0)
+    exact = float(torch.logsumexp(q + log_rho, 0))
+    assert float(loss.detach()) == pytest.approx(exact, abs=0.01)
 
 
-def test_the_smallest_effect_is_found_in_four_experiments_of_five() -> None:
-    n, sd, experiments = 10, 1.7, 4000
-    level, power = float(t.ppf(0.975, n - 1)), float(t.ppf(0.8, n - 1))
-    shape = torch.linspace(-1, 1, n, dtype=DOUBLE)
-    known = sd * (shape - shape.mean()) / shape.std()  # a sample whose standard deviation is the true one
-    effect = float(ch07.smallest_effect(known, level, power))
-    assert effect == pytest.approx((level + power) * sd / math.sqrt(n))
-    for true, share, slack in ((effect, 0.8, 0.03), (0.0, 0.05, 0.015)):
-        draws = true + sd * normal(experiments, n, seed=1)
-        rejected = ttest_1samp(draws.numpy(), 0.0, axis=1).pvalue < 0.05
-        assert float(rejected.mean()) == pytest.approx(share, abs=slack)
+def test_so_many_candidates_hit_as_often_as_asked() -> None:
+    half_width, centre, experiments = 0.2, torch.tensor([0.3, -0.6], dtype=DOUBLE), 20_000
+    for n in (3, 20):
+        chance = 1 - (1 - half_width**2) ** n
+        assert ch07.candidates_needed(chance, half_width, 2) == pytest.approx(n)
+        actions = 2 * torch.rand(experiments, n, 2, generator=generator(n), dtype=DOUBLE) - 1
+        hit = ((actions - centre).abs() <= half_width).all(-1).any(1).double()
+        assert float(hit.mean()) == pytest.approx(chance, abs=0.015)
+
+
+def test_the_paired_interval_holds_the_truth_as_often_as_it_says_and_is_scipy_s() -> None:
+    n, level, experiments = 10, float(t.ppf(0.975, 9)), 2000
+    luck, noise = 5 * normal(experiments, n), normal(experiments, n, seed=1)
+    held = 0
+    for log, error in zip(luck, noise, strict=True):
+        low, high = ch07.paired_interval(log + 0.7 + error, log, level).tolist()
+        held += low < 0.7 < high
+    assert held / experiments == pytest.approx(0.95, abs=0.015)
+    found = ttest_1samp((noise[0] - luck[0]).numpy(), 0.0).confidence_interval(0.95)
+    assert ch07.paired_interval(noise[0], luck[0], level).tolist() == pytest.approx([found.low, found.high])
 
 
 @pytest.mark.parametrize("unit", [0.01, 0.1, 1.0, 3.0, 30.0, 100.0])
@@ -129,14 +143,32 @@ def test_no_critic_on_a_grid_brings_the_gap_below_the_floor() -> None:
 
     best = minimize(gap, normal(cells).numpy(), jac=True, method="L-BFGS-B", options={"ftol": 1e-15, "gtol": 1e-10})
     counts = (share * 1e7).round().long()  # a log in which each cell is as frequent as the behaviour says
-    floor = float(ch07.lowest_gap(log_behaviour.repeat_interleave(counts), 1))
+    floor = float(ch07.lowest_gap(log_behaviour.repeat_interleave(counts), 1, 0.0))
     assert floor == pytest.approx(-float((share * (share * cells).log()).sum()), abs=1e-6)  # minus KL to uniform
     assert float(best.fun) == pytest.approx(floor, abs=1e-6) and best.fun > floor - 1e-6
     at_behaviour = gap(log_behaviour.numpy())[0]
     assert at_behaviour == pytest.approx(floor, abs=1e-6)
     drawn = log_behaviour[torch.multinomial(share, 20_000, replacement=True, generator=generator())]
     mean, half = t_interval((-drawn - math.log(2)).tolist(), 0.99)
-    assert float(ch07.lowest_gap(drawn, 1)) == pytest.approx(mean) and abs(mean - floor) < half
+    assert float(ch07.lowest_gap(drawn, 1, 0.0)) == pytest.approx(mean) and abs(mean - floor) < half
+
+
+def test_a_logged_gap_at_the_best_critic_lies_at_the_logged_floor() -> None:
+    """Q = log behaviour on an interval, the log-integral estimated by few uniform candidates."""
+    centre, sd, states = -0.2, 0.3, 40_000
+    draw = torch.distributions.Normal(centre, sd)
+    inside = torch.distributions.Normal(0.0, 1.0)
+    mass = float(inside.cdf(torch.tensor((1 - centre) / sd)) - inside.cdf(torch.tensor((-1 - centre) / sd)))
+    x = torch.linspace(-1, 1, 200_001, dtype=DOUBLE)
+    logged = x[torch.multinomial(draw.log_prob(x).exp(), states, replacement=True, generator=generator())]
+    candidates = 2 * torch.rand(states, 6, generator=generator(1), dtype=DOUBLE) - 1
+    q_data, q = draw.log_prob(logged) - math.log(mass), draw.log_prob(candidates) - math.log(mass)
+    estimated = torch.logsumexp(q + math.log(2), 1) - math.log(6)  # the true log-integral is 0
+    error = float(estimated.mean())
+    logged_gap = float((estimated - q_data).mean()) - math.log(2)
+    assert error < -0.05
+    assert logged_gap == pytest.approx(float(ch07.lowest_gap(q_data, 1, error)), abs=1e-9)
+    assert logged_gap < float(ch07.lowest_gap(q_data, 1, 0.0))
 
 
 # ---------------------------------------------------------------- answers that students gave
@@ -145,13 +177,35 @@ def test_no_critic_on_a_grid_brings_the_gap_below_the_floor() -> None:
     [
         ("07.1", lambda q, d: torch.softmax(q, 1) / d.exp(), "sum without densities"),
         ("07.1", lambda q, d: torch.softmax(-(q - d), 1), "sign of Q"),
-        ("07.2", lambda w: (1 / w.pow(2).sum(1)).round(), "rounded"),
-        ("07.3", lambda n, h, d: round(n * h**d), "rounded"),
-        ("07.6", lambda b, d: -d * math.log(2), "behaviour forgotten"),
+        ("07.2", lambda q, r: q.exp() * r.exp(), "not shares"),
+        ("07.3", lambda c, h, d: c / h**d, "expected hits"),
+        ("07.4", lambda v, c, t: torch.stack([(v - c).mean() + s * t * (v - c).std() for s in (-1, 1)]),
+         "spread of single draws"),
+        ("07.6", lambda b, d, e: -b.mean() - d * math.log(2), "error forgotten"),
+        ("07.7", lambda names: tuple(names), "as given"),
     ],
-)
-def test_answers_alike_by_the_example_s_numbers_get_a_message_that_fits_both(id: str, answer: Any, mutant: str) -> None:
+)  # fmt: skip
+def test_an_answer_written_otherwise_gets_the_message_that_fits(id: str, answer: Any, mutant: str) -> None:
     assert check_answer(EXERCISES[id], answer).mutant == mutant
+
+
+def test_an_order_is_judged_by_the_pairs_that_the_table_tells_apart() -> None:
+    names = EXERCISES["07.7"].examples[0].arguments[0]
+    assert set(names) == {"correct", *wrong_penalties.PITFALLS}
+    best = ch07.order_by_return(names)
+    swapped = [best[1], best[0], *best[2:]]  # neighbours that ten draws hardly tell apart
+    assert check_answer(EXERCISES["07.7"], lambda names: swapped).status == "passed"
+    for odd in (best[:-1], [*best, "correct"], "hard_max", None, 3):
+        result = check_answer(EXERCISES["07.7"], lambda names, odd=odd: odd)
+        assert result.status == "wrong", odd
+    rows = [*CORRECT, *made("hard_max", [9.0, 19.01, 29.0], [0.0] * 3), *made("x", [40.0, 41.0, 42.5], [0.0] * 3)]
+    # hard_max is told apart from correct (below it) and from x (far below it); so is correct from x
+    for order, tau in ((["x", "correct", "hard_max"], 1.0), (["hard_max", "correct", "x"], -1.0)):
+        assert studies_07.order_score(rows, order, "maze").tau == tau
+    score = studies_07.order_score(rows, ["correct", "hard_max", "x"], "maze")
+    assert -1 < score.tau < 1 and score.worst[:2] == ("hard_max", "x") and 20 < score.worst[2] < 25
+    with pytest.raises(DataError, match="told apart"):
+        studies_07.order_score(rows, ["correct"], "maze")
 
 
 # ---------------------------------------------------------------- studies: one update
@@ -205,6 +259,30 @@ def test_the_gradient_s_shares_are_the_exercise_s() -> None:
     for (low, high), share in zip((REGIONS.policy, REGIONS.data), shares["correct"][:2], strict=True):
         inside = ((a > low) & (a < high)).view(-1, 2 * n)
         assert float((push * inside).sum(1).mean()) == pytest.approx(share, abs=1e-5)
+
+
+def test_without_densities_the_estimate_is_that_of_the_other_integral() -> None:
+    """log E_rho[exp Q] by quadrature beside many candidates of rho, two dimensions."""
+    world, mean, sd = Bandit(actions=2), 0.5, 0.4
+    draw = generator(2)
+    uniform = 2 * torch.rand(400_000, 2, generator=draw, dtype=DOUBLE) - 1
+    policy = (mean + sd * torch.randn(400_000, 2, generator=draw, dtype=DOUBLE)).tanh()
+    each = world.reward_function(torch.cat([uniform, policy])).exp()
+    assert studies_07.log_partition_under_proposals(world, mean, sd) == pytest.approx(
+        float(each.mean().log()), abs=0.01
+    )
+
+
+def test_the_error_of_the_logged_estimate_is_zero_for_a_flat_critic_and_negative_for_a_steep_one() -> None:
+    config = {"state_dim": 3, "action_dim": 4, "hidden_dim": 16, "cql_n_actions": 5, "seed": 1, "device": "cpu"}
+    agent, observations = CQLAgent(config), torch.randn(50, 3, generator=generator())
+    with torch.no_grad():
+        for parameter in agent.critic.parameters():
+            parameter.zero_()
+    flat = studies_07.log_integral_error(agent, observations)
+    agent.critic.forward = lambda s, a: -20.0 * (a - 0.4).square().sum(-1)[None].expand(2, *a.shape[:-1])
+    steep = studies_07.log_integral_error(agent, observations)
+    assert abs(flat) < 0.5 and steep < -1 and steep < flat
 
 
 # ---------------------------------------------------------------- studies: the plane
@@ -283,35 +361,19 @@ def test_differences_are_paired_by_draw() -> None:
     assert studies_07.differences(rows, "arm-mixed", "hard_max", "estimation_error") == [1.0, 2.0, 3.0]
 
 
-def test_what_bites_and_its_letter() -> None:
-    tasks = list(studies_07.TASKS)
+def test_a_baseline_may_be_another_variant_and_the_level_is_one() -> None:
+    rows = [*CORRECT, *made("hard_max", [9.0, 18.0, 33.0], [0.0] * 3)]
+    assert studies_07.differences(rows, "maze", "correct", "return", "hard_max") == [1.0, 2.0, -3.0]
+    assert studies_07.paired(rows, "maze", "hard_max", "return") == t_interval([-1.0, -2.0, 3.0], studies_07.LEVEL)
+    assert studies_07.LEVEL == 0.95
 
-    def lists(much: bool = False, little: bool = False, high: bool = False) -> dict[str, list[str]]:
-        return {"return": tasks if much else [], "slightly": tasks if little else [], "error": tasks if high else []}
 
-    rows = [
-        *CORRECT,
-        *made("worse", [5.0, 15.01, 25.0], [-1.0, -2.0, -3.0]),  # a quarter of the mean of 20
-        *made("slightly", [9.0, 19.01, 29.0], [-1.0, -2.0, -3.0]),  # a twentieth
-        *made("higher", [11.0, 19.0, 30.5], [4.0, 3.01, 2.0]),  # returns on both sides, values up by 5
-        *made("perhaps", [10.0, 20.0, 30.0], [3.0, 3.0, 3.0]),  # up by 4, 5 and 6: enough at 95 %, not at 99 %
-        *made("better", [12.0, 22.01, 32.0], [-9.0, -10.01, -11.0]),
-        *made("equal", [10.0, 20.0, 30.0], [-1.0, -2.0, -3.0]),
-        *made("both", [5.0, 15.01, 25.0], [4.0, 3.01, 2.0]),
-    ]
-    expected = {
-        "worse": ("a", lists(much=True)),
-        "slightly": ("b", lists(little=True)),
-        "higher": ("b", lists(high=True)),
-        "perhaps": ("c", lists()),
-        "better": ("c", lists()),
-        "equal": ("c", lists()),
-        "both": ("a", lists(much=True, high=True)),
-    }
-    for variant, (letter, found) in expected.items():
-        assert studies_07.bites(rows, variant) == found, variant
-        assert studies_07.letter(found) == letter
-    assert studies_07.bites(rows, "perhaps", 0.95) == lists(high=True)
+def test_a_task_counts_as_measured_once_every_shape_has_every_draw() -> None:
+    rows = [*CORRECT, *made("hard_max", [9.0, 18.0, 33.0], [0.0] * 3)]
+    assert studies_07.measured_tasks(rows, ("correct", "hard_max"), 3) == list(studies_07.TASKS)
+    assert studies_07.measured_tasks(rows, ("correct", "hard_max"), 4) == []
+    missing = [row for row in rows if (row["task"], row["variant"], row["draw"]) != ("maze", "hard_max", "1")]
+    assert studies_07.measured_tasks(missing, ("correct", "hard_max"), 3) == list(studies_07.TASKS[:-1])
 
 
 def test_the_sign_in_the_logs_is_the_metric_that_tells_most_tasks() -> None:
@@ -424,3 +486,70 @@ def test_a_run_that_diverges_has_a_row_and_leaves_its_neighbours_alone(monkeypat
     assert gone["diverged"] == 1 and "configs[1]" in json.loads(gone["settings"])["diverged"]
     assert "return" not in gone and set(gone) <= set(wrong_penalties.COLUMNS)
     assert healthy["diverged"] == 0 and healthy["predicted"] == pytest.approx(alone["predicted"], abs=1e-3)
+
+
+# ---------------------------------------------------------------- an alpha of its own
+def own_rows(task: str, returns: dict[float, float], shape: str = "correct") -> list[dict[str, str]]:
+    return [
+        {"task": task, "variant": shape, "cql_alpha": f"{alpha:g}", "draw": str(draw), "split": "tune",
+         "return": str(value + draw - 101)}
+        for alpha, value in returns.items()
+        for draw in wrong_penalties.TUNING
+    ]  # fmt: skip
+
+
+def test_an_own_alpha_is_the_best_of_the_tuning_draws_and_the_ladder_is_climbed_at_its_ends() -> None:
+    task = "arm-narrow"
+    inside = own_rows(task, {0.3: 1.0, 1.0: 3.0, 3.0: 2.0})
+    assert own_alpha.own_alpha(inside, task, "correct") == 1.0 and own_alpha.next_alpha(inside, task, "correct") is None
+    tie = own_rows(task, {0.3: 1.0, 1.0: 3.0, 3.0: 3.0})
+    assert own_alpha.own_alpha(tie, task, "correct") == 3.0 and own_alpha.next_alpha(tie, task, "correct") == 10.0
+    low = own_rows(task, {0.3: 4.0, 1.0: 3.0, 3.0: 2.0})
+    assert own_alpha.next_alpha(low, task, "correct") == 0.1
+    top = own_rows(task, {0.3: 1.0, 1.0: 2.0, 3.0: 3.0, 10.0: 4.0, 30.0: 5.0})
+    assert own_alpha.own_alpha(top, task, "correct") == 30.0 and own_alpha.next_alpha(top, task, "correct") is None
+    diverged = [row | {"return": ""} if row["cql_alpha"] == "1" and row["draw"] == "100" else row for row in inside]
+    assert own_alpha.own_alpha(diverged, task, "correct") == 3.0
+    assert own_alpha.own_alpha(inside[1:], task, "correct") is None  # a draw is missing: not tuned yet
+    assert own_alpha.own_alpha(inside, task, "hard_max") is None
+
+
+def test_the_stages_of_own_alphas_tune_extend_report_task_by_task() -> None:
+    stages = list(own_alpha.STUDY.stages())
+    assert len(stages) == len(own_alpha.FIRST) * (2 + own_alpha.EXTENSIONS)
+    task, shapes = "arm-narrow", len(own_alpha.SHAPES)
+    first = list(stages[0]([]))
+    assert len(first) == shapes * 9 and {job.task for job in first} == {task}
+    rows = [row for shape in own_alpha.SHAPES for row in own_rows(task, {0.3: 1.0, 1.0: 3.0, 3.0: 2.0}, shape)]
+    rows += own_rows(task, {10.0: 0.0}, "hard_max")  # tried, and no better
+    assert list(stages[1](rows)) == []
+    reported = list(stages[1 + own_alpha.EXTENSIONS](rows))
+    assert len(reported) == shapes * 10 and {job.cql_alpha for job in reported} == {1.0}
+    assert {job.draw for job in reported} == set(wrong_penalties.REPORTED)
+    assert {job.task for job in stages[2 + own_alpha.EXTENSIONS](rows)} == {"arm-mixed"}
+    assert list(stages[4]([])) == []  # nothing is tuned: nothing to report
+
+
+def test_each_cause_changes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = dataclasses.replace(wrong_penalties.TASKS["arm-narrow"], steps=20)
+    monkeypatch.setitem(wrong_penalties.TASKS, "arm-narrow", short)
+    jobs = [job for job in over_estimation.jobs() if (job.task, job.draw) == ("arm-narrow", 100)]
+    assert [job.variant for job in jobs] == list(over_estimation.CAUSES)
+    groups = group_jobs(jobs, over_estimation.STUDY.population_key)
+    rows = {row["variant"]: row for group in groups for row in over_estimation.measure(group)}
+    told = {name: json.loads(row["settings"]) for name, row in rows.items()}
+    tuned = told["tuned"]
+    changed = {
+        name: {k for k in each | tuned if each.get(k) != tuned.get(k)} - {"trained_with"} for name, each in told.items()
+    }
+    assert changed == {
+        "tuned": set(),
+        "slow_actor": {"actor_lr"},
+        "temperature_0.3": {"alpha", "auto_alpha"},
+        "temperature_1": {"alpha", "auto_alpha"},
+        "longer": {"steps"},
+        "more_candidates": {"cql_n_actions"},
+        "push_only": {"pitfall"},
+    }
+    assert told["longer"]["steps"] == 40 and rows["temperature_1"]["log_temperature"] == pytest.approx(1.0)
+    assert set(rows["tuned"]) <= set(wrong_penalties.COLUMNS)

@@ -11,18 +11,25 @@ import torch
 
 from cql_tutorial import History
 from cql_tutorial.course.figures import (
+    HANGING,
+    errors_by_draw,
+    forest,
     logged_curves,
+    maze_paths,
     maze_values,
-    paired_effects,
     penalty_errors,
+    pendulum_moment,
+    pendulum_strip,
     prediction_and_truth,
     push_and_error,
     push_down_shares,
+    record_path,
+    tuning_curves,
 )
-from cql_tutorial.course.figures.base import BLACK, GREEN, VERMILION
-from cql_tutorial.course.sliders import Explorer, explore_maze, explore_pitfalls
+from cql_tutorial.course.figures.base import ALGORITHMS, BLACK, GREEN, LEARNED, VERMILION, algorithm_style, word_for
+from cql_tutorial.course.sliders import Explorer, explore_maze, explore_pitfalls, watch_maze, watch_pendulum
 from cql_tutorial.course.studies import ch08 as studies_08
-from cql_tutorial.envs import Maze
+from cql_tutorial.envs import Maze, Pendulum
 
 
 def history(predicted: float, over: float, impossible: float) -> History:
@@ -36,12 +43,25 @@ def history(predicted: float, over: float, impossible: float) -> History:
 def test_the_caption_follows_the_data() -> None:
     figure = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)], "B": [history(-70.0, 0.4, 0.0)] * 3})
     caption = (
-        "A: the prediction ends above the truth at nearly every state; many of its values cannot exist. "
-        "B: the prediction ends on both sides of the truth; few or none of its values are impossible."
+        "A: the prediction ends above the truth at nearly every state, above it on average; many of its values cannot "
+        "exist. B: the prediction ends on both sides of the truth, near it on average; few or none of its values are "
+        "impossible."
     )
     assert repr(figure) == str(figure) == caption
     below = prediction_and_truth({"C": [history(-90.0, 0.05, 0.1)]})
-    assert "below the truth at nearly every state; few or none" in repr(below)
+    assert "below the truth at nearly every state, below it on average; few or none" in repr(below)
+    few_high = repr(prediction_and_truth({"C": [history(-40.0, 0.6, 0.0)]}))
+    assert "on both sides of the truth, above it on average" in few_high, "a mean far off is told whatever the shares"
+
+
+def test_an_algorithm_has_one_colour_whatever_its_panel_is_called() -> None:
+    assert algorithm_style("offline SAC (no penalty)") is ALGORITHMS["SAC"]
+    assert algorithm_style("CQL, alpha 10, three seeds") is algorithm_style("CQL: mine") is ALGORITHMS["CQL"]
+    assert algorithm_style("hard maximum") is LEARNED and algorithm_style("catalog") is LEARNED
+    figure = prediction_and_truth({"offline SAC": [history(20.0, 1.0, 0.8)], "CQL": [history(-70.0, 0.1, 0.0)]})
+    drawn = [axis.get_lines()[1].get_color() for axis in figure.axes]
+    assert drawn == [ALGORITHMS["SAC"]["color"], ALGORITHMS["CQL"]["color"]]
+    assert [word_for(e) for e in (0.1, -0.1, 1e-9)] == ["over", "under", "exact"]
 
 
 def test_the_curves_are_the_measured_rows_on_common_limits() -> None:
@@ -55,6 +75,47 @@ def test_the_curves_are_the_measured_rows_on_common_limits() -> None:
     assert figure.png().startswith(b"\x89PNG")
 
 
+# ---------------------------------------------------------------- policies that act
+def still(observations: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.zeros(len(observations), 1)
+
+
+def test_a_recorded_path_is_the_worlds_own() -> None:
+    world, start = Pendulum(), torch.tensor([[0.1, 0.0], [3.0, 0.5]])
+    path = record_path(world, still, start, steps=3)
+    assert path.shape == (4, 2, 2) and torch.equal(path[0], start)
+    assert torch.allclose(path[2], world.step(path[1], torch.zeros(2, 1))[0])
+    assert len(record_path(world, still, HANGING)) == world.horizon + 1
+
+
+def test_a_strip_tells_from_when_on_a_pendulum_is_upright() -> None:
+    angles = {"up": [0.1, 0.0, -0.2], "CQL": [3.0, 0.5, 0.2], "log": [3.0, 0.1, 2.0], "hangs": [3.0, 3.3, 3.0]}
+    paths = {name: torch.tensor([[a, 0.0] for a in column]) for name, column in angles.items()}
+    figure = pendulum_strip(paths, moments=3)
+    assert repr(figure) == (
+        "up is upright all the time; CQL stays upright from 0.1 s on; log does not end upright; hangs never gets up."
+    )
+    rods = [line for line in figure.axes[0].get_lines() if line.get_linewidth() == 3.5]
+    tips = [line.get_xydata()[1] - line.get_xydata()[0] for line in rods]
+    assert len(rods) == 12 and tips[0] == pytest.approx([-math.sin(0.1), math.cos(0.1)])
+    told = repr(pendulum_moment(paths, 1))
+    assert told == (
+        "After 0.05 s: up is upright; CQL is 29 degrees from upright; log is upright; hangs is 171 degrees "
+        "from upright."
+    )
+
+
+def test_the_ways_through_the_maze_are_counted_at_the_goal() -> None:
+    up = torch.tensor([[[-0.8, 0.0], [-0.7, 0.0]], [[0.0, 0.0], [0.0, 0.0]], [[0.0, 0.9], [0.0, 0.5]]])
+    figure = maze_paths(Maze(), {"CQL": up, "log": up.flip(2)})
+    assert repr(figure) == "CQL: 1 of 2 starts reach the goal; log: 0 of 2 starts reach the goal within 2 steps."
+    assert "CQL: 0 of 2 starts reach the goal; " in repr(maze_paths(Maze(), {"CQL": up, "log": up}, at=1))
+    films = watch_maze(Maze(), {"CQL": up}, frames=3), watch_pendulum({"CQL": up[:, :1]}, frames=3)
+    assert [len(film.captions) for film in films] == [3, 3] and films[0].play.max == 2
+    films[0].slider.index = 2
+    assert "CQL: 1 of 2" in films[0].caption.value
+
+
 # ---------------------------------------------------------------- chapter 07
 def test_penalty_errors_are_told_as_means() -> None:
     panels = {
@@ -63,8 +124,7 @@ def test_penalty_errors_are_told_as_means() -> None:
     }
     figure = penalty_errors(panels)
     assert figure.caption == (
-        "Error of one update's estimate, mean ± standard deviation. A = 1: correct -0.2 ± 0.1, hard max +1.5 ± 0.5. "
-        "A = 6: correct -0.5 ± 0.0, hard max +4.5 ± 0.5."
+        "Error of one update's estimate, mean ± standard deviation. A = 6: correct -0.5 ± 0.0, hard max +4.5 ± 0.5."
     )
     first, second = figure.axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["correct", "hard max"]
@@ -79,8 +139,7 @@ def test_push_down_shares_stack_to_one_beside_the_exact_share() -> None:
     }
     figure = push_down_shares(panels)
     assert figure.caption == (
-        "Share of the push-down on the policy's actions. one: exact 0.25, correct 0.24, policy only 1.00. "
-        "six: exact 0.04, correct 0.06, policy only 0.97."
+        "Share of the push-down on the policy's actions. six: exact 0.04, correct 0.06, policy only 0.97."
     )
     for axis, truth in zip(figure.axes, (0.25, 0.04), strict=True):
         ends = [bar.get_x() + bar.get_width() for bar in axis.patches][-3:]
@@ -107,25 +166,40 @@ def test_logged_curves_tell_the_second_half_and_skip_what_a_run_does_not_log() -
     assert figure.png().startswith(b"\x89PNG")
 
 
-def test_paired_effects_name_what_is_told_apart_and_worse() -> None:
+def test_a_forest_names_what_is_told_apart_and_worse() -> None:
     panels = {
-        "maze": {"batch_max": (-3.0, 1.0, 1.4), "sac-decay": (2.0, 1.0, 1.4), "hard_max": (-0.5, 1.0, 1.4)},
-        "arm": {"batch_max": (-0.5, 0.6, 0.8), "sac-decay": (-300.0, 20.0, 28.0), "hard_max": (0.1, 0.2, 0.3)},
+        "maze": {"batch_max": {"one": (-3.0, 1.0), "own": (-1.0, 1.5)}, "hard_max": {"one": (2.0, 1.0)}},
+        "arm": {"batch_max": {"one": (-0.5, 0.6)}, "hard_max": {"one": (-300.0, 20.0), "own": (0.1, 0.2)}},
     }
-    figure = paired_effects(panels, xlabel="return", worse="left")
-    assert figure.caption == (
-        "Told apart from the correct penalty, and lower. maze: batch max. arm: SAC, weight decay."
-    )
-    turned = paired_effects(panels, xlabel="estimation error", worse="right")
-    assert turned.caption.endswith("maze: SAC, weight decay. arm: none.")
+    figure = forest(panels, unit="return", than="the correct penalty's", worse="left")
+    assert figure.caption == ("Return, lower than the correct penalty's. maze: batch max (one). arm: hard max (one).")
     maze, arm = figure.axes
-    marks = [line for line in maze.get_lines() if line.get_marker() in ("o", "s", "D")]
-    assert [(m.get_marker(), m.get_color()) for m in marks] == [("o", VERMILION), ("s", GREEN), ("D", BLACK)]
-    assert [(bar.get_x(), bar.get_width()) for bar in maze.patches] == [(-1.4, 2.8)] * 3
-    assert [text.get_text() for text in maze.texts + arm.texts] == ["-300"]  # beyond the panel, so told by its number
+    marks = [line for line in maze.get_lines() if line.get_marker() in ("o", "s")]
+    assert [(m.get_marker(), m.get_color()) for m in marks] == [("o", VERMILION), ("s", BLACK), ("o", GREEN)]
+    assert [m.get_markerfacecolor() for m in marks] == [VERMILION, "white", GREEN]
+    assert [text.get_text() for text in maze.texts + arm.texts] == ["-300"]  # beyond the panel: told by its number
     assert max(arm.get_xlim()) < 10 and [line.get_marker() for line in arm.get_lines()].count("<") == 1
-    assert [label.get_text() for label in maze.get_yticklabels()] == ["batch max", "SAC, weight decay", "hard max"]
+    assert [label.get_text() for label in maze.get_yticklabels()] == ["batch max", "hard max"]
+    turned = forest({"maze": {"no_importance_correction": {"one": (3.0, 1.0)}}}, unit="error", than="it", worse="right")
+    assert turned.caption == "Error, higher than it. maze: no density: CQL(rho)."
     assert figure.png().startswith(b"\x89PNG") and turned.png().startswith(b"\x89PNG")
+
+
+def test_errors_by_draw_count_what_lies_above_the_truth() -> None:
+    figure = errors_by_draw({"arm": {"tuned": [4.0, 5.0], "push only": [-1.0, 0.5]}}, unit="error")
+    assert figure.caption == "Runs that over-estimate. arm: tuned 2 of 2, push only 1 of 2."
+    (axis,) = figure.axes
+    assert [c.get_offsets()[:, 0].tolist() for c in axis.collections] == [[4.0, 5.0], [-1.0, 0.5]]
+    means = [line.get_xdata()[0] for line in axis.get_lines() if line.get_color() == BLACK]
+    assert means == [4.5, -0.25] and figure.png().startswith(b"\x89PNG")
+
+
+def test_tuning_curves_ring_the_best_alpha() -> None:
+    figure = tuning_curves({"arm": {"correct": {0.3: 1.0, 1.0: 2.0, 3.0: 2.0}, "hard_max": {0.3: 5.0}}}, unit="return")
+    assert figure.caption == "Best alpha on the tuning draws. arm: correct 3, hard max 0.3."
+    rings = [line for line in figure.axes[0].get_lines() if line.get_markerfacecolor() == "none"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in rings] == [(3.0, 2.0), (0.3, 5.0)]
+    assert figure.axes[0].get_xscale() == "log" and figure.png().startswith(b"\x89PNG")
 
 
 def plane() -> tuple[Any, torch.Tensor]:

@@ -13,8 +13,6 @@ from cql_tutorial.course.session import MultipleChoice
 NOT_YET = {
     "06",
     #
-    "07",
-    #
     "08",
 }
 QUESTIONS = {**SESSION.quizzes, **SESSION.predictions}

@@ -7,7 +7,7 @@ import math
 import torch
 
 from cql_tutorial import losses
-from cql_tutorial.course.wrong_penalties import PITFALLS
+from cql_tutorial.course.wrong_penalties import PENALTIES, PITFALLS
 
 torch.set_num_threads(1)
 E, B, N, A = 2, 5, 4, 6
@@ -58,3 +58,9 @@ def test_maxima() -> None:
 def test_single_action_uses_one_uniform_and_one_policy_candidate() -> None:
     expected = losses.cql_penalty(Q[..., [0, N]], LOG_DENSITY[:, [0, N]], Q_DATA)
     assert torch.equal(penalty("single_action"), expected)
+
+
+def test_push_only_is_the_penalty_without_its_pull() -> None:
+    expected = losses.cql_penalty(Q, LOG_DENSITY, torch.zeros_like(Q_DATA))
+    assert torch.allclose(PENALTIES["push_only"](Q, LOG_DENSITY, Q_DATA, N), expected)
+    assert set(PENALTIES) == {*PITFALLS, "push_only"}  # it can be trained with, and is no pitfall

@@ -45,11 +45,17 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(experiments.signature, "draw", lambda folder: ran.append("picture"))
     written: list[bool] = []
     monkeypatch.setattr(report, "write_report", lambda measured=False: written.append(measured))
-    for name, tables in (("sepsis", ["sepsis"]), ("wrong_penalties", ["pitfalls"]), ("off_policy", ["ope"])):
+    for name, tables in (
+        ("sepsis", ["sepsis"]),
+        ("wrong_penalties", ["pitfalls"]),
+        ("over_estimation", ["pitfalls-causes"]),
+        ("own_alpha", ["pitfalls-own"]),
+        ("off_policy", ["ope"]),
+    ):
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables
     assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[1:] == ["signature", "picture"]
-    assert written == [False] * 3  # none for another folder
+    assert written == [False] * 5  # none for another folder
     ran.clear()
     assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
     ran.clear()
@@ -58,7 +64,8 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert experiments.main(["report"]) == 0 and written[-1] is False
     with pytest.raises(SystemExit):
         experiments.main(["results", "--table", "sepsis", "--again"])
-    assert set(experiments.NAMES["results"][1]) == {*headline.TASKS, "sepsis", "pitfalls", "ope", "signature"}
+    pitfalls = {"pitfalls", "pitfalls-causes", "pitfalls-own"}
+    assert set(experiments.NAMES["results"][1]) == {*headline.TASKS, "sepsis", *pitfalls, "ope", "signature"}
 
 
 def test_a_report_without_measuring_keeps_the_date() -> None:

@@ -54,7 +54,7 @@ WRONG = {
         "def targets(rewards, next_values, terminations, truncations, discount):\n"
         "    return rewards + discount * next_values\n",
     ),
-    "02": ("02.3", "whole table", "def logged_policy(counts):\n    return counts / counts.sum()\n"),
+    "02": ("02.3", "undiscounted", 'def whose_values():\n    return "b", "e", "a", "c"\n'),  # a diagnosis
     "03": ("03.2", "mean of everything", "def mean_of_the_best(samples):\n    return samples.mean()\n"),
     "04": (
         "04.2",
@@ -70,7 +70,8 @@ WRONG = {
     "07": (
         "07.3",
         "times the dimensions",
-        "def uniform_hits(n, half_width, action_dim):\n    return n * half_width * action_dim\n",
+        "def candidates_needed(chance, half_width, action_dim):\n"
+        "    return math.log(1 - chance) / math.log(1 - half_width * action_dim)\n",
     ),
     "08": ("08.8", "swapped", "def blend(target, online, tau):\n    return tau * target + (1 - tau) * online\n"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import importlib.util
 import io
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import cql_tutorial
+from cql_tutorial.agents.cql import CQLConfig
 from cql_tutorial.cli import COMMANDS, main, parser
+from cql_tutorial.losses import cql_penalty, normalised_target, uniform_log_density
 from tests import ROOT
 from tests.pace import limit
 
@@ -168,6 +172,48 @@ def test_a_command_that_is_not_there_is_found() -> None:
         assert fault(line.split()), line
     for line in ("make chapter CHAPTER=04", ".venv/bin/python -m scripts.author text 04", "pytest -m fuzz"):
         assert not fault(line.split()), line
+
+
+# ---------------------------------------------------------------- the translation page
+TRANSLATION = ROOT / "docs" / "translation.md"
+
+
+def test_the_targets_of_the_translation_are_computed() -> None:
+    text = TRANSLATION.read_text(encoding="utf-8")
+    table = text.partition("<!-- targets -->")[2].partition("<!-- /targets -->")[0]
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    sizes = [int(cell.removeprefix("A = ")) for cell in head[1:]]
+    assert sizes == [1, 3, 6, 8] and [row[0] for row in rows[1:]] == ["0.8 is here", "5 is here", "10 is here"]
+    for title, *cells in rows:
+        flat = [-normalised_target(0.0, size, 30) for size in sizes]
+        raw = title.split()[0]
+        wanted = flat if raw == "a" else [normalised_target(float(raw), size, 30) for size in sizes]
+        assert cells == [f"{value:+.1f}" for value in wanted], title
+    assert "With a weight of 5 a threshold of 10 therefore holds the raw difference at 2." in " ".join(text.split())
+
+
+def test_a_flat_critic_has_the_raw_difference_that_the_page_subtracts() -> None:
+    for size in (1, 3, 6, 8):
+        raw = torch.logsumexp(torch.full((30,), 7.0) - uniform_log_density(size), 0) - 7.0
+        assert float(raw) == pytest.approx(-normalised_target(0.0, size, 30), abs=1e-5)
+
+
+def test_twice_the_papers_alpha_is_ours() -> None:
+    """Half a squared error plus alpha times the penalty, doubled, is a squared error plus twice that alpha."""
+    draw = torch.Generator().manual_seed(0)
+    q, y, logged, candidates = (torch.randn(5, *size, generator=draw) for size in ((), (), (), (7,)))
+    density = torch.zeros(5, 7)
+    penalty = cql_penalty(candidates[None], density, logged[None])[0]
+    paper, ours = 0.5 * (q - y).square().mean() + 3.0 * penalty, (q - y).square().mean() + 2 * 3.0 * penalty
+    assert float(ours) == pytest.approx(2 * float(paper), rel=1e-6)
+
+
+def test_the_settings_of_the_translation_exist_here() -> None:
+    text = TRANSLATION.read_text(encoding="utf-8").partition("## Settings")[2].partition('\n\n"')[0]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")][1:]
+    names = {name.partition("=")[0] for row in rows for name in re.findall(r"`([^`]+)`", row[-1])}
+    known = {field.name for field in dataclasses.fields(CQLConfig)}
+    assert len(rows) == 14 and len(names) >= 12 and names <= known
 
 
 # ---------------------------------------------------------------- links, lengths

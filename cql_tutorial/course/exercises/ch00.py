@@ -208,20 +208,20 @@ prediction(
 
 prediction(
     "00.p3",
-    "Two agents learn from one log, one of them with CQL's penalty. Whose predictions end further from what its "
-    "policy really earns?",
+    "Every reward of the log is negative, so no value can be above zero. Offline SAC learns from this log alone, "
+    "without a penalty. At how many of its states will it predict more than any policy could earn there?",
     answer="a",
     a=(
-        "those of offline SAC: far too high",
+        "at more than one in four",
         "Its actor looks for the most flattering guess of the critic, and nothing in the log can object.",
     ),
     b=(
-        "those of CQL: the penalty distorts them downwards",
-        "It does lower them; on this log it lowers them to about where they belong.",
+        "at a few in a hundred, where the log has hardly any rows",
+        "It is not the rare states. At nearly every state there are torques that nobody tried, and one is enough.",
     ),
     c=(
-        "both alike: they saw the same log, and it alone decides what is known",
-        "The log is the same, but the actors ask their critics about actions that are not in it.",
+        "at none: it has never seen a reward above zero to learn such a value from",
+        "A critic learns from its own predictions too, at actions that are not in the log: an error there grows.",
     ),
 )
 

@@ -470,7 +470,7 @@ prediction(
     b=("in the states where patients are worst off", "How ill a patient is does not enter a count."),
     c=(
         "it is about the same in all",
-        "It would be if all were visited alike. Some states hold thousands of rows, some a handful.",
+        "It would be if all were visited alike. Some states hold a hundred rows and more, some a handful.",
     ),
 )
 

@@ -367,98 +367,64 @@ def _(rewards, transitions, policy, discount):
 # ---------------------------------------------------------------- 02.3
 @exercise(
     "02.3",
-    title="the policy in the log",
-    kind="build",
-    difficulty=2,
-    importance=4,
-    minutes=8,
-    examples=(
-        Example((torch.tensor([[6, 2], [0, 3], [0, 0]]),), "counts in three states; the last was never visited"),
-        Example(
-            (torch.tensor([[1, 0, 4], [0, 0, 0], [2, 2, 2], [7, 1, 0], [0, 1, 0]]),),
-            "five states, three actions, one state visited once",
-            shown=False,
-        ),
-    ),
+    title="whose values are these?",
+    kind="diagnose",
+    difficulty=3,
+    importance=5,
+    minutes=12,
+    examples=(Example((), "the four tables printed above"),),
     hints=(
-        "What must each row sum to? And which row cannot be divided by its sum?",
-        "Divide each row by its own sum (keepdim=True keeps the axis for the division); where that sum is 0 take 1 / "
-        "(number of actions): torch.where does both.",
-        "visits = counts.sum(1, keepdim=True); return torch.where(visits > 0, counts / ____, 1 / counts.shape[1])",
+        "Two numbers are the same in all tables: they do not depend on the policy. Which two do, and on what each?",
+        "Climbing is worth -0.5 plus half of the ridge's value, turning back half of the hut's value. So each table "
+        "says what V it was made with; ask for each pair of V which policy has it, and whether the *same* policy acts "
+        "at both places.",
+        "Table 1 has the ridge at 5.54 = 0.25 * 1.16 + 0.75 * 7, and the hut at 2.33 = 0.25 * 2.5 + 0.75 * 2.27: it "
+        "climbs three times in four, as the log does. return ('b', ____, ____, ____)",
     ),
-    meaning=(
-        "Frequencies estimate the behaviour policy where there are data; elsewhere any choice is ours, not the log's."
-    ),
+    meaning="A table says whose it is: put its own values through one backup of a policy, and see whether they stay.",
 )
-def logged_policy(counts):
-    """How often each action was logged in each state, as a policy, uniform where nothing was.
-
-    [S, A] -> [S, A]
-    """
-    visits = counts.sum(1, keepdim=True)
-    uniform = torch.full(counts.shape, 1 / counts.shape[1], dtype=torch.float64)
-    return torch.where(visits > 0, counts / visits, uniform)
+def whose_values():
+    """What each of the tables 1 to 4 is: four letters of the list above, as a tuple."""
+    return "b", "d", "a", "c"
 
 
-@mutant("02.3", "whole table")
-def _(counts):
-    """you divide by all rows of the log, so that the whole table sums to 1. Each *state* has its own distribution:
-    divide each row by its own sum."""
-    return counts / counts.sum()
+@mutant("02.3", "the best and its imitation")
+def _():
+    """tables 2 and 4 are exchanged. Both climb for 3.0, but turning back is worth half of the hut's value, and from
+    there the best policy climbs, for 3, not for 2.5: only 1.50 fits the best policy at both places."""
+    return "b", "c", "a", "d"
 
 
-@mutant("02.3", "over states")
-def _(counts):
-    """the columns sum to 1: that is where an action was taken, not which action a state takes. Sum over the
-    actions, axis 1."""
-    return counts / counts.sum(0, keepdim=True)
+@mutant("02.3", "coin and log")
+def _():
+    """tables 1 and 3 are exchanged. The coin's ridge is worth 4, so climbing is worth 1.5 to it; in table 1 it is
+    worth 2.27, so the policy there goes on to the summit more often than the coin."""
+    return "a", "d", "b", "c"
 
 
-@mutant("02.3", "0 / 0")
-def _(counts):
-    """right where there are data, but 0 / 0 is nan in the state that nobody visited, and one nan spoils the whole
-    solve. Put the uniform policy there."""
-    return counts / counts.sum(1, keepdim=True)
+@mutant("02.3", "two best ones")
+def _():
+    """tables 2 and 4 are not both the best policy's: they differ where one turns back. In table 2 the hut is still
+    worth 2.5, as if one went home from there, though its own best choice at the hut is to climb."""
+    return "b", "c", "a", "c"
 
 
-@mutant("02.3", "nobody acts")
-def _(counts):
-    """the unvisited state's row is all 0: no action has any probability, and its value would be 0, which is a
-    claim. Put the uniform policy there."""
-    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+@mutant("02.3", "undiscounted")
+def _():
+    """no table is without a discount: then climbing would be worth -0.5 plus *all* of the ridge's value, 5 and more."""
+    return "b", "e", "a", "c"
 
 
-@mutant("02.3", "add one")
-def _(counts):
-    """you added one to every count. Smoothing is a choice one may make, but it invents actions that were never
-    logged; here: plain frequencies, and uniform only where there is nothing."""
-    return (counts + 1) / (counts + 1).sum(1, keepdim=True)
+@mutant("02.3", "indices")
+def _():
+    """those are numbers. Wanted are four letters, such as ('a', 'b', 'c', 'd'), in the order of the tables."""
+    return 2, 4, 1, 3
 
 
-@mutant("02.3", "one too many")
-def _(counts):
-    """one was added to the sum to avoid 0 / 0, so no row sums to 1. Treat the unvisited states apart (torch.where)."""
-    return counts / (counts.sum(1, keepdim=True) + 1)
-
-
-@mutant("02.3", "most frequent")
-def _(counts):
-    """that is the most frequent action alone. The log's policy is how *often* each was taken: its random moves are
-    part of it."""
-    return F.one_hot(counts.argmax(1), counts.shape[1]).double()
-
-
-@mutant("02.3", "softmax")
-def _(counts):
-    """softmax makes e^count of each count: six against two becomes 98 % against 2 %. Counts are in proportion to
-    probabilities already: divide by their sum."""
-    return torch.softmax(counts.double(), 1)
-
-
-@mutant("02.3", "counts")
-def _(counts):
-    """those are the counts still: divide each row by its sum."""
-    return counts.double()
+@mutant("02.3", "one word")
+def _():
+    """the right letters, but in one word: return four, separated by commas."""
+    return "bdac"
 
 
 # ---------------------------------------------------------------- 02.4
@@ -766,6 +732,210 @@ def _(rewards, discount, quantile):
     """every reward is discounted alike. The reward of step t counts discount to the power t: 1, discount, discount
     squared."""
     return _interval((rewards * discount).sum(1), quantile)
+
+
+# ---------------------------------------------------------------- 02.6
+@exercise(
+    "02.6",
+    title="one wrong line",
+    kind="read",
+    difficulty=3,
+    importance=5,
+    minutes=8,
+    examples=(Example((), "the listing above"),),
+    hints=(
+        "The listing claims to measure Q-hat minus Q^pi. Ask of each line whose action, or whose value, it has.",
+        "Q^pi(s, a): take a, and *then let pi act ever after*. Who acts ever after here?",
+        "Line 4 acts by the learned policy, line 7 by ____.",
+    ),
+    meaning=(
+        "The first action alone is the learned policy's: what was computed is Q^beta at its actions, the value of a "
+        "policy that nobody has in mind."
+    ),
+)
+def wrong_line():
+    """The number of the one line of the listing that must be changed."""
+    return 7
+
+
+@mutant("02.6", "random states")
+def _():
+    """line 3 draws states that the log holds. One may choose others, but these are fair: the same for both sides of
+    the subtraction."""
+    return 3
+
+
+@mutant("02.6", "the policy's action")
+def _():
+    """line 4 is right: the promise is about what the learned policy would do, so its own action is judged."""
+    return 4
+
+
+@mutant("02.6", "minimum over critics")
+def _():
+    """line 5 takes the smallest critic: that is the prediction which the actor follows, and a choice that one states.
+    It is not a mistake of the truth."""
+    return 5
+
+
+@mutant("02.6", "one step")
+def _():
+    """line 6 is right: the judged action is taken first, whoever acts afterwards."""
+    return 6
+
+
+@mutant("02.6", "the mask")
+def _():
+    """line 8 is right: one reward, plus the discounted rest, and no rest where the episode has ended."""
+    return 8
+
+
+@mutant("02.6", "sign")
+def _():
+    """line 9 has the course's sign: prediction minus truth, so that above 0 is over."""
+    return 9
+
+
+@mutant("02.6", "interval")
+def _():
+    """line 10 is right: the states are drawn independently, so the mean of their errors has a t-interval."""
+    return 10
+
+
+@mutant("02.6", "the header")
+def _():
+    """lines 1 and 2 only say that no gradient is needed and what comes in."""
+    return 2
+
+
+# ---------------------------------------------------------------- 02.7
+def lottery(rollouts, steps, seed):
+    """Rewards ``[rollouts, steps]`` of a task that costs 0.1 a step and ends, one step in eight, with +10 or -10."""
+    draw = torch.Generator().manual_seed(seed)
+    ends = torch.rand(rollouts, steps, generator=draw, dtype=torch.float64) < 0.125
+    prizes = torch.where(torch.rand(rollouts, steps, generator=draw, dtype=torch.float64) < 0.7, 10.0, -10.0)
+    ended_before = ends.long().cumsum(1) - ends.long() > 0
+    return torch.where(ends, prizes.double(), -0.1).masked_fill(ended_before, 0.0)
+
+
+def judge_plan(answer, pilot, discount, bound, wanted):
+    """Carry the plan out on fresh rollouts: half width and bound on the cut tail against what was wanted, and cost."""
+    try:
+        rollouts, steps = (int(number) for number in answer)
+    except (TypeError, ValueError):
+        return "two whole numbers are wanted: how many rollouts, and how many steps each."
+    if rollouts < 2 or steps < 1:
+        return "an interval needs two rollouts or more, of one step or more."
+    if rollouts * steps > 2_000_000:
+        return f"{rollouts:,} rollouts of {steps} steps are {rollouts * steps:,} steps: more than anybody would pay."
+    if steps > 5_000:
+        return f"{steps:,} steps: what follows after so many counts nothing any more."
+    returns = lottery(rollouts, steps, seed=1) @ discount ** torch.arange(steps, dtype=torch.float64)
+    half, tail = 1.96 * float(returns.std()) / math.sqrt(rollouts), bound * discount**steps
+    measured = (
+        f"{rollouts:,} rollouts of {steps} steps: measured half width {half:.2f}, and the tail may hold {tail:.2f}"
+    )
+    if half + tail > 1.1 * wanted:
+        return f"{measured}, together {half + tail:.2f}. Wanted was {wanted:g}."
+    best = math.prod(plan(pilot, discount, bound, wanted))
+    if rollouts * steps > 1.5 * best:
+        return f"{measured}: good enough, but {rollouts * steps:,} steps in all, and {best:,} would do."
+    return None
+
+
+@exercise(
+    "02.7",
+    title="plan a simulation",
+    kind="design",
+    difficulty=4,
+    importance=4,
+    minutes=15,
+    examples=(
+        Example((lottery(200, 60, seed=0), 0.9, 10.0, 0.5), "200 pilot rollouts, discount 0.9, bound 10, wanted ± 0.5"),
+        Example((lottery(200, 60, seed=0), 0.8, 10.0, 1.0), "discount 0.8, wanted ± 1", shown=False),
+    ),
+    hints=(
+        "Two things share what is wanted: chance, which rollouts buy off, and the cut tail, which steps buy off.",
+        "For T steps the tail takes bound * discount**T; the rest is left for 1.96 * deviation / root n. Solve for n, "
+        "for each T, and take the T whose n * T is smallest. The deviation is that of the pilot's discounted returns.",
+        "left = wanted - bound * discount**steps; rollouts = math.ceil((1.96 * deviation / left) ** ____)",
+    ),
+    meaning="The plan was carried out on fresh rollouts: as narrow as wanted, and no plan is much cheaper.",
+    judge=judge_plan,
+)
+def plan(pilot, discount, bound, wanted):
+    """How many rollouts, of how many steps, give a value ± wanted, cut tail included, with the fewest steps in all.
+
+    pilot [m, T], rewards of m rollouts, 0 after their end; no value is beyond ± bound -> two whole numbers
+    """
+    deviation = float((pilot @ discount ** torch.arange(pilot.shape[1], dtype=pilot.dtype)).std())
+    plans = []
+    for steps in range(1, 1000):
+        left = wanted - bound * discount**steps
+        if left > 0:
+            rollouts = math.ceil((1.96 * deviation / left) ** 2)
+            plans.append((rollouts * steps, rollouts, steps))
+    return min(plans)[1:]
+
+
+def _deviation(pilot, discount):
+    return float(_returns(pilot, discount).std())
+
+
+def _cheapest(left_after, rollouts_for):
+    """The cheapest of the plans whose tail leaves something for chance."""
+    plans = [
+        (rollouts_for(left_after(t)) * t, rollouts_for(left_after(t)), t) for t in range(1, 1000) if left_after(t) > 0
+    ]
+    return min(plans)[1:]
+
+
+@mutant("02.7", "no tail")
+def _(pilot, discount, bound, wanted):
+    """the cut tail is forgotten, so one step a rollout looks cheapest: exact about next to nothing."""
+    return _cheapest(lambda t: wanted, lambda left: math.ceil((1.96 * _deviation(pilot, discount) / left) ** 2))
+
+
+@mutant("02.7", "no square")
+def _(pilot, discount, bound, wanted):
+    """the half width falls with the *root* of the rollouts, so their number is a square:
+    (1.96 * deviation / left)**2."""
+    tail = lambda t: wanted - bound * discount**t  # noqa: E731
+    return _cheapest(tail, lambda left: math.ceil(1.96 * _deviation(pilot, discount) / left))
+
+
+@mutant("02.7", "full width")
+def _(pilot, discount, bound, wanted):
+    """the plan is for a *whole* width of what was wanted: four times the rollouts. What stands after the ± is half."""
+    tail = lambda t: wanted - bound * discount**t  # noqa: E731
+    return _cheapest(tail, lambda left: math.ceil((3.92 * _deviation(pilot, discount) / left) ** 2))
+
+
+@mutant("02.7", "the other way round")
+def _(pilot, discount, bound, wanted):
+    """the two numbers are exchanged: rollouts first, then steps."""
+    return tuple(reversed(plan(pilot, discount, bound, wanted)))
+
+
+@mutant("02.7", "no 1.96")
+def _(pilot, discount, bound, wanted):
+    """that is one standard error, which holds the truth two times in three. For 95 % multiply by 1.96."""
+    tail = lambda t: wanted - bound * discount**t  # noqa: E731
+    return _cheapest(tail, lambda left: math.ceil((_deviation(pilot, discount) / left) ** 2))
+
+
+@mutant("02.7", "undiscounted pilot")
+def _(pilot, discount, bound, wanted):
+    """the deviation is that of *undiscounted* returns. The value is discounted, and its samples scatter less."""
+    tail = lambda t: wanted - bound * discount**t  # noqa: E731
+    return _cheapest(tail, lambda left: math.ceil((1.96 * float(pilot.sum(1).std()) / left) ** 2))
+
+
+@mutant("02.7", "to the end")
+def _(pilot, discount, bound, wanted):
+    """that plays each rollout as long as the pilot's. Later steps hardly count: cut earlier, and pay for the tail."""
+    steps = pilot.shape[1]
+    return math.ceil((1.96 * _deviation(pilot, discount) / (wanted - bound * discount**steps)) ** 2), steps
 
 
 # ---------------------------------------------------------------- predictions

@@ -159,347 +159,319 @@ def _(q, log_density):
 # ---------------------------------------------------------------- 07.2
 @exercise(
     "07.2",
-    title="how many actions carry the push-down",
-    kind="build",
-    difficulty=2,
-    importance=3,
-    minutes=6,
+    title="what is pushed down without a density",
+    kind="derive",
+    difficulty=3,
+    importance=5,
+    minutes=10,
     examples=(
         Example(
-            (_numbers([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]),),
-            "worked by hand: shares 1/2, 1/4, 1/4, and all on one",
+            (_numbers([0.0, math.log(4.0), math.log(6.0)]), _numbers([0.5, 0.25, 0.25]).log()),
+            "worked by hand: exp Q is 1, 4, 6; half of the candidates are the first action, a quarter each other",
         ),
         Example(
-            (_numbers([[0.25, 0.25, 0.25, 0.25], [0.7, 0.1, 0.1, 0.1]]),),
-            "four equal shares, and four unequal ones",
+            (_numbers([0.7, -1.2, 0.4, 1.9, -0.3]), _numbers([0.12, 0.31, 0.26, 0.03, 0.28]).log()),
+            "five actions; the best one is the rarest candidate",
         ),
+        Example((_numbers([900.0, 901.5]), _numbers([0.8, 0.2]).log()), "values of 900", shown=False),
     ),
     hints=(
-        "Four equal shares must give 4, and a single share of 1 must give 1.",
-        "Square the shares, add them up in each state, and take one over the sum (Kish's effective sample size).",
-        "return 1 / weights.____().sum(dim=1)",
+        "By hand: of four candidates two are the first action. Their terms are exp Q: 1, 1, 4, 6. Which share has each "
+        "*action*?",
+        "Differentiate log E_rho[exp Q] by Q(a): rho(a) exp Q(a), over the sum of these. Write it as one softmax.",
+        "return torch.softmax(____, dim=0)",
     ),
-    meaning="A penalty that counts thirty candidates may push on one or two: the count tells before any curve does.",
+    meaning=(
+        "Without densities the penalty is exactly CQL(rho): right for another member of the family, wrong for CQL(H)."
+    ),
 )
-def effective_actions(weights):
-    """On how many actions a state's push-down lands, in effect: 1 / sum of squared shares.
+def pushed_without_density(q, log_rho):
+    """The distribution that is pushed down in log E_rho[exp Q]: many candidates from rho, none with a density.
 
-    [B, K] -> [B]
+    Q-values [K] and the log-probabilities [K] of K actions under rho -> [K]
     """
-    return 1 / weights.square().sum(dim=1)
+    return torch.softmax(q + log_rho, dim=0)
 
 
-@mutant("07.2", "not inverted")
-def _(weights):
-    """that is the sum of squares: 1 where all lies on one action, small where it is spread. The number of actions
-    is one over it."""
-    return weights.square().sum(1)
+@mutant("07.2", "CQL(H)")
+def _(q, log_rho):
+    """that is softmax(Q), which CQL(H) pushes: there the density takes rho out again. Without it, an action that is
+    drawn twice as often is pushed twice as much."""
+    return torch.softmax(q, 0)
 
 
-@mutant("07.2", "shares not squared")
-def _(weights):
-    """the shares add up to 1, so this is 1 whatever they are. Square them first."""
-    return 1 / weights.sum(1)
+@mutant("07.2", "divided by rho")
+def _(q, log_rho):
+    """the probability is divided out, as an importance correction does to each *candidate*. The share of an *action*
+    grows with the number of candidates that are this action."""
+    return torch.softmax(q - log_rho, 0)
 
 
-@mutant("07.2", "entropy")
-def _(weights):
-    """the exponential of the entropy is another, and a fair, count of the same thing; here the sum of squares is
-    asked for, which is that of importance sampling."""
-    return torch.special.entr(weights).sum(1).exp()
+@mutant("07.2", "probability for its log")
+def _(q, log_rho):
+    """the probability itself is added in the exponent. It multiplies exp Q, so its *logarithm* is added."""
+    return torch.softmax(q + log_rho.exp(), 0)
 
 
-@mutant("07.2", "entropy itself")
-def _(weights):
-    """that is the entropy, in nats: 0 where all lies on one action. A count is asked for, and one from the sum of
-    squares."""
-    return torch.special.entr(weights).sum(1)
+@mutant("07.2", "rho alone")
+def _(q, log_rho):
+    """that is rho: the push of a penalty E_rho[Q], in which every candidate counts alike. Here each counts exp Q."""
+    return log_rho.exp()
 
 
-@mutant("07.2", "one minus")
-def _(weights):
-    """one *minus* the sum of squares is the chance that two draws differ. The count is one *over* the sum."""
-    return 1 - weights.square().sum(1)
+@mutant("07.2", "not shares")
+def _(q, log_rho):
+    """these are the terms rho exp Q. The derivative of the logarithm divides each by their sum."""
+    return (q + log_rho).exp()
 
 
-@mutant("07.2", "one over the largest")
-def _(weights):
-    """one over the largest share is a lower limit of the count: it ignores how the rest is spread."""
-    return 1 / weights.amax(1)
+@mutant("07.2", "sum of exp Q")
+def _(q, log_rho):
+    """the terms are right; what divides them is the sum of exp Q without rho, so that they do not add up to 1."""
+    return (q + log_rho).exp() / q.exp().sum()
 
 
-@mutant("07.2", "counted")
-def _(weights):
-    """a whole number: you count the actions with any share at all. A share of a millionth should count next to
-    nothing, one of a quarter for a part."""
-    return (weights > 0).sum(1)
+@mutant("07.2", "Q without exponential")
+def _(q, log_rho):
+    """Q itself is weighed by rho. The terms of the sum are its exponentials."""
+    return q * log_rho.exp() / (q * log_rho.exp()).sum()
 
 
-@mutant("07.2", "rounded")
-def _(weights):
-    """rounded to a whole number. A count of effective actions may lie between two of them."""
-    return (1 / weights.square().sum(1)).round()
+@mutant("07.2", "log of the shares")
+def _(q, log_rho):
+    """these are the logarithms of the shares."""
+    return torch.log_softmax(q + log_rho, 0)
 
 
-@mutant("07.2", "as a part of all")
-def _(weights):
-    """that is the count as a part of all candidates. The number itself is asked for."""
-    return 1 / weights.square().sum(1) / weights.shape[1]
+@mutant("07.2", "all on the largest")
+def _(q, log_rho):
+    """all on one action: that is a hard maximum. The log-sum-exp shares the push among all candidates."""
+    return torch.nn.functional.one_hot((q + log_rho).argmax(), len(q)).to(q)
 
 
-@mutant("07.2", "over the states")
-def _(weights):
-    """the sum runs over the states. Each state has its own count: sum over axis 1."""
-    return 1 / weights.square().sum(0)
-
-
-@mutant("07.2", "one for the batch")
-def _(weights):
-    """one number for the whole batch; a count for each state is asked for."""
-    return 1 / weights.square().sum(1).mean()
-
-
-@mutant("07.2", "root")
-def _(weights):
-    """there is a square root too many: four equal shares should count as four."""
-    return 1 / weights.square().sum(1).sqrt()
+@mutant("07.2", "sign of Q")
+def _(q, log_rho):
+    """the sign of Q is turned: the lowest values would be pushed down most."""
+    return torch.softmax(log_rho - q, 0)
 
 
 # ---------------------------------------------------------------- 07.3
 @exercise(
     "07.3",
-    title="how often luck finds the policy",
-    kind="build",
-    difficulty=2,
+    title="how many uniform candidates would do",
+    kind="derive",
+    difficulty=3,
     importance=4,
-    minutes=5,
+    minutes=8,
     examples=(
-        Example((640, 0.25, 3), "worked by hand: 640 uniform actions in a cube of side 2, a box of side 0.5 in it"),
-        Example((100, 0.1, 1), "one dimension, a tenth to both sides"),
-        Example((1000, 0.2, 6), "six dimensions, a fifth to both sides"),
-        Example((350, 0.3, 4), "four dimensions"),
+        Example(
+            (0.0784, 0.2, 2),
+            "worked by hand: a box of side 0.4 in a square of side 2, and the chance 0.0784 = 1 - 0.96^2",
+        ),
+        Example((0.9, 0.3, 3), "three dimensions, nine times in ten"),
+        Example((0.5, 0.15, 6), "six dimensions, every second time"),
     ),
     hints=(
-        "In the example the small cube has a sixty-fourth of the large one's volume, so 10 of 640 land in it.",
-        "The chance of one action in one dimension is 2 half_width / 2. All dimensions must agree; then multiply by n.",
-        "return n * half_width ** ____",
+        "In the example one action hits with chance 0.04. Two both *miss* with chance 0.96^2: the answer is 2.",
+        "One action hits with chance p, the product over the dimensions. All n miss with chance (1 - p)^n; solve.",
+        "return math.log(1 - chance) / math.log(____)",
     ),
     meaning="In six dimensions no affordable number of uniform actions comes near a policy's own.",
 )
-def uniform_hits(n, half_width, action_dim):
-    """How many of n uniform actions fall, on average, within half_width of a point in every dimension.
+def candidates_needed(chance, half_width, action_dim):
+    """How many uniform actions are needed so that one of them, at least, lies near a given point with that chance.
 
-    number, number, number -> number; the box lies inside [-1, 1]^action_dim
+    Near: within half_width in every dimension, a box inside [-1, 1]^action_dim. Three numbers -> a number, not rounded
     """
-    return n * half_width**action_dim
-
-
-@mutant("07.3", "volume of the box")
-def _(n, half_width, action_dim):
-    """you multiply by the *volume* of the box. The chance is its volume over that of all actions, 2 to the power
-    action_dim."""
-    return n * (2 * half_width) ** action_dim
+    return math.log(1 - chance) / math.log(1 - half_width**action_dim)
 
 
 @mutant("07.3", "times the dimensions")
-def _(n, half_width, action_dim):
+def _(chance, half_width, action_dim):
     """the chances of the dimensions are *added*. A hit needs every dimension at once: they multiply."""
-    return n * half_width * action_dim
+    return math.log(1 - chance) / math.log(1 - half_width * action_dim)
 
 
-@mutant("07.3", "any dimension")
-def _(n, half_width, action_dim):
-    """that counts the actions which agree in *at least one* dimension. A hit agrees in all of them at once."""
-    return n * (1 - (1 - half_width) ** action_dim)
+@mutant("07.3", "volume of the box")
+def _(chance, half_width, action_dim):
+    """the chance of one hit is taken as the *volume* of the box. It is that over the volume of all actions, 2 to the
+    power action_dim."""
+    return math.log(1 - chance) / math.log(1 - (2 * half_width) ** action_dim)
 
 
-@mutant("07.3", "ball")
-def _(n, half_width, action_dim):
-    """that is a ball of radius half_width. Within half_width *in every dimension* is a box."""
-    return n * (half_width / 2) ** action_dim * math.pi ** (action_dim / 2) / math.gamma(action_dim / 2 + 1)
+@mutant("07.3", "expected hits")
+def _(chance, half_width, action_dim):
+    """that many actions have `chance` hits *on average*. Some of them hit twice, so fewer hit at least once."""
+    return chance / half_width**action_dim
 
 
-@mutant("07.3", "rounded")
-def _(n, half_width, action_dim):
-    """rounded to a whole number: an average number of hits can be a small fraction, and that it is one is the point."""
-    return round(n * half_width**action_dim)
+@mutant("07.3", "one hit on average")
+def _(chance, half_width, action_dim):
+    """that is one hit on average; the wanted chance is not used."""
+    return 1 / half_width**action_dim
 
 
-@mutant("07.3", "cut to a whole number")
-def _(n, half_width, action_dim):
-    """what stands behind the point is cut off. An average number of hits can be a small fraction: return it whole."""
-    return int(n * half_width**action_dim)
+@mutant("07.3", "chance of missing")
+def _(chance, half_width, action_dim):
+    """the chance is used as that of *missing* with all of them; it is that of at least one hit."""
+    return math.log(chance) / math.log(1 - half_width**action_dim)
 
 
-@mutant("07.3", "range of one")
-def _(n, half_width, action_dim):
-    """the range [-1, 1] is taken to have length 1. It has length 2, and so has the box's side two half-widths."""
-    return n / 2 * half_width**action_dim
-
-
-@mutant("07.3", "inverse")
-def _(n, half_width, action_dim):
-    """that is how many actions *one* hit costs, times n. A smaller box is hit less often: multiply by the chance."""
-    return n / half_width**action_dim
+@mutant("07.3", "all hit")
+def _(chance, half_width, action_dim):
+    """(chance of a hit)^n is the chance that *all* n hit. At least one is wanted: not all n miss."""
+    return math.log(chance) / math.log(half_width**action_dim)
 
 
 @mutant("07.3", "one dimension")
-def _(n, half_width, action_dim):
-    """that is the count for one dimension (or a volume halved only once): a hit must lie within the box in *every*
-    dimension, and each one multiplies by half_width."""
-    return n * half_width
+def _(chance, half_width, action_dim):
+    """that is the answer for one dimension: a hit must agree in every dimension at once."""
+    return math.log(1 - chance) / math.log(1 - half_width)
 
 
-@mutant("07.3", "the chance")
-def _(n, half_width, action_dim):
-    """that is the chance of one action. How many of n is asked."""
-    return half_width**action_dim
+@mutant("07.3", "any dimension")
+def _(chance, half_width, action_dim):
+    """there a hit is one that agrees in *at least one* dimension. It must agree in all of them."""
+    return math.log(1 - chance) / (action_dim * math.log(1 - half_width))
 
 
 @mutant("07.3", "a quarter to each side")
-def _(n, half_width, action_dim):
+def _(chance, half_width, action_dim):
     """half_width goes to *both* sides: the box has side 2 half_width, of a range of 2."""
-    return n * (half_width / 2) ** action_dim
+    return math.log(1 - chance) / math.log(1 - (half_width / 2) ** action_dim)
 
 
-@mutant("07.3", "at least one")
-def _(n, half_width, action_dim):
-    """that is the chance of at least one hit; the average number of hits is asked for (the two agree where both
-    are small)."""
-    return 1 - (1 - half_width**action_dim) ** n
-
-
-@mutant("07.3", "power over all")
-def _(n, half_width, action_dim):
-    """the number of actions is inside the power too. n actions are drawn, not n in every dimension."""
-    return (n * half_width) ** action_dim
+@mutant("07.3", "rounded")
+def _(chance, half_width, action_dim):
+    """rounded up to a whole number: right for drawing them; here the number before rounding is asked for."""
+    return math.ceil(math.log(1 - chance) / math.log(1 - half_width**action_dim) - 1e-9)
 
 
 # ---------------------------------------------------------------- 07.4
 @exercise(
     "07.4",
-    title="what could this have missed?",
+    title="what do these draws exclude?",
     kind="build",
     difficulty=3,
     importance=5,
     minutes=8,
     examples=(
         Example(
-            (_numbers([1.0, 3.0, 5.0, 7.0, 9.0]), 2.8, 0.94),
-            "worked by hand: five paired differences, whose standard deviation is 3.16",
+            (_numbers([10.0, 4.0, 9.0, 12.0, 17.0]), _numbers([7.0, 3.0, 2.0, 7.0, 8.0]), 2.8),
+            "worked by hand: five draws, whose differences 3, 1, 7, 5, 9 have mean 5 and standard deviation 3.16",
         ),
-        Example((_numbers([-2.0, 0.5, 0.0, 1.5]), 3.2, 0.98), "four differences on both sides of 0"),
+        Example(
+            (_numbers([-2.0, 0.5, -7.1, 1.5]), _numbers([-1.4, 2.5, -6.0, -0.8]), 3.2),
+            "four draws, differences on both sides of 0",
+        ),
     ),
     hints=(
-        "The mean of n differences has a standard error: their standard deviation over the root of n.",
-        "To be seen, an effect must exceed t_level standard errors; to be seen *reliably*, it needs t_power more.",
-        "return (t_level + t_power) * differences.std() / ____",
+        "Both penalties saw the same logs. What is left of a log's luck if you subtract draw by draw?",
+        "The mean of the n differences, and to both sides t_level times their standard deviation over the root of n.",
+        "return torch.stack([____ - half, ____ + half])",
     ),
-    meaning="'No difference seen' says something only together with the difference that would have been seen.",
+    meaning="Differences outside the interval are excluded; those inside it, small ones and zero or not, are not.",
 )
-def smallest_effect(differences, t_level, t_power):
-    """The smallest true difference that so many paired runs would have shown, with the chance t_power stands for.
+def paired_interval(variant, correct, t_level):
+    """The ends of the interval of the mean difference between two penalties that were trained on the same draws.
 
-    differences [n], two quantiles -> []
+    Returns [n] and [n] by draw, t_level: Student's quantile for n - 1 degrees of freedom -> [2], lower end first
     """
-    return (t_level + t_power) * differences.std() / math.sqrt(len(differences))
+    differences = variant - correct
+    half = t_level * differences.std() / math.sqrt(len(differences))
+    return torch.stack([differences.mean() - half, differences.mean() + half])
 
 
-@mutant("07.4", "interval only")
-def _(differences, t_level, t_power):
-    """that is the half-width of the interval: a true effect of that size would be missed every second time. The
-    power needs t_power on top."""
-    return t_level * differences.std() / math.sqrt(len(differences))
-
-
-@mutant("07.4", "power only")
-def _(differences, t_level, t_power):
-    """only t_power is used. The effect must clear the interval's half-width (t_level) and then the noise again
-    (t_power): the two add up."""
-    return t_power * differences.std() / math.sqrt(len(differences))
-
-
-@mutant("07.4", "standard error alone")
-def _(differences, t_level, t_power):
-    """that is the standard error of the mean. How many of them must an effect exceed to be seen reliably? t_level
-    + t_power."""
-    return differences.std() / math.sqrt(len(differences))
-
-
-@mutant("07.4", "brackets missing")
-def _(differences, t_level, t_power):
-    """t_level stands alone, without a unit: *both* quantiles count standard errors. Put their sum into brackets."""
-    return t_level + t_power * differences.std() / math.sqrt(len(differences))
+def _ends(middle: Tensor, half: Tensor) -> Tensor:
+    return torch.stack([middle - half, middle + half])
 
 
 @mutant("07.4", "two samples")
-def _(differences, t_level, t_power):
-    """the root of 2 is for two unpaired groups. These are differences of pairs already: one sample."""
-    return (t_level + t_power) * differences.std() * math.sqrt(2 / len(differences))
+def _(variant, correct, t_level):
+    """that is the interval for two *unpaired* groups: the luck of each log is counted twice. Here each log has both
+    penalties: take the spread of the differences."""
+    n = len(variant)
+    return _ends((variant - correct).mean(), t_level * ((variant.var() + correct.var()) / n).sqrt())
 
 
-@mutant("07.4", "n divided out twice")
-def _(differences, t_level, t_power):
+@mutant("07.4", "spread of single draws")
+def _(variant, correct, t_level):
+    """the spread of a single difference. The mean of n differences is less noisy, by the root of n."""
+    d = variant - correct
+    return _ends(d.mean(), t_level * d.std())
+
+
+@mutant("07.4", "n divided out")
+def _(variant, correct, t_level):
     """you divide by n; the error of a mean falls with the *root* of n."""
-    return (t_level + t_power) * differences.std() / len(differences)
-
-
-@mutant("07.4", "spread of single runs")
-def _(differences, t_level, t_power):
-    """that is for a single pair. The mean of n pairs is less noisy, by the root of n."""
-    return (t_level + t_power) * differences.std()
+    d = variant - correct
+    return _ends(d.mean(), t_level * d.std() / len(d))
 
 
 @mutant("07.4", "n for n - 1")
-def _(differences, t_level, t_power):
+def _(variant, correct, t_level):
     """the standard deviation divides by n here; an estimate from a sample divides by n - 1, which .std() does by
     itself."""
-    return (t_level + t_power) * differences.std(correction=0) / math.sqrt(len(differences))
+    d = variant - correct
+    return _ends(d.mean(), t_level * d.std(correction=0) / math.sqrt(len(d)))
 
 
 @mutant("07.4", "root of n - 1")
-def _(differences, t_level, t_power):
+def _(variant, correct, t_level):
     """the n - 1 belongs into the standard deviation (where .std() has it already); the error of the mean is over
     the root of n."""
-    return (t_level + t_power) * differences.std() / math.sqrt(len(differences) - 1)
+    d = variant - correct
+    return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d) - 1))
+
+
+@mutant("07.4", "turned round")
+def _(variant, correct, t_level):
+    """correct minus variant: the sign is turned. Above 0 should mean that the variant earns more."""
+    d = correct - variant
+    return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "upper end first")
+def _(variant, correct, t_level):
+    """the two ends are in the wrong order: the lower one first."""
+    d = variant - correct
+    return _ends(d.mean(), -t_level * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "standard error alone")
+def _(variant, correct, t_level):
+    """one standard error to each side: t_level is not used, so the interval holds the truth far less often than 95 %
+    of the times."""
+    d = variant - correct
+    return _ends(d.mean(), d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "normal quantile")
+def _(variant, correct, t_level):
+    """1.96 is the quantile for a known spread. It is estimated here, from few draws: use t_level."""
+    d = variant - correct
+    return _ends(d.mean(), 1.96 * d.std() / math.sqrt(len(d)))
 
 
 @mutant("07.4", "variance")
-def _(differences, t_level, t_power):
+def _(variant, correct, t_level):
     """that is the variance, in squared units. The standard deviation is its root."""
-    return (t_level + t_power) * differences.var() / math.sqrt(len(differences))
-
-
-@mutant("07.4", "around the mean")
-def _(differences, t_level, t_power):
-    """the mean that was found does not enter: what could have been missed depends on the noise alone."""
-    return differences.mean().abs() + (t_level + t_power) * differences.std() / math.sqrt(len(differences))
-
-
-@mutant("07.4", "quantiles multiplied")
-def _(differences, t_level, t_power):
-    """the two quantiles are multiplied; they are two distances, one after the other: they add up."""
-    return t_level * t_power * differences.std() / math.sqrt(len(differences))
-
-
-@mutant("07.4", "subtracted")
-def _(differences, t_level, t_power):
-    """the quantiles are subtracted. They are two distances, one after the other: they add up."""
-    return (t_level - t_power) * differences.std() / math.sqrt(len(differences))
+    d = variant - correct
+    return _ends(d.mean(), t_level * d.var() / math.sqrt(len(d)))
 
 
 @mutant("07.4", "around zero")
-def _(differences, t_level, t_power):
-    """that is the root of the mean square, which takes the effect found for noise. The standard deviation is around
-    the mean."""
-    return (t_level + t_power) * differences.square().mean().sqrt() / math.sqrt(len(differences))
+def _(variant, correct, t_level):
+    """the interval lies around 0 and not around the mean difference."""
+    d = variant - correct
+    return _ends(torch.zeros((), dtype=d.dtype), t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "added in squares")
-def _(differences, t_level, t_power):
-    """the quantiles are added as squares, like independent errors. They are two distances, one after the other:
-    they add up as they are."""
-    return math.hypot(t_level, t_power) * differences.std() / math.sqrt(len(differences))
+@mutant("07.4", "smallest and largest")
+def _(variant, correct, t_level):
+    """the smallest and the largest difference: the range of single draws, which says nothing of the mean."""
+    d = variant - correct
+    return torch.stack([d.min(), d.max()])
 
 
 # ---------------------------------------------------------------- 07.5
@@ -535,7 +507,6 @@ def _(differences, t_level, t_power):
                 2.5,
             ),
             "unit 2.5: the logged actions stand out, so that the penalty is negative",
-            shown=False,
         ),
         Example(
             (_numbers([[1.0, 2.0], [0.0, 1.0]]), _numbers([[-0.7, 0.1], [-0.7, 0.3]]), _numbers([0.5, 1.5]), 1.0, 1.0),
@@ -550,8 +521,8 @@ def _(differences, t_level, t_power):
         "return alpha * ____ * (soft - logged).mean()",
     ),
     meaning=(
-        "Alpha has the unit of a squared reward, and the log-sum-exp a temperature in units of reward: neither is a "
-        "pure number."
+        "With a penalty that is a pure number (Q divided by the unit inside) alpha has the unit of a squared reward. "
+        "In the usual loss the penalty has the unit of a reward, and so has alpha."
     ),
     gradients=("q_candidates", "q_data"),
 )
@@ -682,129 +653,246 @@ def _(q_candidates, log_density, q_data, alpha, unit):
 # ---------------------------------------------------------------- 07.6
 @exercise(
     "07.6",
-    title="the floor under the CQL gap",
+    title="the floor under the logged CQL gap",
     kind="build",
     difficulty=3,
     importance=4,
-    minutes=8,
+    minutes=10,
     examples=(
-        Example((_numbers([0.4, 0.0, -0.2, 0.2]), 2), "worked by hand: four logged actions in two dimensions"),
-        Example((_numbers([3.1, 2.0, 4.2]), 6), "three logged actions in six dimensions"),
-        Example((torch.full((5,), -2 * LOG_2, dtype=DOUBLE), 2), "uniform behaviour in two dimensions: the floor is 0"),
+        Example(
+            (_numbers([0.7, -0.5, 1.3, 0.1]), 2, -0.25),
+            "worked by hand: four logged actions in two dimensions; the log-integral is estimated 0.25 too low",
+        ),
+        Example((_numbers([3.1, 2.0, 4.6]), 6, -1.5), "three logged actions in six dimensions, 1.5 too low"),
+        Example(
+            (torch.full((5,), -3 * LOG_2, dtype=DOUBLE), 3, 0.0),
+            "uniform behaviour in three dimensions, and no error: the floor is 0",
+        ),
     ),
     hints=(
-        "Uniform behaviour: every log-density is -action_dim log 2, and the floor must come out as 0.",
-        "The best critic for the penalty is Q = log behaviour. Its penalty is minus the mean log-density of the "
-        "logged actions; the CQL gap subtracts action_dim log 2.",
-        "return ____ - action_dim * math.log(2)",
+        "Uniform behaviour and no error: every log-density is -action_dim log 2, and the floor must come out as 0.",
+        "The best critic for the penalty is Q = log behaviour: minus the mean log-density of the logged actions. The "
+        "CQL gap subtracts action_dim log 2; the logged one moves by the error of its estimate.",
+        "return ____ - action_dim * math.log(2) + estimate_error",
     ),
     meaning=(
-        "No critic can push the CQL gap below minus KL(behaviour || uniform): a Lagrange target below it sends the "
-        "multiplier to its cap."
+        "Minus KL(behaviour || uniform), and lower by what the estimate of the integral misses: a Lagrange target "
+        "below that sends the multiplier to its cap."
     ),
 )
-def lowest_gap(log_behaviour, action_dim):
-    """The lowest CQL gap that any critic can reach: minus KL(behaviour || uniform), from logged actions.
+def lowest_gap(log_behaviour, action_dim, estimate_error):
+    """The lowest CQL gap that a training log can show, from logged actions and the error of its log-integral.
 
-    log_behaviour [N], the behaviour policy's log-density of each logged action; number -> []
+    The behaviour policy's log-density [N] of each logged action, number, estimated minus true log-integral -> []
     """
-    return -log_behaviour.mean() - action_dim * math.log(2)
+    return -log_behaviour.mean() - action_dim * math.log(2) + estimate_error
+
+
+@mutant("07.6", "error forgotten")
+def _(log_behaviour, action_dim, estimate_error):
+    """that is the floor of the *exact* CQL gap. The logged one is computed with an estimate of the log-integral, and
+    moves with its error."""
+    return -log_behaviour.mean() - action_dim * LOG_2
+
+
+@mutant("07.6", "error subtracted")
+def _(log_behaviour, action_dim, estimate_error):
+    """the error is subtracted. It is estimated *minus* true, and the log-integral enters the gap with a plus."""
+    return -log_behaviour.mean() - action_dim * LOG_2 - estimate_error
 
 
 @mutant("07.6", "distance itself")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """that is KL(behaviour || uniform) itself; the floor lies that far *below* zero."""
-    return log_behaviour.mean() + action_dim * LOG_2
+    return log_behaviour.mean() + action_dim * LOG_2 + estimate_error
 
 
 @mutant("07.6", "volume forgotten")
-def _(log_behaviour, action_dim):
-    """that is the entropy of the behaviour policy, the lowest value of the log-mean form. The CQL gap is that
-    minus action_dim log 2."""
-    return -log_behaviour.mean()
+def _(log_behaviour, action_dim, estimate_error):
+    """that is the floor of the log-mean form (the entropy of the behaviour policy, with the error). The CQL gap is
+    that minus action_dim log 2."""
+    return -log_behaviour.mean() + estimate_error
 
 
 @mutant("07.6", "volume added")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """the volume has the wrong sign: uniform behaviour has log-density -action_dim log 2, and its floor must be 0."""
-    return -log_behaviour.mean() + action_dim * LOG_2
-
-
-@mutant("07.6", "behaviour forgotten")
-def _(log_behaviour, action_dim):
-    """only -action_dim log 2 is left. Minus the *mean* log-density of the logged actions is to be added."""
-    return torch.tensor(-action_dim * LOG_2, dtype=DOUBLE)
-
-
-@mutant("07.6", "mean alone")
-def _(log_behaviour, action_dim):
-    """that is the mean log-density. The best penalty is *minus* it, and the CQL gap subtracts action_dim log 2
-    from that."""
-    return log_behaviour.mean()
+    return -log_behaviour.mean() + action_dim * LOG_2 + estimate_error
 
 
 @mutant("07.6", "log 2 once")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """log 2 is needed once for each dimension."""
-    return -log_behaviour.mean() - LOG_2
+    return -log_behaviour.mean() - LOG_2 + estimate_error
 
 
 @mutant("07.6", "log of twice the dimension")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """the logarithm of 2 A is subtracted. The box has volume 2 to the *power* A: its logarithm is A log 2."""
-    return -log_behaviour.mean() - math.log(2 * action_dim)
-
-
-@mutant("07.6", "largest")
-def _(log_behaviour, action_dim):
-    """that is the largest log-density. The floor averages over all logged actions."""
-    return -log_behaviour.max() - action_dim * LOG_2
+    return -log_behaviour.mean() - math.log(2 * action_dim) + estimate_error
 
 
 @mutant("07.6", "density for its log")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """log_behaviour holds logarithms already, and an entropy averages logarithms, not densities."""
-    return -log_behaviour.exp().mean() - action_dim * LOG_2
+    return -log_behaviour.exp().mean() - action_dim * LOG_2 + estimate_error
 
 
 @mutant("07.6", "log of the mean")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """the logarithm of the mean density is not the mean of the logarithm; a KL divergence averages the logarithm."""
-    return -(torch.logsumexp(log_behaviour, 0) - math.log(len(log_behaviour))) - action_dim * LOG_2
+    return -(torch.logsumexp(log_behaviour, 0) - math.log(len(log_behaviour))) - action_dim * LOG_2 + estimate_error
 
 
 @mutant("07.6", "weighed by the density")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """each log-density is weighed by its density. The logged actions come *from* the behaviour, as often as it
     says: a plain mean weighs them rightly."""
-    return -(log_behaviour.exp() * log_behaviour).mean() - action_dim * LOG_2
+    return -(log_behaviour.exp() * log_behaviour).mean() - action_dim * LOG_2 + estimate_error
 
 
 @mutant("07.6", "sum")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """a sum over the logged actions grows with the log. The floor is an average."""
-    return -log_behaviour.sum() - action_dim * LOG_2
+    return -log_behaviour.sum() - action_dim * LOG_2 + estimate_error
 
 
 @mutant("07.6", "sign of the log-density")
-def _(log_behaviour, action_dim):
+def _(log_behaviour, action_dim, estimate_error):
     """the sign of the mean is turned: a *denser* behaviour (larger log-density) allows a lower gap."""
-    return log_behaviour.mean() - action_dim * LOG_2
+    return log_behaviour.mean() - action_dim * LOG_2 + estimate_error
 
 
-# ---------------------------------------------------------------- predictions
-def _where_it_bites(id: str, text: str, *, answer: str, lost: str, high: str, unseen: str) -> None:
-    """A row of the table of pitfalls: where does it bite?"""
-    prediction(
-        id,
-        text,
-        answer=answer,
-        a=("a tenth of the return or more is lost on at least one of the five tasks", lost),
-        b=("less than that: a little return is lost, or values err upwards, on at least one", high),
-        c=("neither is seen, on any of them", unseen),
+@mutant("07.6", "best action alone")
+def _(log_behaviour, action_dim, estimate_error):
+    """only the densest logged action counts here. The penalty is a mean over all of them."""
+    return -log_behaviour.max() - action_dim * LOG_2 + estimate_error
+
+
+# ---------------------------------------------------------------- 07.7
+BAR = 0.5  # Kendall's tau; guessing has 0 on average
+
+
+def _judge_order(found: object, names: tuple[str, ...]) -> str | None:
+    """None for an order that agrees with the measured one; else how far it agrees, and the worst pair in it."""
+    from ..studies import ch07 as study
+    from ..studies.common import result_rows
+
+    if not isinstance(found, (list, tuple)) or sorted(map(str, found)) != sorted(names):
+        return "every one of the names is wanted, once, in a list: the one that earns most first."
+    score = study.order_score(result_rows("pitfalls"), [str(name) for name in found], "arm-narrow")
+    if score.tau >= BAR:
+        return None
+    first, second, difference = score.worst
+    return (
+        f"Kendall's tau is {score.tau:.2f} over the {score.pairs} pairs that ten draws tell apart; the bar is {BAR:g}. "
+        f"The widest pair in the wrong order: {first} stands before {second}, which earns {difference:.1f} more."
     )
 
 
+@exercise(
+    "07.7",
+    title="order them by what they earn",
+    kind="design",
+    difficulty=4,
+    importance=4,
+    minutes=8,
+    examples=(
+        Example(
+            (
+                (
+                    "correct",
+                    "no_importance_correction",
+                    "no_uniform_density",
+                    "uniform_only",
+                    "policy_only",
+                    "hard_max",
+                    "batch_max",
+                    "single_action",
+                ),
+            ),
+            "the penalties of this chapter, in the order of the set-up",
+        ),
+    ),
+    hints=(
+        "Section 1 shows which of them push the policy's own actions down, and which never do. The log is narrow.",
+        "What must be held down are the policy's own actions, in *every* state. Who does that most, who misses it?",
+        "return ['hard_max', 'no_uniform_density', ____, 'batch_max', 'uniform_only']",
+    ),
+    meaning="On a narrow log, what a penalty pushes decides; how well it estimates the integral hardly does.",
+    judge=_judge_order,
+)
+def order_by_return(names):
+    """The penalties in the order of the return you expect on the arm's narrow log, at one alpha, the highest first.
+
+    K names -> a list of the same names
+    """
+    return [
+        "hard_max",
+        "no_uniform_density",
+        "no_importance_correction",
+        "policy_only",
+        "correct",
+        "single_action",
+        "batch_max",
+        "uniform_only",
+    ]
+
+
+@mutant("07.7", "as given")
+def _(names):
+    """the names come back in the order in which they were given."""
+    return list(names)
+
+
+@mutant("07.7", "from below")
+def _(names):
+    """your order runs from the lowest return to the highest."""
+    return [
+        "uniform_only",
+        "batch_max",
+        "single_action",
+        "correct",
+        "policy_only",
+        "no_importance_correction",
+        "no_uniform_density",
+        "hard_max",
+    ]
+
+
+@mutant("07.7", "by the error of the estimate")
+def _(names):
+    """you rank by the error of the estimate in section 1: the smaller, the better. The critic does not read the
+    penalty's value but its gradient."""
+    return [
+        "correct",
+        "uniform_only",
+        "single_action",
+        "policy_only",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
+
+
+@mutant("07.7", "the more wrong, the worse")
+def _(names):
+    """you rank by how much each leaves out: what is called wrong earns less. That is a rule about names; the
+    return follows where the push-down lands."""
+    return [
+        "correct",
+        "uniform_only",
+        "policy_only",
+        "single_action",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
+
+
+# ---------------------------------------------------------------- predictions
 prediction(
     "07.p1",
     "Six dimensions, half of the candidates uniform and half from a fairly sharp policy on the higher bump. Leave out "
@@ -817,7 +905,7 @@ prediction(
         "there are.",
     ),
     b=(
-        "about as much as softmax(Q) has",
+        "about as much as softmax(Q) has, within the noise",
         "Each candidate would have to stand for the region that it was drawn from, and that is what the density says.",
     ),
     c=("hardly any", "They are half of the candidates, and the half with the largest values."),
@@ -826,14 +914,17 @@ prediction(
 prediction(
     "07.p2",
     "CQL with uniform candidates only, right density, on the arm's narrow log (six joints, every reward negative). "
-    "After two thousand updates its predictions for the policy's own actions are...",
+    "After 800 updates its predictions for the policy's own actions are...",
     answer="c",
     a=(
         "about right: the estimator is unbiased",
         "It is, before the logarithm. But five uniform candidates never come near the policy's actions, so nothing "
         "pushes there.",
     ),
-    b=("far too low: everything is pushed down", "Everything but the actions that the policy has moved to."),
+    b=(
+        "far too low, as everything is pushed down without an end",
+        "Everything but the actions that the policy has moved to.",
+    ),
     c=(
         "above zero, where no value can be",
         "Nothing pushes the policy's own actions down, so the maximisation runs off as without a penalty; what is "
@@ -841,194 +932,92 @@ prediction(
     ),
 )
 
-_where_it_bites(
+prediction(
     "07.p3",
-    "Row *no importance correction*. Where does it bite?",
-    answer="a",
-    lost=(
-        "About a tenth on the bandit in six dimensions, a few per cent in the maze; on the arm's narrow log it earns "
-        "more than the correct penalty. The gradient is wrong, and what that does to the return depends on the task."
+    "The *correct* penalty, alpha tuned, on both logs of the arm: what does it predict for the policy's own actions, "
+    "on average over states, in ten draws of each log?",
+    answer="b",
+    a=(
+        "less than is true, in nearly every draw: that is what the penalty is for",
+        "The bound is promised for exact tables, for pi = softmax(Q) and on average over states. Here the policy is "
+        "sharp, and the logged actions are pulled up.",
     ),
-    high=(
-        "It costs more than that on the bandit in six dimensions; its values err *downwards*, since it puts more "
-        "push-down on the policy's actions than softmax(Q) asks for."
+    b=(
+        "more than is true, in nearly every draw",
+        "The penalty pulls logged actions up as much as it pushes others down, and a sharp policy near the log gets "
+        "the pull.",
     ),
-    unseen=(
-        "On the arm nothing is lost, but the bandit in six dimensions and the maze do tell it from the correct penalty."
-    ),
+    c=("more in some draws and less in others", "Then the two would nearly cancel. They do not here."),
 )
 
-_where_it_bites(
+prediction(
     "07.p4",
-    "Row *no uniform density*. Where does it bite?",
+    "Thirty times the tuned alpha, the correct penalty, five tasks. Beside the tuned run, the predictions for the "
+    "policy's own actions lie...",
     answer="b",
-    lost="For that, random actions would have to matter for the return: they are what it hardly pushes any more.",
-    high=(
-        "A little, on the bandit in six dimensions. It moves push-down from random actions to the policy's, which is "
-        "where the return is decided."
+    a=(
+        "further below the truth, on at least three tasks",
+        "So one would think of more conservatism. But the pull on the logged actions grows by the same factor.",
     ),
-    unseen="Nearly: only the bandit in six dimensions tells it from the correct penalty, by a few per cent.",
+    b=(
+        "further above it, on at least three",
+        "So strong a penalty flattens what the rewards say: the critic tells logged from unlogged actions, and the "
+        "pull carries the logged ones, and what is like them, upwards.",
+    ),
+    c=("neither: on most tasks the draws do not tell", "Thirty times the penalty must do something, and it does."),
 )
 
-_where_it_bites(
+prediction(
     "07.p5",
-    "Row *hard max*. Where does it bite?",
-    answer="b",
-    lost=(
-        "The maximum over the candidates is nearly always one of the policy's own, and pushing that one down is most "
-        "of what a penalty has to do."
-    ),
-    high=(
-        "A little, on the bandit in six dimensions. The highest candidate is the one that could run off: biased by "
-        "several nats, and nearly harmless."
-    ),
-    unseen="Nearly: only the bandit in six dimensions tells it from the correct penalty, by a few per cent.",
-)
-
-_where_it_bites(
-    "07.p6",
-    "Row *batch max*: one maximum over the whole batch. Where does it bite?",
+    "A multiplier in place of alpha, and a target for the CQL gap that no critic can reach. What does it do?",
     answer="a",
-    lost=(
-        "In the maze: one state of the batch takes all the push-down, the others are left to themselves, and most "
-        "draws never reach the goal."
+    a=(
+        "it rises without an end, and costs return",
+        "Nothing can satisfy it: an alpha that is far too large.",
     ),
-    high="One state in the batch takes all the push-down; elsewhere nothing holds the values.",
-    unseen="One state of 64 gets all the push-down, so the others must be missing something.",
-)
-
-_where_it_bites(
-    "07.p7",
-    "Row *single action*: one uniform and one policy candidate. Where does it bite?",
-    answer="b",
-    lost=(
-        "The estimate is noisier in each state, but an update averages over 64 states, and training over thousands of "
-        "updates."
+    b=(
+        "it settles where the CQL gap is as near to its target as it can come",
+        "There is no such place for the multiplier: its loss falls for ever while the gap is above its target.",
     ),
-    high=(
-        "A little return, and values a little higher, on some tasks: the noise averages out over states and updates, a "
-        "lower estimate of the integral remains."
-    ),
-    unseen="Most of the noise averages out over 64 states and thousands of updates, but not all of what it does.",
-)
-
-_where_it_bites(
-    "07.p8",
-    "Row *policy only*. Where does it bite?",
-    answer="b",
-    lost="The policy's own neighbourhood is pushed down, and it mostly stays where the log supports it.",
-    high=(
-        "A little, on most tasks: actions that the policy does not propose are never pushed down, and it finds some of "
-        "them."
-    ),
-    unseen="Actions that the policy does not propose are never pushed down, and it finds some of them.",
-)
-
-_where_it_bites(
-    "07.p9",
-    "Row *uniform only*, on all five tasks. Where does it bite?",
-    answer="a",
-    lost=(
-        "On narrow data in six dimensions nothing holds the values of the policy's own actions, as the live run showed."
-    ),
-    high="Where values run off as far as in the live run, the return follows.",
-    unseen="The live run showed values that cannot exist.",
-)
-
-_where_it_bites(
-    "07.p10",
-    "Row *alpha small*: a thirtieth of the tuned alpha. Where does it bite?",
-    answer="a",
-    lost="On narrow data the penalty is what keeps the policy inside the log; a thirtieth of it does not.",
-    high="Where values run off far enough, the return follows.",
-    unseen="A thirtieth of the penalty is nearly no penalty.",
-)
-
-_where_it_bites(
-    "07.p11",
-    "Row *alpha large*: thirty times the tuned alpha. Where does it bite?",
-    answer="a",
-    lost=(
-        "So strong a penalty flattens what the rewards say: the critic tells logged from unlogged actions, and hardly "
-        "good from bad."
-    ),
-    high="One would expect values that are too *low*.",
-    unseen="Thirty times the penalty must do something.",
-)
-
-_where_it_bites(
-    "07.p12",
-    "Row *reward unit*: the same alpha, the rewards logged in a unit thirty times smaller. Where does it bite?",
-    answer="a",
-    lost="Alpha is thirty times too small for the new numbers, or nearly: it belongs to the unit.",
-    high="Where the penalty is lost on narrow data, the return goes with it.",
-    unseen=(
-        "The numbers are thirty times as large, and the squared error nine hundred times: alpha cannot mean the same."
-    ),
-)
-
-_where_it_bites(
-    "07.p13",
-    "Row *Lagrange, target below the floor*. Where does it bite?",
-    answer="a",
-    lost="The multiplier rises without an end, since nothing can satisfy it: an alpha that is far too large.",
-    high=(
-        "A huge multiplier makes values too low at first sight; a critic that only separates logged from unlogged "
-        "actions can err either way."
-    ),
-    unseen="The multiplier is at its cap, or on its way: an alpha that is far too large.",
-)
-
-_where_it_bites(
-    "07.p14",
-    "Row *Lagrange, target above the natural gap*. Where does it bite?",
-    answer="a",
-    lost=(
-        "The target is met without any penalty, so the multiplier goes to its lower bound: plain SAC, with what that "
-        "costs."
-    ),
-    high="Plain SAC, with its values; where they run off far enough the return follows.",
-    unseen="The multiplier goes to its lower bound: this is plain SAC.",
+    c=("it falls to its lower bound: plain SAC", "That is what a target *above* the natural gap does."),
 )
 
 
 # ---------------------------------------------------------------- quiz
 quiz_question(
     "07.a",
-    "A colleague's CQL leaves out every density, and returns are as good as those of the correct loss. What follows?",
-    answer="a",
+    "A colleague's CQL leaves out every density, and ten draws do not tell its return from that of CQL(H). What "
+    "follows?",
+    answer="c",
     a=(
-        "any difference here is too small to be seen; the penalty's number means something else",
-        "Both halves matter: what was not seen has a size, and a target for the CQL gap cannot be carried over.",
+        "the two earn the same on these tasks, so the densities may be left out in general",
+        "Not told apart is not the same as equal, and another task may tell them apart: the bandit with six "
+        "dimensions does.",
     ),
     b=(
-        "the colleague made a second mistake that cancels the first one, and it will show as soon as the task, the "
-        "log or alpha is another",
-        "No second mistake is needed: pushing on the policy's own action is a working penalty of another kind.",
+        "the loss is not CQL any more, and its good returns are luck",
+        "It is CQL(rho), another member of the family, with rho the mixture of the candidates' proposals. What it is "
+        "not is an estimate of the log-integral.",
     ),
     c=(
-        "the correction is unnecessary on any task: the actor sees only the direction of Q, and that does not change",
-        "On the tasks measured, for the return. The logged penalty and every Lagrange target then belong to another "
-        "quantity, and another task may tell them apart.",
+        "differences outside the paired interval are excluded; the penalty's number means something else",
+        "Both halves matter: the interval says what is left, and a target for the CQL gap cannot be carried over.",
     ),
 )
 
 quiz_question(
     "07.b",
     "The logged CQL gap of a run falls steadily, to -100. What is the likeliest reading?",
-    answer="c",
+    answer="a",
     a=(
-        "the penalty works very well",
-        "No critic can bring the true CQL gap below minus the distance of the behaviour policy from uniform.",
-    ),
-    b=(
-        "alpha is too small, so the values of unlogged actions have run off above the logged ones",
-        "With too small an alpha the CQL gap stays high.",
-    ),
-    c=(
-        "the estimate misses the actions that matter: values of some actions fall without an end",
+        "the estimate misses the actions that matter: some values fall without an end",
         "The floor is a handful of nats; an estimate far below it does not see where the values are.",
     ),
+    b=(
+        "the penalty works very well, and the policy will be cautious",
+        "No critic can bring the true CQL gap below minus the distance of the behaviour policy from uniform.",
+    ),
+    c=("alpha is too small", "With too small an alpha the CQL gap stays high."),
 )
 
 quiz_question(
@@ -1037,7 +1026,7 @@ quiz_question(
     "behaviour, if the loss itself is not changed?",
     answer="b",
     a=(
-        "the same, as the penalty grows with the values of Q",
+        "the same",
         "The squared error grows by ten thousand, the penalty by about a hundred: alpha would be a hundred times too "
         "weak.",
     ),
@@ -1047,7 +1036,7 @@ quiz_question(
         "this is only about right.",
     ),
     c=(
-        "ten thousand times as large",
+        "ten thousand times as large, as the squared error",
         "That would be right if the penalty did not grow at all; it is a difference of values, and grows a "
         "hundredfold itself.",
     ),

@@ -10,18 +10,22 @@ from .ch03 import error_parts, every_draw, greedy_kinds, invented, kinds_and_cur
 from .ch04 import arms, exploration_logs, falling, penalties, push, soft_maximum
 from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
-from .ch07 import logged_curves, paired_effects, penalty_errors, push_and_error, push_down_shares
+from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
+from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
 from .training import prediction_and_truth
 
 __all__ = [
     "push_down_shares",
     "push_and_error",
     "penalty_errors",
-    "paired_effects",
+    "errors_by_draw",
+    "forest",
+    "tuning_curves",
     "logged_curves",
+    "HANGING",
     "CaptionedFigure",
     "arms",
     "author_error",
@@ -45,12 +49,16 @@ __all__ = [
     "kinds_and_curve",
     "map_and_curve",
     "maximum_bias",
+    "maze_paths",
     "maze_values",
     "nearest_rows",
     "penalties",
+    "pendulum_moment",
+    "pendulum_strip",
     "policy_densities",
     "prediction_and_truth",
     "push",
+    "record_path",
     "settling",
     "soft_maximum",
     "survival",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours can be told apart with any kind of colour vision; styles, marks and words repeat the message.
@@ -22,8 +24,20 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "IQL": {"color": BLACK, "linestyle": (0, (4, 1, 1, 1, 1, 1)), "marker": "D"},
     "log": {"color": GREY, "linestyle": (0, (1, 1)), "marker": "|"},  # the behaviour policy, or what it collected
 }
-OVER, UNDER, EXACT = ORANGE, PURPLE, GREY  # above the truth, below it, on it; ERROR_MAP shades the same two
-ERROR_MAP = "PuOr_r"  # diverges around 0 and is safe for colour-blind readers: orange over, purple under
+OVER, UNDER, EXACT = ORANGE, PURPLE, GREY  # above the truth, below it, on it
+OVER_INK, UNDER_INK = "#8A5300", "#8A3A67"  # the same two hues, dark enough for the words "over" and "under"
+ERROR_MAP = LinearSegmentedColormap.from_list("over_under", [UNDER_INK, UNDER, "#F7F7F7", OVER, OVER_INK])  # 0 is white
+
+
+def algorithm_style(name: str) -> dict[str, Any]:
+    """Return the entry of `ALGORITHMS` whose name stands in ``name``, as SAC's for "offline SAC"; else `LEARNED`."""
+    words = re.findall(r"\w+", name)
+    return next((style for known, style in ALGORITHMS.items() if known in words), LEARNED)
+
+
+def word_for(error: float, exact: float = 1e-6) -> str:
+    """Return "over", "under", or "exact" for an error whose size is at most ``exact``."""
+    return "over" if error > exact else "under" if error < -exact else "exact"
 
 
 class CaptionedFigure(Figure):

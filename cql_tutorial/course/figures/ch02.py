@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .base import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, TRUTH, VERMILION, CaptionedFigure
+from .base import BLACK, GREY, SKY, TRUTH, VERMILION, CaptionedFigure
 from .grids import plain
 
-STYLES = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (PURPLE, ":", "^"), (GREEN, "-.", "D"))
+STYLES = ((VERMILION, "-", "o"), (BLACK, "--", "s"), (SKY, ":", "^"), (GREY, "-.", "D"))  # blue is the truth's
 
 
 def settling(
@@ -49,16 +49,16 @@ def interval_coverage(
     repetitions: int,
     nominal: float = 0.95,
 ) -> CaptionedFigure:
-    """Draw how often intervals cover the exact value, against the number of rollouts: a panel a case, a line a method.
+    """Draw how often intervals hold the exact value, against the number of rollouts: a panel a case, a line a method.
 
-    ``panels[case][method]`` lists the shares covered at each of ``counts``.
+    ``panels[case][method]`` lists the shares that hold it at each of ``counts``.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.6))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     at, parts = np.arange(len(counts)), []
     for axis, (case, methods) in zip(axes, panels.items(), strict=True):
         axis.axhline(nominal, color=BLACK, linewidth=1.0)
-        axis.text(at[-1], nominal + 0.01, f"promised: {nominal:.0%}", fontsize=8, ha="right", va="bottom")
+        axis.text(at[-1], nominal + 0.01, f"claimed: {nominal:.0%}", fontsize=8, ha="right", va="bottom")
         for (method, shares), (colour, style, mark) in zip(methods.items(), STYLES, strict=False):
             axis.plot(at, shares, style, marker=mark, color=colour, linewidth=1.8, label=method)
         axis.set(title=case, xlabel="rollouts n", xticks=at, ylim=(0.35, 1.03))
@@ -66,7 +66,9 @@ def interval_coverage(
         axis.title.set_fontsize(10)
         axis.grid(alpha=0.25)
         said = [f"{method} {', '.join(f'{share:.0%}' for share in shares)}" for method, shares in methods.items()]
-        parts.append(f"{plain(case)}: coverage at n = {', '.join(map(str, counts))}: {'; '.join(said)}")
+        parts.append(
+            f"{plain(case)}: intervals that hold the truth at n = {', '.join(map(str, counts))}: {'; '.join(said)}"
+        )
     axes[0].set_ylabel("share of intervals that hold\nthe exact $V^\\pi$ (linear solve)")
     axes[0].legend(fontsize=8, frameon=False, loc="lower right")
     figure.caption = ". ".join(parts) + f" ({repetitions} repetitions)."
@@ -83,15 +85,17 @@ def cut_rollouts(rows: Sequence[Mapping[str, float]], truth: float) -> Captioned
     column = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     at = np.arange(len(rows))
     left.errorbar(
-        at, column["mean"], column["half"] + column["tail"], fmt="none", ecolor=GREEN, elinewidth=1.6, capsize=5
+        at, column["mean"], column["half"] + column["tail"], fmt="none", ecolor=SKY, elinewidth=1.6, capsize=5
     )
     left.errorbar(at, column["mean"], column["half"], fmt="o", color=VERMILION, elinewidth=3.5, capsize=0, markersize=6)
     left.axhline(truth, color=TRUTH["color"], linestyle=TRUTH["linestyle"], label="truth: exact $V^\\pi$")
     left.plot([], [], "o", color=VERMILION, label="cut rollouts ± t half width")
-    left.plot([], [], color=GREEN, marker="_", label="and the bound on the cut tail")
-    left.set(xlabel="rollouts cut after T steps", ylabel="value at the start of the rollouts")
+    left.plot([], [], color=SKY, marker="_", label="and the bound on the cut tail")
+    left.set(
+        xlabel="rollouts cut after T steps", ylabel="value at the start of the rollouts\n(discounted sum of rewards)"
+    )
     right.plot(at, column["covered"], "o-", color=VERMILION, label="t half width alone")
-    right.plot(at, column["covered_with_tail"], "s--", color=GREEN, label="plus the cut tail")
+    right.plot(at, column["covered_with_tail"], "s--", color=SKY, label="plus the cut tail")
     right.axhline(0.95, color=BLACK, linewidth=1.0)
     right.set(xlabel="rollouts cut after T steps", ylabel="share that holds the exact $V^\\pi$", ylim=(-0.05, 1.08))
     for axis, place in ((left, "lower right"), (right, "center left")):
@@ -102,6 +106,6 @@ def cut_rollouts(rows: Sequence[Mapping[str, float]], truth: float) -> Captioned
     safe = all(row["covered_with_tail"] >= 0.9 for row in rows)
     figure.caption = (
         f"Truth {truth:.2f}. Cut after {', '.join(lost) or 'no'} steps, fewer than half of the intervals hold it; "
-        f"with the cut tail added {'every' if safe else 'not every'} setting covers at least nine times in ten."
+        f"with the cut tail added {'every' if safe else 'not every'} setting holds it at least nine times in ten."
     )
     return figure

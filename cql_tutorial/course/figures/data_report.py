@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .base import BLACK, BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, CaptionedFigure
+from .base import BLACK, GREY, PURPLE, SKY, VERMILION, CaptionedFigure
 
-_LINES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"))  # of at most four action dimensions
-_ENDS = (("termination", VERMILION, "o"), ("truncation", BLUE, "s"), ("unfinished", BLACK, "x"))
+_LINES = ((BLACK, "-"), (GREY, "--"), (SKY, "-."), (PURPLE, ":"))  # of at most four action dimensions
+_ENDS = (("termination", VERMILION, "o"), ("truncation", GREY, "s"), ("unfinished", BLACK, "x"))
 
 
 def data_report(dataset: Any) -> CaptionedFigure:
@@ -25,7 +25,7 @@ def data_report(dataset: Any) -> CaptionedFigure:
     _lengths(second, lengths, ends)
     actions = _choices(third, dataset) if dataset.discrete else _actions(third, dataset)
     rewards = dataset.rewards.cpu().numpy()
-    fourth.hist(rewards, 50, color=GREEN)
+    fourth.hist(rewards, 50, color=GREY)
     fourth.axvline(rewards.mean(), color=BLACK, linestyle="--", label=f"mean {rewards.mean(dtype=float):.3g}")
     fourth.set(title="rewards", xlabel="reward", ylabel="rows, log scale", yscale="log")
     fourth.set_ylim(bottom=0.7)

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from ...envs.gridworld import Gridworld
-from .base import BLACK, BLUE, ERROR_MAP, GREY, CaptionedFigure
+from .base import BLACK, ERROR_MAP, GREY, OVER_INK, TRUTH, UNDER_INK, CaptionedFigure
 
 VALUE_MAP = "cividis"
-OVER, UNDER = "#B35806", "#542788"  # the two ends of the error map
 MOVES = ((0.0, -0.62), (0.62, 0.0), (0.0, 0.62), (-0.62, 0.0))  # up, right, down, left, with rows counted downwards
 
 
@@ -76,8 +75,8 @@ def error_maps(
         axis.set_xlabel(f"over at {over}, under at {under} of {len(seen)}\nmean {mean:+.2f}", fontsize=9)
         parts.append(f"{plain(name)}: over at {over} and under at {under} of {len(seen)} states, mean {mean:+.2f}")
     bar = figure.colorbar(image, ax=list(axes), label=what, shrink=0.85 if len(errors) < 4 else 0.6, pad=0.02)
-    bar.ax.set_title("over", fontsize=9, color=OVER)
-    bar.ax.text(0.5, -0.04, "under", fontsize=9, color=UNDER, ha="center", va="top", transform=bar.ax.transAxes)
+    bar.ax.set_title("over", fontsize=9, color=OVER_INK)
+    bar.ax.text(0.5, -0.04, "under", fontsize=9, color=UNDER_INK, ha="center", va="top", transform=bar.ax.transAxes)
     figure.caption = "; ".join(parts) + "."
     return figure
 
@@ -106,7 +105,7 @@ def map_and_curve(
         _arrows(left, table, policy, world, dark=sum(limits) / 2)
     left.set_title(name, fontsize=10)
     figure.colorbar(image, ax=left, label="value V(s)")
-    right.plot(xs, ys, color=BLUE, linestyle="--", linewidth=1.8)
+    right.plot(xs, ys, color=TRUTH["color"], linestyle=TRUTH["linestyle"], linewidth=1.8)
     right.plot(xs[here], ys[here], "o", color=BLACK, markersize=9)
     beside = (-10, -4, "right") if here > len(xs) / 2 else (10, 4, "left")
     right.annotate(f"{ys[here]:.2f}", (xs[here], ys[here]), beside[:2], textcoords="offset points", ha=beside[2])
@@ -140,13 +139,8 @@ def _draw(axis: Any, table: np.ndarray, world: Gridworld, **settings: Any) -> An
 
 def _square(column: float, row: float) -> tuple[list[float], list[float]]:
     half = 0.46
-    return [column - half, column + half, column + half, column - half, column - half], [
-        row - half,
-        row - half,
-        row + half,
-        row + half,
-        row - half,
-    ]
+    xs, ys = (-half, half, half, -half, -half), (-half, -half, half, half, -half)
+    return [column + x for x in xs], [row + y for y in ys]
 
 
 def _arrows(axis: Any, table: np.ndarray, policy: Any, world: Gridworld, dark: float) -> None:

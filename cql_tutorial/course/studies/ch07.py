@@ -6,19 +6,22 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ... import losses
+from ...agents import CQLAgent
 from ...envs import Bandit
 from ...errors import require_data
 from ...evaluation.intervals import t_interval
 from ...evaluation.quadrature import log_partition_quadrature
+from ...networks import MAX_ACTION
 from ..wrong_penalties import PITFALLS
 
 DOUBLE = torch.float64
+LEVEL = 0.95  # of every interval in this chapter
 TASKS = ("bandit-1", "bandit-6", "arm-narrow", "arm-mixed", "maze")
 
 
@@ -89,6 +92,19 @@ def one_update(
     return errors, shares
 
 
+def log_partition_under_proposals(world: Bandit, mean: float, sd: float) -> float:
+    """Return ``log E_rho[exp Q]`` of a bandit, rho half uniform and half the policy ``tanh(mean + sd z)``.
+
+    Both expectations are products over the dimensions, each by quadrature.
+    """
+    x = (torch.arange(20_000, dtype=DOUBLE) + 0.5) / 10_000 - 1  # midpoints of [-1, 1]
+    z = (torch.arange(20_000, dtype=DOUBLE) + 0.5) / 1000 - 10  # and of [-10, 10], outside of which is no mass
+    normal = torch.softmax(-0.5 * z.square(), 0)
+    uniform = world.bumps(x).exp().mean().log()
+    policy = (normal * world.bumps((mean + sd * z).tanh()).exp()).sum().log()
+    return float(torch.logaddexp(world.actions * uniform, world.actions * policy)) - math.log(2)
+
+
 # ---------------------------------------------------------------- a table of states and actions
 class Plane:
     """A one-step world of 41 states and 81 actions in [-1, 1], whose critic is a table: every error can be seen.
@@ -142,42 +158,79 @@ class Plane:
         return q, pushed
 
 
+# ---------------------------------------------------------------- what the logged gap misses
+@torch.no_grad()
+def log_integral_error(agent: CQLAgent, observations: Tensor, many: int = 1000) -> float:
+    """How far an agent's own estimate of the log-integral is off, in nats: estimated minus true, a mean over states.
+
+    The estimate is that of its updates (its candidates, own densities), the smallest one that its logged CQL gap
+    contains; the truth is ``many`` uniform and ``many`` policy candidates with mixture weights, ``[S, 2 many]``, whose
+    own error falls as one over their number. pi(.|s') is taken at s, which changes no expectation of the density.
+    """
+    s, dim = observations.to(agent.dtype), agent.config.action_dim
+    policy, flat = agent.actor(s), losses.uniform_log_density(dim)
+    actions, log_density = agent.sample_candidates(policy, policy, agent.draw_noise(len(s)))
+    estimated = losses.log_partition(agent.critic(s, actions), log_density)
+    uniform = (2 * torch.rand(len(s), many, dim, generator=agent.generator) - 1).clamp(-MAX_ACTION, MAX_ACTION).to(s)
+    drawn = policy.sample(agent.normal(len(s), many, dim))
+    own = policy.log_prob(torch.cat([torch.atanh(uniform), drawn.pre_tanh], 1))
+    mixture = losses.mixture_log_density(torch.stack([own, torch.full_like(own, flat)]))
+    true = losses.log_partition(agent.critic(s, torch.cat([uniform, drawn.actions], 1)), mixture)
+    return float((estimated - true).mean())
+
+
 # ---------------------------------------------------------------- the result table
-def differences(rows: Sequence[Mapping[str, str]], task: str, variant: str, column: str) -> list[float]:
-    """Variant minus correct, a number for each data draw that has both; `DataError` if none has."""
-    values = {kind: {r["draw"]: r[column] for r in rows if _is(r, task, kind)} for kind in (variant, "correct")}
-    draws = [draw for draw, value in sorted(values["correct"].items(), key=lambda x: int(x[0])) if value]
+def differences(
+    rows: Sequence[Mapping[str, str]], task: str, variant: str, column: str, baseline: str = "correct"
+) -> list[float]:
+    """Variant minus baseline, a number for each data draw that has both; `DataError` if none has."""
+    values = {kind: {r["draw"]: r[column] for r in rows if _is(r, task, kind)} for kind in (variant, baseline)}
+    draws = [draw for draw, value in sorted(values[baseline].items(), key=lambda x: int(x[0])) if value]
     draws = [draw for draw in draws if values[variant].get(draw)]
     require_data(len(draws) > 0, f"pitfalls: {column} of {variant} on {task}", "no numbers", "one for each data draw")
-    return [float(values[variant][draw]) - float(values["correct"][draw]) for draw in draws]
+    return [float(values[variant][draw]) - float(values[baseline][draw]) for draw in draws]
 
 
-def bites(rows: Sequence[Mapping[str, str]], variant: str, level: float = 0.99) -> dict[str, list[str]]:
-    """The tasks on which a variant earns less than the correct penalty, and those where its values err upwards.
-
-    "return": less by at least a tenth of the correct return's size, "slightly": by less than that. Judged by the
-    t-interval of the paired differences; ``level`` 0.99, since a table of a dozen rows and five tasks has many chances
-    to be fooled.
-    """
-    found: dict[str, list[str]] = {"return": [], "slightly": [], "error": []}
-    for task in TASKS:
-        mean, half = t_interval(differences(rows, task, variant, "return"), level)
-        if mean + half < 0:
-            correct = [float(r["return"]) for r in rows if _is(r, task, "correct")]
-            found["return" if -mean >= 0.1 * abs(sum(correct) / len(correct)) else "slightly"].append(task)
-        mean, half = t_interval(differences(rows, task, variant, "estimation_error"), level)
-        if mean - half > 0:
-            found["error"].append(task)
-    return found
+def paired(rows: Sequence[Mapping[str, str]], task: str, variant: str, column: str) -> tuple[float, float]:
+    """Mean and half-width of the `LEVEL` t-interval of a variant's paired differences to the correct penalty."""
+    return t_interval(differences(rows, task, variant, column), LEVEL)
 
 
 def _is(row: Mapping[str, str], task: str, variant: str) -> bool:
     return (row["task"], row["variant"], row["split"]) == (task, variant, "report")
 
 
-def letter(found: Mapping[str, Sequence[str]]) -> str:
-    """A row's answer: a, much return is lost somewhere; b, a little, or values err upwards; c, neither."""
-    return "a" if found["return"] else "b" if found["slightly"] or found["error"] else "c"
+class OrderScore(NamedTuple):
+    """How far an order agrees with the measured one."""
+
+    tau: float  # (pairs in the right order - pairs in the wrong one) / pairs, of the pairs that are told apart
+    pairs: int  # how many are told apart
+    worst: tuple[str, str, float]  # the first, the second, and by how much the second earns more; "" if all are right
+
+
+def order_score(rows: Sequence[Mapping[str, str]], order: Sequence[str], task: str) -> OrderScore:
+    """Kendall's tau between an order of penalties, best first, and their measured returns on a task.
+
+    Only pairs count whose paired difference is told apart: its `LEVEL` t-interval leaves out 0.
+    """
+    right, wrong, worst = 0, 0, ("", "", 0.0)
+    for place, first in enumerate(order):
+        for second in order[place + 1 :]:
+            mean, half = t_interval(differences(rows, task, second, "return", first), LEVEL)
+            right, wrong = right + (mean + half < 0), wrong + (mean - half > 0)
+            if mean - half > 0 and mean > worst[2]:
+                worst = (first, second, mean)
+    require_data(right + wrong > 0, f"pitfalls: {task}", "no pair told apart", "at least one")
+    return OrderScore((right - wrong) / (right + wrong), right + wrong, worst)
+
+
+def measured_tasks(rows: Sequence[Mapping[str, str]], shapes: Sequence[str], draws: int) -> list[str]:
+    """The tasks on which every shape has a row for each of so many reported draws, in the table's order."""
+    done = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        if all(sum(_is(row, task, shape) for row in rows) == draws for shape in shapes):
+            done.append(task)
+    return done
 
 
 LOGGED = {
@@ -189,13 +242,13 @@ LOGGED = {
 }
 
 
-def sign_in_logs(rows: Sequence[Mapping[str, str]], variant: str, level: float = 0.99) -> str:
+def sign_in_logs(rows: Sequence[Mapping[str, str]], variant: str) -> str:
     """The logged metric that tells a variant from the correct penalty on most tasks, and in which direction."""
     told: dict[str, list[str]] = {}
     for column, name in LOGGED.items():
         for task in TASKS:
             values = differences(rows, task, variant, column)
-            mean, half = t_interval(values, level)
+            mean, half = t_interval(values, LEVEL)
             if max(values) > min(values) and abs(mean) > half:
                 told.setdefault(name, []).append("higher" if mean > 0 else "lower")
     if not told:

@@ -1,0 +1,271 @@
+"""The single-step slips of an exercise's reference answer: made from its source, one thing changed at one place.
+
+Another axis, a mean for a sum, a sign, a factor, a mask dropped or turned, a term left out, two arguments exchanged, a
+naive exponential, a detach. A check names the slip that gives the student's results on every example, if no mutant
+does; the tests demand that no slip passes and that none is told the message of another mistake.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from .checker import Answer, Exercise, Function, alike, outcome
+
+REDUCTIONS = ("sum", "mean", "amax", "amin")
+OTHER_CALLS = {
+    "argmax": ("argmin",),
+    "argmin": ("argmax",),
+    "max": ("min", "mean"),
+    "min": ("max", "mean"),
+    "std": ("var",),
+    "softmax": ("log_softmax",),
+    "log_softmax": ("softmax",),
+    "logsumexp": ("amax", "mean", "sum"),
+    "cumsum": ("cumprod",),
+    **{name: tuple(other for other in REDUCTIONS if other != name) for name in REDUCTIONS},
+}
+WITH_AXIS = {*OTHER_CALLS, "flip", "gather", "cumsum", "all", "any", "median"}
+OPERATORS: dict[type[ast.operator], tuple[ast.operator, ...]] = {
+    ast.Add: (ast.Sub(),),
+    ast.Sub: (ast.Add(),),
+    ast.Mult: (ast.Div(), ast.Add()),
+    ast.Div: (ast.Mult(), ast.Sub()),
+    ast.Pow: (ast.Mult(),),
+    ast.BitAnd: (ast.BitOr(),),
+    ast.BitOr: (ast.BitAnd(),),
+}
+COMPARISONS: dict[type[ast.cmpop], tuple[ast.cmpop, ...]] = {
+    ast.Gt: (ast.GtE(), ast.Lt()),
+    ast.GtE: (ast.Gt(), ast.LtE()),
+    ast.Lt: (ast.LtE(), ast.Gt()),
+    ast.LtE: (ast.Lt(), ast.GtE()),
+    ast.Eq: (ast.NotEq(),),
+    ast.NotEq: (ast.Eq(),),
+}
+AROUND = {  # what may be put around any name or call
+    "is detached": "({}).detach()",
+    "is cut off at 0": "({}).clamp(min=0)",
+    "is taken without its sign": "({}).abs()",
+    "has the other sign": "-({})",
+    "counts twice": "2 * ({})",
+    "counts half": "0.5 * ({})",
+    "is squared": "({}) ** 2",
+    "is exponentiated": "({}).exp()",
+    "is replaced by its logarithm": "({}).log()",
+    "is reversed": "({}).flip(0)",
+    "is transposed": "({}).transpose(0, -1)",
+}
+IN_WORDS = {
+    "sum": "a sum",
+    "mean": "a mean",
+    "amax": "a maximum",
+    "max": "a maximum",
+    "amin": "a minimum",
+    "min": "a minimum",
+    "std": "a standard deviation",
+    "var": "a variance",
+    "logsumexp": "a log-sum-exp",
+    ast.Add: "a plus",
+    ast.Sub: "a minus",
+    ast.Mult: "a product",
+    ast.Div: "a quotient",
+    ast.Pow: "a power",
+    ast.BitAnd: "and",
+    ast.BitOr: "or",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
+
+
+def _in_place(new: Any, old: Any) -> str:
+    return f"{IN_WORDS.get(new, new)} stands in place of {IN_WORDS.get(old, old)}"
+
+
+# ---------------------------------------------------------------- slips
+def single_steps(exercise: Exercise) -> Iterator[tuple[str, str, Function]]:
+    """Every single-step slip of the reference: (what was done, as a clause; where; the function that does it)."""
+    try:
+        tree = ast.parse(exercise.source)
+    except (OSError, TypeError, SyntaxError, IndexError):  # a reference that was never in a file
+        return
+    seen = {ast.unparse(tree)}
+    for words, place, source in _edits(tree):
+        if source not in seen:
+            seen.add(source)
+            yield words, place, _compiled(exercise, source)
+
+
+KNOWN: dict[Function, list[tuple[str, list[Answer | None]]]] = {}  # what the slips of a reference answer
+
+
+def as_if(exercise: Exercise, mine: Sequence[Answer | None]) -> str | None:
+    """The slip that gives these answers on every example, as a clause that does not show the reference's code."""
+    if exercise.reference not in KNOWN:
+        steps = sorted(single_steps(exercise), key=lambda step: step[0].startswith("one part"))  # the vaguest come last
+        KNOWN[exercise.reference] = [
+            (words, [outcome(exercise, function, example) for example in exercise.examples])
+            for words, _, function in steps
+        ]
+    return next((words for words, theirs in KNOWN[exercise.reference] if alike(mine, theirs, exercise.tolerance)), None)
+
+
+def _compiled(exercise: Exercise, source: str) -> Function:
+    scope = {**exercise.reference.__globals__, "torch": torch}
+    exec(compile(source, f"<slip of {exercise.id}>", "exec"), scope)
+    return scope[exercise.reference.__name__]
+
+
+def _edits(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef):  # a lambda, or a class
+        return
+    first = 1 if ast.get_docstring(function) else 0
+    for statement in function.body[first:]:
+        for parent in ast.walk(statement):
+            for field, value in ast.iter_fields(parent):
+                for index, node in enumerate(value if isinstance(value, list) else [value]):
+                    if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
+                        continue
+                    for name, other in _variants(node):
+                        _put(parent, field, index, other)
+                        yield name, f"line {node.lineno}: {ast.unparse(node)[:40]}", ast.unparse(tree)
+                        _put(parent, field, index, node)
+                if field == "ops" and isinstance(parent, ast.Compare):
+                    for other_op in COMPARISONS.get(type(parent.ops[0]), ()):
+                        kept, parent.ops = parent.ops, [other_op, *parent.ops[1:]]
+                        yield _in_place(type(other_op), type(kept[0])), f"line {parent.lineno}", ast.unparse(tree)
+                        parent.ops = kept
+    names = [argument.arg for argument in function.args.args]
+    for i, left in enumerate(names):
+        for right in names[i + 1 :]:
+            exchanged = _renamed(tree, {left: right, right: left}, first)
+            yield f"{left} and {right} are exchanged", "all lines", ast.unparse(exchanged)
+            yield _in_place(left, right), "all lines", ast.unparse(_renamed(tree, {right: left}, first))
+            yield _in_place(right, left), "all lines", ast.unparse(_renamed(tree, {left: right}, first))
+    for index in range(first, len(function.body) - 1):
+        statement = function.body[index]
+        function.body[index] = ast.Pass()
+        yield "a step is left out", ast.unparse(statement)[:40], ast.unparse(tree)
+        function.body[index] = statement
+
+
+def _put(parent: ast.AST, field: str, index: int, node: ast.expr) -> None:
+    value = getattr(parent, field)
+    if isinstance(value, list):
+        value[index] = node
+    else:
+        setattr(parent, field, node)
+
+
+def _renamed(tree: ast.Module, names: dict[str, str], first: int) -> ast.Module:
+    other = copy.deepcopy(tree)
+    assert isinstance(other.body[0], ast.FunctionDef)
+    for statement in other.body[0].body[first:]:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and node.id in names:
+                node.id = names[node.id]
+    return other
+
+
+def _variants(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.BinOp):
+        for other in OPERATORS.get(type(node.op), ()):
+            yield _in_place(type(other), type(node.op)), ast.BinOp(node.left, other, node.right)
+        yield "a term or a factor is left out", node.left
+        yield "a term or a factor is left out", node.right
+        yield "the two sides of an operation are exchanged", ast.BinOp(node.right, node.op, node.left)
+    elif isinstance(node, ast.UnaryOp):
+        yield "a minus or a negation is left out", node.operand
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        for value in {2 * node.value, node.value / 2, node.value + 1, node.value - 1, -node.value} - {node.value}:
+            whole = int(value) if isinstance(node.value, int) and float(value).is_integer() else value
+            yield f"a constant is {whole}", ast.Constant(whole)
+    elif isinstance(node, ast.Call):
+        yield from _call_variants(node)
+    elif isinstance(node, ast.Subscript):
+        yield "a selection is left out", node.value
+        for old, new in (("[1:]", "[:-1]"), ("[:-1]", "[1:]"), ("[0]", "[-1]"), ("[-1]", "[0]")):
+            if f"[{ast.unparse(node.slice)}]" == old:
+                yield f"{new} stands in place of {old}", _expression(f"({ast.unparse(node.value)}){new}")
+    if isinstance(node, (ast.Name, ast.Call, ast.BinOp, ast.Subscript)):
+        for name, template in AROUND.items():
+            yield f"one part {name}", _expression(template.format(ast.unparse(node)))
+
+
+def _call_variants(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+    if not isinstance(node.func, ast.Attribute):
+        return
+    name, owner = node.func.attr, node.func.value
+    of_torch = isinstance(owner, ast.Name) and owner.id in ("torch", "F")
+    for other in OTHER_CALLS.get(name, ()):
+        yield _in_place(other, name), ast.Call(ast.Attribute(owner, other, ast.Load()), node.args, node.keywords)
+    yield from _other_axes(node, name, of_torch)
+    inner = (node.args[0] if node.args else None) if of_torch else owner
+    if inner is None:
+        return
+    yield f"{IN_WORDS.get(name, name)} is left out", inner
+    text = ast.unparse(inner)
+    axis = next((ast.unparse(k.value) for k in node.keywords if k.arg == "dim"), None)
+    axis = axis or (ast.unparse(node.args[-1]) if len(node.args) > of_torch else None)
+    if name == "softmax" and axis:
+        yield (
+            "the exponential is taken without care for large numbers",
+            _expression(f"({text}).exp() / ({text}).exp().sum({axis}, keepdim=True)"),
+        )
+        yield (
+            "all of the weight lies on the largest",
+            _expression(f"(({text}) == ({text}).amax({axis}, keepdim=True)).to(({text}).dtype)"),
+        )
+    if name == "logsumexp" and axis:
+        yield (
+            "the exponential is taken without care for large numbers",
+            _expression(f"({text}).exp().sum({axis}).log()"),
+        )
+        yield "the logarithm is that of a mean, not of a sum", _expression(f"({text}).exp().mean({axis}).log()")
+        yield "a reduction runs over everything", _expression(f"torch.logsumexp(({text}).flatten(), 0)")
+    if name in ("amax", "amin", "sum", "mean", "max", "min") and axis:
+        yield "the first one is taken", _expression(f"({text}).select({axis}, 0)")
+        yield "the last one is taken", _expression(f"({text}).select({axis}, -1)")
+        yield "a median is taken", _expression(f"({text}).median({axis}).values")
+    if name == "where" and len(node.args) == 3:
+        yield "one of the two cases is used everywhere", node.args[1]
+        yield "one of the two cases is used everywhere", node.args[2]
+        yield (
+            "the two cases are exchanged",
+            ast.Call(node.func, [node.args[0], node.args[2], node.args[1]], node.keywords),
+        )
+
+
+def _other_axes(node: ast.Call, name: str, of_torch: bool) -> Iterator[tuple[str, ast.expr]]:
+    if name not in WITH_AXIS:
+        return
+    values = [(keyword, keyword.value) for keyword in node.keywords if keyword.arg == "dim"]
+    if not values and len(node.args) > of_torch and isinstance(node.args[of_torch], (ast.Constant, ast.UnaryOp)):
+        values = [(None, node.args[of_torch])]
+    if not values:
+        return
+    keyword, value = values[0]
+    for axis in ("0", "1", "2", "-1"):
+        if axis == ast.unparse(value):
+            continue
+        other = copy.deepcopy(node)
+        if keyword is None:
+            other.args[of_torch] = _expression(axis)
+        else:
+            next(k for k in other.keywords if k.arg == "dim").value = _expression(axis)
+        yield f"a reduction runs along axis {axis}", other
+    if not of_torch and name in (*REDUCTIONS, "max", "min"):
+        yield "a reduction runs over everything", ast.Call(node.func, [], [])
+
+
+def _expression(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
