@@ -29,7 +29,7 @@ def test_references_against_slow_loops_and_autograd(seed: int) -> None:
     q, actions = random_tables(seed)
     slow = [math.log(sum(math.exp(v) for v in row)) for row in q.tolist()]
     paid = sum(top - row[a] for top, row, a in zip(slow, q.tolist(), actions.tolist(), strict=True)) / len(q)
-    assert torch.allclose(ch04.soft_max(q), torch.tensor(slow, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(ch04.adversary_value(q), torch.tensor(slow, dtype=torch.float64), atol=1e-12)
     assert float(ch04.penalty(q, actions)) == pytest.approx(paid, abs=1e-12)
     leaf = q.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(ch04.penalty(leaf, actions), leaf)

@@ -313,6 +313,22 @@ def _(q, states, actions, rewards, next_states, terminations, discount):
     return torch.where(counts > 0, mean * counts / len(states), q)
 
 
+@mutant("03.1", "pairs numbered the other way")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """the sums are right and stand in the wrong places: the number of a pair is state times the number of *actions*,
+    plus action, if the table is read row by row."""
+    targets, pairs = _targets(q, rewards, next_states, terminations, discount), actions * len(q) + states
+    total = torch.zeros(q.numel(), dtype=q.dtype).index_add_(0, pairs, targets)
+    counts = torch.bincount(pairs, minlength=q.numel())
+    return torch.where(counts > 0, total / counts.clamp(min=1), q.flatten()).view_as(q)
+
+
+@mutant("03.1", "nothing happens")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """the table comes back as it went in: is what you computed written into the table that you return?"""
+    return q.clone()
+
+
 @mutant("03.1", "unseen set to zero")
 def _(q, states, actions, rewards, next_states, terminations, discount):
     """the logged pairs are right, but pairs without rows became 0. Nothing was learned about them: they keep their
@@ -448,6 +464,18 @@ def _(samples):
 def _(samples):
     """the first arm is taken in every repeat, however it looks. The best-looking one is wanted."""
     return samples.mean(2)[:, 0].mean()
+
+
+@mutant("03.2", "first try alone")
+def _(samples):
+    """each arm is judged by its first try. It is judged by the mean of all its tries."""
+    return samples[:, :, 0].amax(1).mean()
+
+
+@mutant("03.2", "last try alone")
+def _(samples):
+    """each arm is judged by its last try. It is judged by the mean of all its tries."""
+    return samples[:, :, -1].amax(1).mean()
 
 
 @mutant("03.2", "each repeat")
@@ -707,6 +735,15 @@ def _(q, counts, rare):
     """the second number is the share tried *more* than `rare` times. Asked are those tried 1 to `rare` times."""
     tried = _greedy(q, counts)[_seen(counts)]
     return torch.stack([(tried == 0).double().mean(), (tried > rare).double().mean()])
+
+
+@mutant("03.4", "rare of the tried")
+def _(q, counts, rare):
+    """the second share is taken of the states whose greedy action was tried. Both are shares of the *visited*
+    states."""
+    tried = _greedy(q, counts)[_seen(counts)]
+    seen = tried[tried > 0]
+    return torch.stack([(tried == 0).double().mean(), (seen <= rare).double().mean()])
 
 
 @mutant("03.4", "swapped")

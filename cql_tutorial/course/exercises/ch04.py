@@ -58,9 +58,6 @@ def adversary_value(q):
     return (q - top).exp().sum(dim=1).log() + top.squeeze(1)
 
 
-soft_max = adversary_value  # what the chapter calls it once it is derived
-
-
 @mutant("04.1", "hard maximum")
 def _(q):
     """that is what mu reaches if it puts everything on one action: the largest Q, with entropy 0. Giving up a little of
