@@ -359,7 +359,8 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice = "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
-    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  called with: {_show_call(exercise, example)}"
+    call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")
+    return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  {call}"
 
 
 # ---------------------------------------------------------------- the example
@@ -376,7 +377,7 @@ def show_example(exercise: Exercise, example: Example) -> str:
     """The example in words and, if it is small enough to print, the arguments by name."""
     if not example.shown or not example.arguments:
         return f"  example: {example.about}"
-    return f"  example ({example.about}): {_show_call(exercise, example)}"
+    return f"  example ({example.about}): {_show_call(exercise, example)}".replace(": \n", ":\n")
 
 
 def _show_call(exercise: Exercise, example: Example) -> str:

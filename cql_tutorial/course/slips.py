@@ -189,8 +189,9 @@ def _variants(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
     elif isinstance(node, ast.UnaryOp):
         yield "a minus or a negation is left out", node.operand
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        for value in {2 * node.value, node.value / 2, node.value + 1, node.value - 1, -node.value} - {node.value}:
-            whole = int(value) if isinstance(node.value, int) and float(value).is_integer() else value
+        number: Any = node.value
+        for value in {2 * number, number / 2, number + 1, number - 1, -number} - {number}:
+            whole = int(value) if isinstance(number, int) and float(value).is_integer() else value
             yield f"a constant is {whole}", ast.Constant(whole)
     elif isinstance(node, ast.Call):
         yield from _call_variants(node)
@@ -251,7 +252,7 @@ def _call_variants(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
 def _other_axes(node: ast.Call, name: str, of_torch: bool) -> Iterator[tuple[str, ast.expr]]:
     if name not in WITH_AXIS:
         return
-    values = [(keyword, keyword.value) for keyword in node.keywords if keyword.arg == "dim"]
+    values: list[tuple[ast.keyword | None, ast.expr]] = [(k, k.value) for k in node.keywords if k.arg == "dim"]
     if not values and len(node.args) > of_torch and isinstance(node.args[of_torch], (ast.Constant, ast.UnaryOp)):
         values = [(None, node.args[of_torch])]
     if not values:

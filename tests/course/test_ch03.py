@@ -136,7 +136,7 @@ def test_the_interval_is_over_draws_where_runs_share_one() -> None:
     said = str(figures.every_draw({"offline SAC": values}, ylabel="error", truth="exact", draws=draws, digits=2))
     mean, half = t_interval([1.1, 3.1, 5.1])
     assert f"{mean:+.2f} ± {half:.2f}" in said and "6 runs is a dot; the interval is over 3 draws" in said
-    said = str(figures.every_draw({"five critics": [1.0, 1.1]}, ylabel="x", truth="two critics", reference="reference"))
+    said = str(figures.every_draw({"five critics": [1.0, 1.1]}, ylabel="x", truth="two critics", zero="reference"))
     assert "above the reference" in said or "not told apart from the reference" in said
     said = str(figures.error_parts({"a": {"never tried": [1.0, 1.2], "rarely tried": [0.0, 0.2]}}))
     assert "a: never tried +1.1 ± 1.3, rarely tried +0.1 ± 1.3" in said

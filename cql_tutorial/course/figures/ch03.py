@@ -122,13 +122,13 @@ def every_draw(
     truth: str,
     digits: int = 2,
     draws: Sequence[Any] | None = None,
-    reference: str = "truth",
+    zero: str = "truth",
 ) -> CaptionedFigure:
-    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named reference.
+    """Draw each run as a dot and each group's 95 % t-interval, around the zero line, which is the named truth.
 
     ``draws`` names the draw of the data of each run: runs on one draw are no independent trials, so the interval is
-    then that of the means of the draws. ``reference`` is what the zero line is called where it is not a truth. A group
-    that is named after an algorithm wears that algorithm's colour and mark.
+    then that of the means of the draws. ``zero`` is the word for the zero line where it is no truth but what is
+    compared with: "reference". A group that is named after an algorithm wears that algorithm's colour and mark.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.5))
     axis, said = figure.subplots(), []
@@ -140,9 +140,9 @@ def every_draw(
         axis.plot(place, values, mark, color=style["color"], markersize=4, alpha=0.7)
         axis.errorbar(i + 0.28, mean, half, fmt="D", color=BLACK, capsize=4, markersize=5)
         word = "above" if mean - half > 0 else "below" if mean + half < 0 else "not told apart from"
-        said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the {reference}")
-    line = TRUTH if reference == "truth" else {"color": BLACK, "linestyle": ":"}
-    axis.axhline(0.0, color=line["color"], linestyle=line["linestyle"], label=f"{reference}: {truth}")
+        said.append(f"{name}: {mean:+.{digits}f} ± {half:.{digits}f}, {word} the {zero}")
+    line: dict[str, Any] = {"color": BLUE, "linestyle": "--"} if zero == "truth" else {"color": BLACK, "linestyle": ":"}
+    axis.axhline(0.0, **line, label=f"{zero}: {truth}")
     axis.set_xticks(range(len(groups)), list(groups))
     axis.set(ylabel=ylabel, xlim=(-0.5, len(groups) - 0.3))
     axis.grid(axis="y", alpha=0.25)
