@@ -43,7 +43,7 @@ test: lint ## run all that CI runs: style, types, layers, unit tests, every note
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python -m experiments make_datasets
 
-results: $(STAMP) ## measure the result tables again (two and a half hours on two cores, resumes where it stopped)
+results: $(STAMP) ## measure the result tables again (hours on two cores, resumes where it stopped)
 	@$(BIN)/python -m experiments results
 
 bench: $(BENCH_STAMP) ## time an update and the drawing of batches beside d3rlpy's (a quarter of an hour)

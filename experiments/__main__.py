@@ -45,7 +45,7 @@ STUDIES: dict[str, Study[Any]] = {
 }
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
-    "results": ("measure every result table: make results, two and a half hours on two cores", tuple(STUDIES)),
+    "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
     "headline": ("the headline tables alone: CQL beside cloning, IQL and SAC", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),

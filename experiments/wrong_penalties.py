@@ -258,10 +258,8 @@ def agent_settings(job: Job, mean_reward: float) -> tuple[str, dict[str, Any]]:
         settings["pitfall"] = job.variant
     if job.target is not None:
         settings |= {"cql_lagrange": True, "cql_target_action_gap": job.target}
-    return (
-        "cql-wrong-penalty",
-        settings | job.changes,
-    )  # "correct" too: all variants of a task are trained as one program
+    # "correct" too: all variants of a task are trained as one program.
+    return "cql-wrong-penalty", {**settings, **job.changes}
 
 
 def measure_agent(agent: Any, world: World, common: OfflineDataset) -> dict[str, float]:

@@ -170,8 +170,8 @@ def common_ratio(found: Any, expected: Any) -> float | None:
     a, b = _array(found), _array(expected)
     if a is None or b is None or a.shape != b.shape or not (there := np.abs(b) > 1e-9).any():
         return None
-    ratio = float(a[there][0] / b[there][0])
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # infinity over infinity is no ratio
+        ratio = float(a[there][0] / b[there][0])
         return ratio if _close(a, ratio * b, 1e-6) else None
 
 

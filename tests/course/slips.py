@@ -132,6 +132,12 @@ def _behaviours(generator: torch.Generator, example: Example) -> tuple[Any, ...]
     return drawn - drawn.mean() - action_dim * math.log(2) + above, action_dim, error
 
 
+def _log_shares(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
+    q, log_rho = example.arguments
+    drawn = torch.randn(log_rho.shape, generator=generator, dtype=log_rho.dtype)
+    return _random(generator, q), torch.log_softmax(drawn, -1)
+
+
 def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
     rewards, starts, discount = example.arguments
     later = 1 + torch.randperm(len(rewards) - 1, generator=generator)[: len(starts) - 1]
@@ -141,6 +147,7 @@ def _episodes(generator: torch.Generator, example: Example) -> tuple[Any, ...]:
 DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
+    "07.2": _log_shares,
     "07.6": _behaviours,
 }
 

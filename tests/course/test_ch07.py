@@ -273,14 +273,18 @@ def test_without_densities_the_estimate_is_that_of_the_other_integral() -> None:
     )
 
 
-def test_the_error_of_the_logged_estimate_is_zero_for_a_flat_critic_and_negative_for_a_steep_one() -> None:
+def test_the_error_of_the_logged_estimate_is_small_for_a_flat_critic_and_negative_for_a_steep_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = {"state_dim": 3, "action_dim": 4, "hidden_dim": 16, "cql_n_actions": 5, "seed": 1, "device": "cpu"}
     agent, observations = CQLAgent(config), torch.randn(50, 3, generator=generator())
     with torch.no_grad():
         for parameter in agent.critic.parameters():
             parameter.zero_()
     flat = studies_07.log_integral_error(agent, observations)
-    agent.critic.forward = lambda s, a: -20.0 * (a - 0.4).square().sum(-1)[None].expand(2, *a.shape[:-1])
+    monkeypatch.setattr(
+        agent.critic, "forward", lambda s, a: -20.0 * (a - 0.4).square().sum(-1)[None].expand(2, *a.shape[:-1])
+    )
     steep = studies_07.log_integral_error(agent, observations)
     assert abs(flat) < 0.5 and steep < -1 and steep < flat
 

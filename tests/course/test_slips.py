@@ -16,6 +16,7 @@ from . import slips
 
 torch.set_num_threads(1)
 EXERCISES = list(SESSION.exercises.values())
+COMPARED = [exercise for exercise in EXERCISES if exercise.judge is None]  # a judge measures: what passes is right
 
 # Exercises whose examples are not yet in general position, by chapter. The sets only shrink: the test fails for an
 # exercise that is clean and still stands here.
@@ -30,7 +31,7 @@ NOT_YET: dict[str, set[str]] = {
     #
     "04": set(),
     #
-    "05": {"05.3", "05.4"},
+    "05": set(),
     #
     "06": {"06.1", "06.3"},
     #
@@ -70,7 +71,7 @@ def faults_of(exercise: Exercise) -> tuple[list[str], int]:
             continue  # it stops with an error, or is described: nothing to be mistaken for
         result = check_answer(exercise, function)
         mine = slips.answers(exercise, function, inputs)
-        if result.status == "passed" and exercise.judge is None:
+        if result.status == "passed":
             if not (slips.equal(exercise, mine, right) and slips.same_form(exercise, mine, right)):
                 faults.append(f"passes: {name}")
         elif result.mutant:
@@ -80,7 +81,7 @@ def faults_of(exercise: Exercise) -> tuple[list[str], int]:
     return faults, len(made)
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+@pytest.mark.parametrize("exercise", COMPARED, ids=lambda e: e.id)
 @pytest.mark.filterwarnings("ignore")
 def test_no_slip_passes_and_none_is_told_another_mistake(
     exercise: Exercise,

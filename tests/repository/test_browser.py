@@ -64,7 +64,7 @@ WRONG = {
     "05": (
         "05.2",
         "difference",
-        "def fined_on_balance(rewards, mu, behaviour, alpha):\n    return rewards - alpha / 2 * (mu - behaviour)\n",
+        "def equation_two_minimum(y, mu, behaviour, alpha):\n    return y - alpha / 2 * (mu - behaviour)\n",
     ),
     "06": ("06.5", "mean of the logs", "def mixture_log_density(each):\n    return each.mean(0)\n"),
     "07": (

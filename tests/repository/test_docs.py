@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib.util
 import io
+import json
 import math
 import re
 import shlex
@@ -214,6 +215,33 @@ def test_the_settings_of_the_translation_exist_here() -> None:
     names = {name.partition("=")[0] for row in rows for name in re.findall(r"`([^`]+)`", row[-1])}
     known = {field.name for field in dataclasses.fields(CQLConfig)}
     assert len(rows) == 14 and len(names) >= 12 and names <= known
+
+
+# ---------------------------------------------------------------- the page of notation
+HOUSE_WORDS = {
+    "author": "behaviour policy", "draw": "realisation", "fine": "penalty", "luck": "sampling error",
+    "promise": "prediction", "ruler": "ground truth", "seam": "episode boundary",
+}  # fmt: skip
+
+
+def test_the_notation_has_the_fields_word_for_each_house_word_and_no_word_twice() -> None:
+    cells = json.loads((ROOT / "notebooks" / "a0_notation.ipynb").read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells)
+    tables = {name: text.partition(f"## {name}\n")[2].partition("\n## ")[0] for name in ("Words", "House words")}
+    rows = {
+        name: [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+        for name, table in tables.items()
+    }
+    assert {row[0]: True for row in rows["House words"]} == dict.fromkeys(HOUSE_WORDS, True)
+    assert all(HOUSE_WORDS[row[0]] in row[1] for row in rows["House words"])
+    words = [word for row in [*rows["Words"], *rows["House words"]] for word in row[0].split(", ")]
+    assert len(words) == len(set(words)) and [row[0] for row in rows["Words"]] == sorted(
+        (row[0] for row in rows["Words"]), key=str.lower
+    )
+    assert "bootstrap" not in words and {"bootstrapping", "percentile bootstrap", "nat", "temperature"} <= set(words)
+    symbols = text.partition("## Symbols")[2].partition("## Words")[0]
+    for symbol in (r"$\mu$", r"$\rho$", r"$\zeta$", r"$P^\pi$", r"$d^\pi$", r"$\beta$", r"$\tau$", r"$\lambda$"):
+        assert symbols.count(f"| {symbol} |") == 1, symbol
 
 
 # ---------------------------------------------------------------- links, lengths

@@ -1,4 +1,4 @@
-"""Exercises of chapter 05, is it a lower bound: the two fines, their distance, a threshold, a backup's temperature."""
+"""Exercises of chapter 05, is it a lower bound: two critics at rest, a distance, a threshold, a premise, four runs."""
 
 from __future__ import annotations
 
@@ -10,297 +10,657 @@ from ..checker import Example
 from ..registry import exercise, mutant, prediction, quiz_question
 
 D = torch.float64
-REWARDS = torch.tensor([[1.0, 0.8, 0.5, 0.0]], dtype=D)
-LOG = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=D)
-MU = torch.tensor([[0.7, 0.2, 0.08, 0.02]], dtype=D)
-TWO_POLICIES, TWO_LOGS = torch.cat([MU, LOG]), torch.cat([LOG, LOG])
-FREE = torch.tensor([[3.0, 5.0], [2.0, 9.0]], dtype=D)
-PER_ALPHA = torch.tensor([[2.0, 0.5], [1.0, 0.5]], dtype=D)
-TRUTH = torch.tensor([[1.0, 3.5], [4.5, 1.0]], dtype=D)
-SEEN = torch.tensor([[True, True], [True, False]])
-VALUES = torch.tensor([[0.0, 1.0, 3.0], [2.0, 2.0, 2.5]], dtype=D)
 
 
-def _policy(seed: int) -> torch.Tensor:
-    return torch.softmax(torch.randn(5, 3, generator=torch.Generator().manual_seed(seed), dtype=D), 1)
+def _draw(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=D)
 
 
-LARGE = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=D)
+def _policy(seed: int, states: int = 5, actions: int = 3) -> torch.Tensor:
+    return torch.softmax(_draw(seed, states, actions), 1)
+
+
+# one state, four arms: no two of the distributions share an entry
+REWARDS = torch.tensor([[1.2, -0.7, 0.5, 0.1]], dtype=D)
+LOG = torch.tensor([[0.1, 0.25, 0.15, 0.5]], dtype=D)
+MU = torch.tensor([[0.55, 0.05, 0.32, 0.08]], dtype=D)
+# two states, three actions: each action leads to one state for sure, and no state is terminal
+LEADS = torch.tensor([[[0, 1], [1, 0], [0, 1]], [[1, 0], [1, 0], [0, 1]]], dtype=D)
+TWO_REWARDS = torch.tensor([[1.2, -0.7, 0.5], [0.1, 2.0, -1.4]], dtype=D)
+TWO_LOGS = torch.tensor([[0.1, 0.25, 0.65], [0.3, 0.55, 0.15]], dtype=D)
+TWO_MU = torch.tensor([[0.55, 0.05, 0.4], [0.12, 0.08, 0.8]], dtype=D)
+TWO_PI = torch.tensor([[0.35, 0.48, 0.17], [0.7, 0.1, 0.2]], dtype=D)
+# three states, two actions: every move has its own chance, no state is terminal
+MOVES = torch.tensor(
+    [[[0.1, 0.6, 0.3], [0.7, 0.05, 0.25]], [[0.2, 0.0, 0.8], [0.45, 0.4, 0.15]], [[0.35, 0.65, 0.0], [0.0, 0.1, 0.9]]],
+    dtype=D,
+)
+TWO_ACTIONS = [torch.tensor([[a, 1 - a] for a in p], dtype=D) for p in ((0.8, 0.3, 0.45), (0.65, 0.1, 0.7))]
+HALF_LOG = torch.tensor([[0.4, 0.6], [0.25, 0.75], [0.9, 0.1]], dtype=D)
+PAYS = torch.tensor([[0.5, -1.1], [2.0, 0.3], [-0.4, 0.9]], dtype=D)
+FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
 
 
 # ---------------------------------------------------------------- 05.1
 @exercise(
     "05.1",
-    title="the fine of Equation 1",
+    title="Equation 1's critic at rest",
     kind="build",
-    difficulty=2,
+    difficulty=3,
     importance=5,
-    minutes=8,
+    minutes=15,
     examples=(
-        Example((REWARDS, MU, LOG, 1.0), "one state, four arms; alpha 1"),
-        Example((LARGE, _policy(1), _policy(2), 0.3), "five states, three actions", shown=False),
+        Example((TWO_REWARDS, LEADS, TWO_PI, TWO_MU, TWO_LOGS, 1.4, 0.6), "two states, three actions, sure moves"),
+        Example((PAYS, MOVES, *TWO_ACTIONS, HALF_LOG, 0.9, 0.8), "three states, two actions"),
+        Example(
+            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.7),
+            "five states, three actions",
+            shown=False,
+        ),
     ),
     hints=(
-        "Set the derivative of b (Q - y)^2 + alpha mu Q with respect to Q to zero.",
-        "2 b (Q - y) + alpha mu = 0, so Q lies below y by alpha mu / (2 b).",
-        "return rewards - alpha / ____ * mu / ____",
+        "Set the derivative of b (Q - y)^2 + alpha mu Q to zero: Q = y minus something. What is y made of?",
+        "So Q = (r - fine) + discount * P V, where V is the policy's mean of this same Q: the solve of chapter 02, "
+        "with other rewards.",
+        "values = torch.linalg.solve(eye - discount * chain, (policy * ____).sum(1)); return ____ + discount * "
+        "transitions @ values",
     ),
-    meaning="Every action pays, and the less the log did it the more: nothing can end above the truth.",
+    meaning="The fine is paid at every step of the future: the critic is exact in the world with fines.",
 )
-def fined_everywhere(rewards, mu, behaviour, alpha):
-    """The rewards of the world in which Equation 1's critic is exact: each action pays a fine.
+def critic_at_rest(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """The table at which fitting Equation 1 again and again comes to rest; ``policy`` is evaluated, ``mu`` pushed down.
 
-    [S, A], [S, A], [S, A], number -> [S, A]
+    [S, A], [S, A, S], [S, A], [S, A], [S, A], number, number -> [S, A]
     """
-    return rewards - alpha / 2 * mu / behaviour
+    fined = rewards - alpha / 2 * mu / behaviour
+    chain = (policy[:, :, None] * transitions).sum(1)
+    eye = torch.eye(len(rewards), dtype=rewards.dtype)
+    values = torch.linalg.solve(eye - discount * chain, (policy * fined).sum(1))
+    return fined + discount * transitions @ values
+
+
+def _evaluate(fined, transitions, policy, discount):
+    """Q of a policy in the world of these rewards."""
+    chain = torch.einsum("sa,sat->st", policy, transitions)
+    values = torch.linalg.solve(torch.eye(len(fined), dtype=D) - discount * chain, (policy * fined).sum(1))
+    return fined + discount * transitions @ values
 
 
 @mutant("05.1", "the paper's alpha")
-def _(rewards, mu, behaviour, alpha):
-    """that is the paper's scale. Its squared error carries 1/2, ours does not: here the fine is alpha / 2 times
-    the ratio."""
-    return rewards - alpha * mu / behaviour
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """that is the paper's scale. Its squared error carries 1/2, ours does not: the derivative of the square is
+    2 b (Q - y), and the 2 stays."""
+    return _evaluate(rewards - alpha * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "factor 2 above")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """your fine is four times too large: the 2 of the square's derivative divides alpha, it does not multiply it."""
+    return _evaluate(rewards - 2 * alpha * mu / behaviour, transitions, policy, discount)
 
 
 @mutant("05.1", "no ratio")
-def _(rewards, mu, behaviour, alpha):
-    """the push-down mu is not divided by the log's share. Rare rows pull the value back less, so the same push
-    moves it further: mu / behaviour."""
-    return rewards - alpha / 2 * mu
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the push mu is not divided by the log's share. A rare action is held by few rows, so the same push moves it
+    further."""
+    return _evaluate(rewards - alpha / 2 * mu, transitions, policy, discount)
+
+
+@mutant("05.1", "multiplied by the share")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you multiply by the log's share. `a / 2 * b` is (a / 2) * b in Python: divide by behaviour."""
+    return _evaluate(rewards - alpha * mu / 2 * behaviour, transitions, policy, discount)
 
 
 @mutant("05.1", "turned ratio")
-def _(rewards, mu, behaviour, alpha):
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     """the ratio is upside down: what is pushed (mu) over what holds (behaviour)."""
-    return rewards - alpha / 2 * behaviour / mu
-
-
-@mutant("05.1", "Equation 2")
-def _(rewards, mu, behaviour, alpha):
-    """that is Equation 2, with the data term. Equation 1 has no pull-up: no minus 1."""
-    return rewards - alpha / 2 * (mu / behaviour - 1)
+    return _evaluate(rewards - alpha / 2 * behaviour / mu, transitions, policy, discount)
 
 
 @mutant("05.1", "plus")
-def _(rewards, mu, behaviour, alpha):
-    """the sign is turned: a fine lowers the reward."""
-    return rewards + alpha / 2 * mu / behaviour
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the sign is turned: the penalty pushes down."""
+    return _evaluate(rewards + alpha / 2 * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "Equation 2")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """that is Equation 2, which adds a term for the logged actions. Equation 1 has none."""
+    return _evaluate(rewards - alpha / 2 * (mu / behaviour - 1), transitions, policy, discount)
 
 
 @mutant("05.1", "difference")
-def _(rewards, mu, behaviour, alpha):
-    """you subtract the shares. The minimum of a squared error weighted by b sits at the *ratio* mu / b."""
-    return rewards - alpha / 2 * (mu - behaviour)
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you subtract the shares. The square is weighted by b, so its minimum moves by the *ratio* of mu and b."""
+    return _evaluate(rewards - alpha / 2 * (mu - behaviour), transitions, policy, discount)
 
 
-@mutant("05.1", "logarithm")
-def _(rewards, mu, behaviour, alpha):
-    """no logarithm: the penalty is linear in Q, so its pull is mu itself."""
-    return rewards - alpha / 2 * (mu / behaviour).log()
+@mutant("05.1", "no fine")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """that is the true value of the policy: alpha has no part in it."""
+    return _evaluate(rewards, transitions, policy, discount)
 
 
-@mutant("05.1", "fine alone")
-def _(rewards, mu, behaviour, alpha):
-    """that is the fine alone. Asked is what it leaves of the rewards."""
-    return alpha / 2 * mu / behaviour
+@mutant("05.1", "paid once")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you subtract the fine once, at the end. The targets of the next sweep are made from a table that has paid, so
+    the future holds fines too: put the fine into the rewards."""
+    return _evaluate(rewards, transitions, policy, discount) - alpha / 2 * mu / behaviour
 
 
-@mutant("05.1", "alpha alone")
-def _(rewards, mu, behaviour, alpha):
-    """the fine is the same for every action here. It is alpha / 2 times mu / behaviour."""
-    return rewards - alpha / 2
+@mutant("05.1", "paid later only")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the future pays its fines, the first action does not: the last line needs the fined rewards as well."""
+    fine = alpha / 2 * mu / behaviour
+    return _evaluate(rewards - fine, transitions, policy, discount) + fine
+
+
+@mutant("05.1", "the pushed policy acts")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you evaluate mu. It says who is pushed down; the future belongs to ``policy``."""
+    return _evaluate(rewards - alpha / 2 * mu / behaviour, transitions, mu, discount)
+
+
+@mutant("05.1", "the log acts")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you evaluate the behaviour policy. The log decides how firmly a value is held; the future belongs to
+    ``policy``."""
+    return _evaluate(rewards - alpha / 2 * mu / behaviour, transitions, behaviour, discount)
+
+
+@mutant("05.1", "the evaluated policy is pushed")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you push ``policy`` down. Equation 1 pushes mu, whoever is evaluated."""
+    return _evaluate(rewards - alpha / 2 * policy / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "greedy future")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the next value is a maximum. A policy is evaluated here: its mean."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    q = torch.zeros_like(fined)
+    for _ in range(300):
+        q = fined + discount * transitions @ q.amax(1)
+    return q
+
+
+@mutant("05.1", "uniform future")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the next value is the plain mean over the actions. The policy weighs them: its own shares."""
+    uniform = torch.full_like(policy, 1 / policy.shape[1])
+    return _evaluate(rewards - alpha / 2 * mu / behaviour, transitions, uniform, discount)
+
+
+@mutant("05.1", "uniform moves")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the chances of the moves are averaged over the actions alike. The policy weighs them too: its own shares."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    system = torch.eye(len(fined), dtype=D) - discount * transitions.mean(1)
+    return fined + discount * transitions @ torch.linalg.solve(system, (policy * fined).sum(1))
+
+
+@mutant("05.1", "uniform rewards")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the moves follow the policy, the rewards are averaged over the actions alike. Both are the policy's."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    system = torch.eye(len(fined), dtype=D) - discount * torch.einsum("sa,sat->st", policy, transitions)
+    return fined + discount * transitions @ torch.linalg.solve(system, fined.mean(1))
+
+
+@mutant("05.1", "one fine for all actions")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you sum the fine over the actions, so that all pay the same. Each entry is on its own: its own ratio."""
+    return _evaluate(rewards - alpha / 2 * (mu / behaviour).sum(1, keepdim=True), transitions, policy, discount)
+
+
+@mutant("05.1", "the average fine for all actions")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """all actions pay the same, the average of the fines over mu. Each entry is on its own: its own ratio."""
+    return _evaluate(rewards - alpha / 2 * (mu * mu / behaviour).sum(1, keepdim=True), transitions, policy, discount)
+
+
+@mutant("05.1", "weighed twice")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the policy's share is inside the fine. It enters later, when the policy averages its values."""
+    return _evaluate(rewards - alpha / 2 * policy * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "rewards scaled")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you multiply the rewards. The line of the penalty moves the minimum by an amount that no reward enters."""
+    return _evaluate(rewards * (1 - alpha / 2 * mu / behaviour), transitions, policy, discount)
+
+
+@mutant("05.1", "discounted fine")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the fine is discounted as if it were paid a step later. The entry itself pays it, now."""
+    return _evaluate(rewards - discount * alpha / 2 * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "cut at zero")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you cut the lowered rewards off at zero. They may become negative, and so may the values."""
+    return _evaluate((rewards - alpha / 2 * mu / behaviour).clamp(min=0), transitions, policy, discount)
+
+
+@mutant("05.1", "ten sweeps")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you stop after ten sweeps, before the table rests. Sweep on until it moves no more, or solve."""
+    q = torch.zeros_like(rewards)
+    for _ in range(10):
+        q = rewards - alpha / 2 * mu / behaviour + discount * transitions @ (policy * q).sum(1)
+    return q
+
+
+@mutant("05.1", "not discounted")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the discount is missing in the sweeps: without it such a table grows for ever."""
+    q = torch.zeros_like(rewards)
+    for _ in range(50):
+        q = rewards - alpha / 2 * mu / behaviour + transitions @ (policy * q).sum(1)
+    return q
+
+
+@mutant("05.1", "last line not discounted")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the values are right, the last line does not discount them."""
+    q = _evaluate(rewards - alpha / 2 * mu / behaviour, transitions, policy, discount)
+    return rewards - alpha / 2 * mu / behaviour + transitions @ (policy * q).sum(1)
+
+
+@mutant("05.1", "no future")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """that is one step: the fined rewards, without the values of the next states."""
+    return rewards - alpha / 2 * mu / behaviour
+
+
+@mutant("05.1", "transposed chain")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the matrix of the solve is transposed: row s holds the chances *from* state s."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    chain = torch.einsum("sa,sat->ts", policy, transitions)
+    values = torch.linalg.solve(torch.eye(len(fined), dtype=D) - discount * chain, (policy * fined).sum(1))
+    return fined + discount * transitions @ values
 
 
 # ---------------------------------------------------------------- 05.2
 @exercise(
     "05.2",
-    title="the fine of Equation 2",
-    kind="build",
-    difficulty=2,
+    title="the minimum of Equation 2",
+    kind="derive",
+    difficulty=3,
     importance=5,
-    minutes=6,
+    minutes=10,
     examples=(
-        Example((REWARDS, MU, LOG, 1.0), "the same state and arms; alpha 1"),
-        Example((LARGE, _policy(1), _policy(2), 0.3), "five states, three actions", shown=False),
+        Example((REWARDS, MU, LOG, 1.4), "one state, four arms"),
+        Example((_draw(4, 5, 3), _policy(2), _policy(3), 0.3), "five states, three actions", shown=False),
     ),
     hints=(
-        "Like Equation 1, with one more term: minus alpha b Q.",
-        "2 b (Q - y) + alpha (mu - b) = 0.",
-        "return rewards - alpha / 2 * (mu / behaviour - ____)",
+        "Write the part of the loss that contains one entry Q(s, a), and differentiate it.",
+        "2 b (Q - y) + alpha (mu - b) = 0, and every term is divided by b.",
+        "return y - alpha / 2 * (mu / behaviour - ____)",
     ),
-    meaning="Actions that the log did more often than mu get a bonus in place of a fine.",
+    meaning="Actions that the log did more often than mu are raised; the others are lowered.",
 )
-def fined_on_balance(rewards, mu, behaviour, alpha):
-    """The same for Equation 2, whose data term gives back what it takes on the log's own average.
+def equation_two_minimum(y, mu, behaviour, alpha):
+    """The table that minimises Equation 2 for fixed targets ``y``.
 
     [S, A], [S, A], [S, A], number -> [S, A]
     """
-    return rewards - alpha / 2 * (mu / behaviour - 1)
+    return y - alpha / 2 * (mu / behaviour - 1)
 
 
 @mutant("05.2", "Equation 1")
-def _(rewards, mu, behaviour, alpha):
-    """that is Equation 1 again. The data term raises the logged actions in proportion to b: b / b = 1 comes back."""
-    return rewards - alpha / 2 * mu / behaviour
+def _(y, mu, behaviour, alpha):
+    """that is Equation 1 again: the term of the logged actions, minus alpha b Q, is missing."""
+    return y - alpha / 2 * mu / behaviour
+
+
+@mutant("05.2", "second term not divided")
+def _(y, mu, behaviour, alpha):
+    """only mu is divided by the log's share. The derivative is 2 b (Q - y) + alpha (mu - b): dividing by b divides
+    both, and b / b is 1."""
+    return y - alpha / 2 * (mu / behaviour - behaviour)
 
 
 @mutant("05.2", "the paper's alpha")
-def _(rewards, mu, behaviour, alpha):
-    """that is the paper's scale, with 1/2 in front of the square. Here it is alpha / 2."""
-    return rewards - alpha * (mu / behaviour - 1)
+def _(y, mu, behaviour, alpha):
+    """that is the paper's scale, with 1/2 in front of the square. Here the square's derivative keeps its 2."""
+    return y - alpha * (mu / behaviour - 1)
+
+
+@mutant("05.2", "factor 2 above")
+def _(y, mu, behaviour, alpha):
+    """four times too much: the 2 of the square's derivative divides alpha, it does not multiply it."""
+    return y - 2 * alpha * (mu / behaviour - 1)
 
 
 @mutant("05.2", "difference")
-def _(rewards, mu, behaviour, alpha):
-    """you subtract the shares. Both terms are divided by b where the square's weight is b: mu / b - 1."""
-    return rewards - alpha / 2 * (mu - behaviour)
+def _(y, mu, behaviour, alpha):
+    """you subtract the shares and do not divide. The square is weighted by b, so both terms are divided by it."""
+    return y - alpha / 2 * (mu - behaviour)
 
 
 @mutant("05.2", "one outside")
-def _(rewards, mu, behaviour, alpha):
-    """the 1 stands outside the alpha: it belongs to the penalty too."""
-    return rewards - alpha / 2 * mu / behaviour + 1
+def _(y, mu, behaviour, alpha):
+    """the 1 stands outside the alpha: the logged actions' term is a part of the penalty."""
+    return y - alpha / 2 * mu / behaviour + 1
+
+
+@mutant("05.2", "bonus without half")
+def _(y, mu, behaviour, alpha):
+    """what is given back is alpha, and should be alpha / 2: both terms of the penalty meet the same 2."""
+    return y - alpha / 2 * mu / behaviour + alpha
+
+
+@mutant("05.2", "both lowered")
+def _(y, mu, behaviour, alpha):
+    """you lower the logged actions too. Equation 2 *subtracts* their mean: they are raised."""
+    return y - alpha / 2 * (mu / behaviour + 1)
 
 
 @mutant("05.2", "sign")
-def _(rewards, mu, behaviour, alpha):
+def _(y, mu, behaviour, alpha):
     """the sign is turned: what mu likes more than the log must fall."""
-    return rewards + alpha / 2 * (mu / behaviour - 1)
+    return y + alpha / 2 * (mu / behaviour - 1)
 
 
 @mutant("05.2", "turned ratio")
-def _(rewards, mu, behaviour, alpha):
-    """the ratio is upside down: mu / behaviour."""
-    return rewards - alpha / 2 * (behaviour / mu - 1)
+def _(y, mu, behaviour, alpha):
+    """the ratio is upside down: what is pushed (mu) over what holds (behaviour)."""
+    return y - alpha / 2 * (behaviour / mu - 1)
+
+
+@mutant("05.2", "divided by mu")
+def _(y, mu, behaviour, alpha):
+    """you divide by mu. The square is weighted by the log's share: divide by that."""
+    return y - alpha / 2 * (1 - behaviour / mu)
 
 
 @mutant("05.2", "never a bonus")
-def _(rewards, mu, behaviour, alpha):
-    """you cut the bonus off. Actions the log did more often than mu *are* raised, and that is why this bound holds
-    on average only."""
-    return rewards - alpha / 2 * (mu / behaviour - 1).clamp(min=0)
+def _(y, mu, behaviour, alpha):
+    """you cut the bonus off. Actions that the log did more often than mu *are* raised."""
+    return y - alpha / 2 * (mu / behaviour - 1).clamp(min=0)
+
+
+@mutant("05.2", "always a fine")
+def _(y, mu, behaviour, alpha):
+    """you take the size of the difference: every entry falls. Its sign decides who is raised."""
+    return y - alpha / 2 * (mu / behaviour - 1).abs()
+
+
+@mutant("05.2", "squared")
+def _(y, mu, behaviour, alpha):
+    """the penalty is linear in Q: its derivative holds no square of the shares."""
+    return y - alpha / 2 * (mu - behaviour).square() / behaviour
+
+
+@mutant("05.2", "softmax")
+def _(y, mu, behaviour, alpha):
+    """you put softmax(y) in the place of mu. That is near CQL(H), and comes in section 4; here mu is given."""
+    return y - alpha / 2 * (torch.softmax(y, 1) / behaviour - 1)
+
+
+@mutant("05.2", "no targets")
+def _(y, mu, behaviour, alpha):
+    """that is the step alone. The minimum lies a step away from the targets: y is missing."""
+    return -alpha / 2 * (mu / behaviour - 1)
+
+
+@mutant("05.2", "one average for all states")
+def _(y, mu, behaviour, alpha):
+    """you give back one amount, summed over all states. Each state has its own distribution: dim=1, if at all."""
+    fine = alpha / 2 * mu / behaviour
+    return y - (fine - (behaviour * fine).sum())
 
 
 # ---------------------------------------------------------------- 05.3
+FOUR_ACTIONS = (
+    torch.tensor([[0.5, 0.05, 0.25, 0.2], [0.12, 0.38, 0.4, 0.1]], dtype=D),
+    torch.tensor([[0.15, 0.3, 0.1, 0.45], [0.12, 0.38, 0.4, 0.1]], dtype=D),
+)
+UNLOGGED = (
+    torch.tensor([[0.5, 0.3, 0.2], [0.7, 0.0, 0.3], [0.0, 0.6, 0.4]], dtype=D),
+    torch.tensor([[0.4, 0.0, 0.6], [0.2, 0.0, 0.8], [0.15, 0.3, 0.55]], dtype=D),
+)
+
+
 @exercise(
     "05.3",
-    title="what a policy pays on average",
+    title="what a policy pays on its own average",
     kind="build",
     difficulty=3,
     importance=4,
-    minutes=8,
+    minutes=10,
     examples=(
-        Example((TWO_POLICIES, TWO_LOGS), "two states; in the second the policy is the log's own"),
-        Example(
-            (torch.tensor([[0.5, 0.5, 0.0]], dtype=D), torch.tensor([[0.25, 0.0, 0.75]], dtype=D)),
-            "one action was never logged",
-        ),
-        Example((_policy(3), _policy(4)), "five states, three actions", shown=False),
+        Example(FOUR_ACTIONS, "two states, four actions; in the second state the policy is the log's own"),
+        Example(UNLOGGED, "three states; in two of them an action was never logged, and in one of these it is taken"),
+        Example((_policy(5), _policy(6)), "five states, three actions", shown=False),
     ),
     hints=(
-        "Equation 2's fine of each action, averaged over the policy's own choices.",
-        "Sum over the actions of pi times (pi / behaviour - 1); where behaviour is 0, nothing.",
-        "return torch.where(behaviour > 0, ____ * (ratio - 1), 0.0).sum(dim=1)",
+        "05.2 says what each action pays for one unit of alpha / 2, when mu is the policy. Average it over the policy.",
+        "An action that the policy never takes has weight 0, whatever it would pay; do not let 0 meet infinity.",
+        "return torch.where(policy > 0, ____ * (policy / behaviour - 1), 0.0).sum(dim=1)",
     ),
     meaning=(
-        "It is the sum of (pi - b)^2 / b: never negative, and 0 only where the policy is the log's own. That is "
-        "Theorem 3.2."
+        "It is the sum of (pi - b)^2 / b: never negative, 0 only where the policy is the log's own, and infinite as "
+        "soon as the policy does what the log never did."
     ),
 )
 def distance(policy, behaviour):
-    """D_CQL of each state, the fine that a policy pays on its own average: [S, A], [S, A] -> [S].
+    """What Equation 2, with mu = policy, takes from the policy's average, for each unit of alpha / 2.
 
-    An action that the log never shows (behaviour 0) counts as 0.
+    [S, A], [S, A] -> [S]; infinite where the policy takes an action that the log never shows (behaviour 0).
     """
-    ratio = policy / torch.where(behaviour > 0, behaviour, 1.0)
-    return torch.where(behaviour > 0, policy * (ratio - 1), 0.0).sum(dim=1)
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(dim=1)
 
 
-def _fines(policy, behaviour):
+def _paid(policy, behaviour):
     """What the policy pays for each action, 0 where the log shows none."""
     return (policy * (policy / behaviour.where(behaviour > 0, 1.0) - 1)).where(behaviour > 0, 0.0)
 
 
 @mutant("05.3", "averaged over the log")
 def _(policy, behaviour):
-    """you average over the *log's* actions, and there fines and bonuses cancel. The policy does what the policy
-    likes: weigh by pi."""
+    """you average over the *log's* actions, and there fines and bonuses cancel. The policy acts: weigh by pi."""
     return (behaviour * (policy / behaviour.where(behaviour > 0, 1.0) - 1)).sum(1)
 
 
 @mutant("05.3", "swapped")
 def _(policy, behaviour):
-    """policy and log are swapped: pi pays, and what it pays is pi over b."""
+    """policy and log are swapped, in the ratio or in the division of the squares: pi pays, and what it pays is pi over
+    b."""
     return (behaviour * (behaviour / policy.where(policy > 0, math.inf) - 1)).sum(1)
+
+
+@mutant("05.3", "no weights")
+def _(policy, behaviour):
+    """you add up what each action pays. The policy pays it only as often as it takes the action: weigh by pi."""
+    return torch.where(policy > 0, policy / behaviour - 1, 0.0).sum(1)
 
 
 @mutant("05.3", "bonus cut off")
 def _(policy, behaviour):
     """you left the bonuses out. They belong to the average, which is never negative all the same."""
-    return _fines(policy, behaviour).clamp(min=0).sum(1)
+    return torch.where(policy > 0, policy * (policy / behaviour - 1).clamp(min=0), 0.0).sum(1)
+
+
+@mutant("05.3", "size of each")
+def _(policy, behaviour):
+    """you take the size of each fine. A bonus counts as a bonus: with its sign."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1).abs(), 0.0).sum(1)
+
+
+@mutant("05.3", "squared ratio")
+def _(policy, behaviour):
+    """the bracket is squared and weighed by pi. Either pi times the bracket, or its square weighed by the *log*."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1).square(), 0.0).sum(1)
+
+
+@mutant("05.3", "root")
+def _(policy, behaviour):
+    """you take a root at the end. A fine is an amount, not a length: no root."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(1).sqrt()
+
+
+@mutant("05.3", "half")
+def _(policy, behaviour):
+    """half of it: asked is the loss for one unit of alpha / 2, so the half is outside already."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(1) / 2
+
+
+@mutant("05.3", "largest term")
+def _(policy, behaviour):
+    """that is the largest term of the average. Add all of them up."""
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).amax(1)
 
 
 @mutant("05.3", "KL")
 def _(policy, behaviour):
-    """that is the Kullback-Leibler divergence, with a logarithm of the ratio. D_CQL has the ratio itself."""
-    return (policy * (policy / behaviour).log()).nan_to_num(0.0, 0.0, 0.0).sum(1)
+    """that is the Kullback-Leibler divergence, with a logarithm of the ratio. Nothing here takes a logarithm."""
+    return torch.where(policy > 0, policy * (policy / behaviour).log(), 0.0).sum(1)
 
 
 @mutant("05.3", "minus one forgotten")
 def _(policy, behaviour):
     """the minus 1 is missing: at pi = behaviour the answer must be 0."""
-    return (policy * policy / behaviour.where(behaviour > 0, 1.0)).where(behaviour > 0, 0.0).sum(1)
+    return torch.where(policy > 0, policy * policy / behaviour, 0.0).sum(1)
 
 
 @mutant("05.3", "mean over actions")
 def _(policy, behaviour):
     """you divide by the number of actions. The weights pi already sum to one: sum."""
-    return _fines(policy, behaviour).mean(1)
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).mean(1)
 
 
 @mutant("05.3", "squared distance")
 def _(policy, behaviour):
-    """that is the squared difference. Dividing each term by b would give D_CQL: rare actions count more."""
+    """that is the squared difference, and each term lacks its division by b: rare actions count more."""
     return (policy - behaviour).square().sum(1)
 
 
 @mutant("05.3", "total variation")
 def _(policy, behaviour):
-    """that is the total variation distance. D_CQL is sum pi (pi / b - 1)."""
+    """that is the total variation distance. Asked is what the fines of 05.2 come to, on the policy's average."""
     return 0.5 * (policy - behaviour).abs().sum(1)
 
 
 @mutant("05.3", "one number")
 def _(policy, behaviour):
     """you sum over the states too: one number a state."""
-    return _fines(policy, behaviour).sum()
+    return torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum()
 
 
 @mutant("05.3", "largest ratio")
 def _(policy, behaviour):
-    """that is the worst fine of any action. Asked is what the policy pays on its own average."""
-    return (policy / behaviour.where(behaviour > 0, 1.0)).amax(1) - 1
+    """that is the largest fine of any action. Asked is the policy's own average."""
+    return torch.where(policy > 0, policy / behaviour, 0.0).amax(1) - 1
+
+
+@mutant("05.3", "zero over zero")
+def _(policy, behaviour):
+    """an action that neither the policy takes nor the log shows gives 0 / 0, which is nan. It costs nothing."""
+    return (policy * (policy / behaviour - 1)).sum(1)
+
+
+@mutant("05.3", "unlogged is free")
+def _(policy, behaviour):
+    """an action that the log never shows costs nothing in yours, so leaving the log is free, or even paid for. No row
+    holds its value: the price is infinite if the policy takes it."""
+    return _paid(policy, behaviour).sum(1)
+
+
+@mutant("05.3", "unlogged is free, squares")
+def _(policy, behaviour):
+    """you drop the actions that the log never shows from the sum of squares. Their term is pi^2 / 0, infinite if the
+    policy takes them."""
+    return torch.where(behaviour > 0, (policy - behaviour).square() / behaviour, 0.0).sum(1)
+
+
+@mutant("05.3", "unlogged is free, one outside")
+def _(policy, behaviour):
+    """you drop the unlogged actions from the sum of pi^2 / b and subtract 1 afterwards: the result turns negative
+    where the policy leaves the log, and should be infinite there."""
+    return torch.where(behaviour > 0, policy.square() / behaviour, 0.0).sum(1) - 1
+
+
+@mutant("05.3", "nan to num")
+def _(policy, behaviour):
+    """`nan_to_num` mends the 0 / 0, and replaces the infinite price by the largest float as well. Keep the infinity:
+    an action that is taken and was never logged has no finite price."""
+    return (policy * (policy / behaviour - 1)).nan_to_num(0.0).sum(1)
+
+
+@mutant("05.3", "a share of one")
+def _(policy, behaviour):
+    """where the log shows nothing you put a share of 1, as if it had done that action always. Its share is 0."""
+    return (policy * (policy / torch.where(behaviour > 0, behaviour, 1.0) - 1)).sum(1)
+
+
+@mutant("05.3", "infinite wherever unlogged")
+def _(policy, behaviour):
+    """you say infinite as soon as the log lacks an action. That hurts only a policy that takes it."""
+    right = torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(1)
+    return right.masked_fill((behaviour == 0).any(1), math.inf)
+
+
+@mutant("05.3", "no weights, unlogged is free")
+def _(policy, behaviour):
+    """you add up what each action pays, and leave out what the log never shows. The policy pays as often as it takes
+    an action (weigh by pi), and an unlogged one that it takes has no finite price."""
+    return torch.where(behaviour > 0, policy / behaviour - 1, 0.0).sum(1)
+
+
+def _clamped(smallest):
+    def answer(policy, behaviour):
+        return torch.where(policy > 0, policy * (policy / behaviour.clamp(min=smallest) - 1), 0.0).sum(1)
+
+    answer.__doc__ = (
+        f"you keep the log's share at {smallest:g} or above. The finite price that comes out is an accident of that "
+        "number; it is infinite."
+    )
+    return mutant("05.3", f"clamped at {smallest:g}")(answer)
+
+
+for _smallest in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
+    _clamped(_smallest)
 
 
 # ---------------------------------------------------------------- 05.4
+FREE = torch.tensor([[3.4, 0.2, 2.9], [6.1, 1.36, 1.7]], dtype=D)
+HIGH = torch.tensor([[3.4, 0.2, 2.9], [6.1, 9.0, 1.7]], dtype=D)  # the same, but for the pair that was never seen
+PER_ALPHA = torch.tensor([[2.0, 0.5, 1.6], [0.8, 0.4, 1.25]], dtype=D)
+TRUTH = torch.tensor([[1.0, -1.1, 2.0], [5.3, 1.0, -0.8]], dtype=D)
+SEEN = torch.tensor([[True, True, True], [True, False, True]])
+BELOW = TRUTH - torch.tensor([[3.1, 1.1, 2.7], [2.4, 0.9, 1.9]], dtype=D)
+ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
+
+
 @exercise(
     "05.4",
     title="how much alpha does a bound need?",
     kind="build",
     difficulty=3,
     importance=4,
-    minutes=8,
+    minutes=10,
     examples=(
-        Example((FREE, PER_ALPHA, TRUTH, SEEN), "two states, two actions; the last pair was never seen"),
-        Example((TRUTH - 1, PER_ALPHA, TRUTH, SEEN), "below the truth already without any fine"),
-        Example((LARGE, LARGE.abs() + 0.1, LARGE.flip(0), LARGE > -1.0), "five states, three actions", shown=False),
+        Example((FREE, PER_ALPHA, TRUTH, SEEN), "two states, three actions; one pair was never seen"),
+        Example((HIGH, PER_ALPHA, TRUTH, SEEN), "the same, but the unseen pair is far above its truth"),
+        Example((BELOW, PER_ALPHA, TRUTH, torch.ones(2, 3, dtype=torch.bool)), "every pair seen, all below already"),
+        Example(
+            (_draw(0, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), _draw(0, 5, 3) > -1.0),
+            "five states, three actions",
+            shown=False,
+        ),
+        Example((_draw(1, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), ALL_SEEN), "the same size", shown=False),
     ),
     hints=(
         "Solve free - alpha * per_alpha <= truth for alpha, at one pair.",
-        "(free - truth) / per_alpha at each seen pair; the largest; at least 0.",
+        "Every seen pair has its own need; one alpha must satisfy all of them, and it is at least 0.",
         "return ((free - truth) / ____)[____].max().clamp(min=0)",
     ),
-    meaning="The threshold belongs to one log: its unluckiest pair decides.",
+    meaning="The threshold belongs to one log: the pair with the largest need decides.",
 )
 def smallest_alpha(free, per_alpha, truth, seen):
     """The smallest alpha >= 0 at which free - alpha * per_alpha lies at or below the truth at every seen pair.
@@ -317,9 +677,15 @@ def _(free, per_alpha, truth, seen):
     return ((free - truth) / per_alpha).max().clamp(min=0)
 
 
+@mutant("05.4", "only unseen")
+def _(free, per_alpha, truth, seen):
+    """the mask is inverted: you look at the unseen pairs alone."""
+    return torch.where(seen, -math.inf, (free - truth) / per_alpha).max().clamp(min=0)
+
+
 @mutant("05.4", "smallest need")
 def _(free, per_alpha, truth, seen):
-    """that alpha satisfies the easiest pair. The bound must hold at *every* pair: the largest need."""
+    """that alpha satisfies the pair that needs least. The bound must hold at *every* pair: the largest need."""
     return ((free - truth) / per_alpha)[seen].min().clamp(min=0)
 
 
@@ -329,6 +695,12 @@ def _(free, per_alpha, truth, seen):
     return ((free - truth) / per_alpha)[seen].mean().clamp(min=0)
 
 
+@mutant("05.4", "sum of needs")
+def _(free, per_alpha, truth, seen):
+    """you add the needs up. One alpha serves all pairs at once: the largest need is enough."""
+    return ((free - truth) / per_alpha)[seen].clamp(min=0).sum()
+
+
 @mutant("05.4", "not divided")
 def _(free, per_alpha, truth, seen):
     """that is the largest excess. How much alpha removes it depends on what a unit of alpha does there: divide by
@@ -336,10 +708,43 @@ def _(free, per_alpha, truth, seen):
     return (free - truth)[seen].max().clamp(min=0)
 
 
+@mutant("05.4", "ratio of maxima")
+def _(free, per_alpha, truth, seen):
+    """the largest excess is divided by the largest effect, which belongs to another pair. Divide pair by pair, then
+    take the maximum."""
+    return ((free - truth)[seen].max() / per_alpha[seen].max()).clamp(min=0)
+
+
+@mutant("05.4", "ratio of the sums")
+def _(free, per_alpha, truth, seen):
+    """total excess over total effect: that bounds the sum over the pairs, and not each of them."""
+    return ((free - truth)[seen].sum() / per_alpha[seen].sum()).clamp(min=0)
+
+
+@mutant("05.4", "pair of the largest excess")
+def _(free, per_alpha, truth, seen):
+    """you look for the pair with the largest excess and take its need. A smaller excess needs more alpha where a unit
+    of alpha does less: compare the needs."""
+    worst = (free - truth).masked_fill(~seen, -math.inf).argmax()
+    return ((free - truth).flatten()[worst] / per_alpha.flatten()[worst]).clamp(min=0)
+
+
 @mutant("05.4", "distance below")
 def _(free, per_alpha, truth, seen):
-    """that is how far the *lowest* pair lies under its truth already. What lies above needs the alpha: free - truth."""
+    """the difference is turned, and what is left is cut off at 0: what lies above needs the alpha, free - truth."""
     return ((truth - free) / per_alpha)[seen].max().clamp(min=0)
+
+
+@mutant("05.4", "difference turned")
+def _(free, per_alpha, truth, seen):
+    """the difference is turned: truth - free is how far a pair lies *below*. What lies above needs the alpha."""
+    return ((truth - free) / per_alpha)[seen].max()
+
+
+@mutant("05.4", "distance on either side")
+def _(free, per_alpha, truth, seen):
+    """you take the size of the difference: a pair below the truth needs no alpha, however far below it is."""
+    return ((free - truth).abs() / per_alpha)[seen].max()
 
 
 @mutant("05.4", "turned")
@@ -350,86 +755,305 @@ def _(free, per_alpha, truth, seen):
 
 @mutant("05.4", "multiplied")
 def _(free, per_alpha, truth, seen):
-    """you multiply. free - alpha * per_alpha <= truth, solved for alpha, divides."""
+    """you multiply by per_alpha. free - alpha * per_alpha <= truth, solved for alpha, divides."""
     return ((free - truth) * per_alpha)[seen].max().clamp(min=0)
+
+
+@mutant("05.4", "clamped from above")
+def _(free, per_alpha, truth, seen):
+    """`clamp(max=0)` cuts off everything that is needed; alpha must be at *least* 0: clamp(min=0)."""
+    return ((free - truth) / per_alpha)[seen].max().clamp(max=0)
+
+
+@mutant("05.4", "mean of the needs above")
+def _(free, per_alpha, truth, seen):
+    """each need is cut at 0 and then averaged. One alpha must satisfy every pair: the largest."""
+    return ((free - truth) / per_alpha)[seen].clamp(min=0).mean()
+
+
+@mutant("05.4", "median need")
+def _(free, per_alpha, truth, seen):
+    """that alpha satisfies half of the pairs. The bound must hold at every one: the largest need."""
+    return ((free - truth) / per_alpha)[seen].median().clamp(min=0)
+
+
+@mutant("05.4", "largest over smallest")
+def _(free, per_alpha, truth, seen):
+    """the largest excess over the smallest effect is enough, and more than needed: they belong to different pairs.
+    Divide pair by pair, then take the maximum."""
+    return ((free - truth)[seen].max() / per_alpha[seen].min()).clamp(min=0)
 
 
 @mutant("05.4", "below zero")
 def _(free, per_alpha, truth, seen):
-    """right where a fine is needed; where none is, alpha 0 is enough: clamp at 0."""
+    """right where alpha is needed; where none is, 0 is enough, and yours is negative: at least 0."""
     return ((free - truth) / per_alpha)[seen].max()
 
 
+@mutant("05.4", "truth forgotten")
+def _(free, per_alpha, truth, seen):
+    """you bring the values down to 0. They need only come down to the truth: free - truth."""
+    return (free / per_alpha)[seen].max().clamp(min=0)
+
+
 # ---------------------------------------------------------------- 05.5
+RATED = torch.tensor([[0.2, 1.5, -0.4, 0.9], [2.0, -1.0, 1.7, 0.3]], dtype=D)
+RARE = torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.15, 0.45, 0.35, 0.05]], dtype=D)
+
+
 @exercise(
     "05.5",
-    title="a backup with a temperature",
+    title="how far may the actor be?",
     kind="build",
-    difficulty=2,
+    difficulty=3,
     importance=4,
-    minutes=6,
+    minutes=12,
     examples=(
-        Example((VALUES, 0.5), "two states, three actions, temperature 0.5"),
-        Example((LARGE, 2.0), "five states", shown=False),
+        Example((RATED, RARE), "two states, four actions"),
+        Example((3 * _draw(3, 5, 3), _policy(4)), "five states, three actions", shown=False),
     ),
     hints=(
-        "Weights first, then a weighted mean of Q.",
-        "softmax of Q / temperature over the actions; times Q; sum.",
-        "return (torch.softmax(q / ____, dim=1) * ____).sum(dim=1)",
+        "Solve the premise for epsilon. Which policy stands on both of its sides?",
+        "mu = softmax(Q). The left side is your `distance` of mu; divide by the largest ratio of mu and behaviour.",
+        "mu = torch.softmax(q, dim=1); return distance(____, behaviour) / (____ / behaviour).amax(dim=1)",
     ),
-    meaning="At temperature 1 this is the policy that CQL(H) fines; towards 0 it is the maximum, which it does not.",
+    meaning="Where softmax(Q) is the log itself nothing is paid, and no distance at all is allowed.",
 )
-def softmax_value(q, temperature):
-    """The value of each state under softmax(Q / temperature): [S, A], number -> [S]."""
-    return (torch.softmax(q / temperature, dim=1) * q).sum(dim=1)
+def largest_distance(q, behaviour):
+    """The largest epsilon with which Theorem 3.3's premise holds in each state.
+
+    [S, A], [S, A] positive -> [S]
+    """
+    mu = torch.softmax(q, dim=1)
+    return (mu * (mu / behaviour - 1)).sum(dim=1) / (mu / behaviour).amax(dim=1)
 
 
-@mutant("05.5", "log-sum-exp")
-def _(q, temperature):
-    """that is the soft maximum: mean value *plus* an entropy bonus. Asked is what the policy expects of Q, no bonus."""
-    return temperature * torch.logsumexp(q / temperature, 1)
+def _two_sides(q, behaviour, dim=1):
+    mu = torch.softmax(q, dim)
+    return mu, (mu * (mu / behaviour - 1)).sum(1)
 
 
-@mutant("05.5", "maximum")
-def _(q, temperature):
-    """that is temperature zero: only the best action counts."""
-    return q.amax(1)
+@mutant("05.5", "left side alone")
+def _(q, behaviour):
+    """that is the left side. It must be at least the largest ratio *times* epsilon: divide."""
+    return _two_sides(q, behaviour)[1]
 
 
-@mutant("05.5", "mean")
-def _(q, temperature):
-    """that is an infinite temperature: every action counts alike."""
-    return q.mean(1)
+@mutant("05.5", "multiplied")
+def _(q, behaviour):
+    """you multiply the two sides. left >= ratio * epsilon, solved for epsilon, divides."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid * (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "turned")
+def _(q, behaviour):
+    """the fraction is upside down: what is paid over the largest ratio."""
+    mu, paid = _two_sides(q, behaviour)
+    return (mu / behaviour).amax(1) / paid
+
+
+@mutant("05.5", "smallest ratio")
+def _(q, behaviour):
+    """you divide by the smallest ratio. The premise asks for the largest, the worst that the actor could move to."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu / behaviour).amin(1)
+
+
+@mutant("05.5", "mean ratio")
+def _(q, behaviour):
+    """you divide by the mean ratio. The premise holds the actor to the worst action: the largest ratio."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu / behaviour).mean(1)
+
+
+@mutant("05.5", "average ratio")
+def _(q, behaviour):
+    """you divide by the ratio that mu pays on average. The premise holds the actor to the worst action: the largest."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu * mu / behaviour).sum(1)
+
+
+@mutant("05.5", "ratio of the best action")
+def _(q, behaviour):
+    """you take the ratio of the action with the largest Q. The largest ratio may belong to another, rarer action."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu / behaviour).gather(1, q.argmax(1, keepdim=True))[:, 0]
+
+
+@mutant("05.5", "largest share over smallest")
+def _(q, behaviour):
+    """the largest share of mu is divided by the smallest of the log, which may belong to another action. Divide
+    action by action, then take the maximum."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu.amax(1) / behaviour.amin(1))
+
+
+@mutant("05.5", "greedy")
+def _(q, behaviour):
+    """you put all of mu on the best action. Here mu is softmax(Q), at temperature one."""
+    mu = torch.nn.functional.one_hot(q.argmax(1), q.shape[1]).to(q.dtype)
+    return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "uniform")
+def _(q, behaviour):
+    """your mu is uniform and does not depend on Q. Here mu is softmax(Q)."""
+    mu = torch.full_like(q, 1 / q.shape[1])
+    return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "distance itself")
+def _(q, behaviour):
+    """that is the total variation distance of softmax(Q) from the log. Asked is how far an *actor* may be from
+    softmax(Q), by the premise."""
+    return 0.5 * (torch.softmax(q, 1) - behaviour).abs().sum(1)
+
+
+@mutant("05.5", "difference of the sides")
+def _(q, behaviour):
+    """you subtract the two sides. The ratio stands in front of epsilon: divide."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid - (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "one ratio for all")
+def _(q, behaviour):
+    """you take the largest ratio of all states. Each state has its own premise: amax over dim=1."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu / behaviour).max()
+
+
+@mutant("05.5", "largest share")
+def _(q, behaviour):
+    """you divide by the largest share of mu itself. The premise has its ratio to the log's share."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / mu.amax(1)
+
+
+@mutant("05.5", "ratio turned")
+def _(q, behaviour):
+    """the ratio inside the maximum is upside down: mu over behaviour, on both sides."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (behaviour / mu).amax(1)
+
+
+@mutant("05.5", "ratio minus one")
+def _(q, behaviour):
+    """the right side has the plain ratio: no minus 1 there."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / ((mu / behaviour).amax(1) - 1)
+
+
+@mutant("05.5", "minus one forgotten")
+def _(q, behaviour):
+    """the minus 1 of the left side is missing."""
+    mu = torch.softmax(q, 1)
+    return (mu * mu / behaviour).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "averaged over the log")
+def _(q, behaviour):
+    """the left side is an average over softmax(Q); yours is one over the log, and that is 0 always."""
+    mu = torch.softmax(q, 1)
+    return (behaviour * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
 
 
 @mutant("05.5", "over states")
-def _(q, temperature):
+def _(q, behaviour):
     """the softmax runs over the states. A policy chooses among the actions of one state: dim=1."""
-    return (torch.softmax(q / temperature, 0) * q).sum(1)
+    mu, paid = _two_sides(q, behaviour, 0)
+    return paid / (mu / behaviour).amax(1)
 
 
-@mutant("05.5", "times")
-def _(q, temperature):
-    """Q is multiplied by the temperature. Colder means sharper: divide."""
-    return (torch.softmax(q * temperature, 1) * q).sum(1)
+@mutant("05.5", "no softmax", seen="where a temperature divides is asked in young-geng/CQL issue 3")
+def _(q, behaviour):
+    """you use Q itself as if it were a policy: its softmax first."""
+    return (q * (q / behaviour - 1)).sum(1) / (q / behaviour).amax(1)
 
 
-@mutant("05.5", "no temperature")
-def _(q, temperature):
-    """the temperature has no part in it: softmax of Q / temperature."""
-    return (torch.softmax(q, 1) * q).sum(1)
+@mutant("05.5", "distance of the log from mu")
+def _(q, behaviour):
+    """the two are swapped on the left side: softmax(Q) pays, and it pays its ratio to the log."""
+    mu = torch.softmax(q, 1)
+    return (behaviour * (behaviour / mu - 1)).sum(1) / (mu / behaviour).amax(1)
 
 
-@mutant("05.5", "scaled value", seen="where a temperature divides is asked in young-geng/CQL issue 3")
-def _(q, temperature):
-    """the weights are right, but the value is divided by the temperature too."""
-    return (torch.softmax(q / temperature, 1) * q / temperature).sum(1)
+# ---------------------------------------------------------------- 05.6
+CAUSES = {"W": "policy", "X": "start", "Y": "log", "Z": "temperature"}
 
 
-@mutant("05.5", "weights")
-def _(q, temperature):
-    """those are the weights. Weigh Q with them and sum."""
-    return torch.softmax(q / temperature, 1)
+SYMPTOMS = {
+    ("W", "log"): "A log's luck is outweighed by alpha: the states above the truth come down. Here their share never "
+    "changes.",
+    ("W", "start"): "An optimistic start shows before any alpha. Here the errors vanish as alpha goes to 0.",
+    ("W", "table"): "Shared values leave errors at alpha 0. Here they vanish as alpha goes to 0.",
+    ("W", "temperature"): "With a cold backup alpha lifts *most* states. Here a few rise, in proportion to alpha, and "
+    "most fall.",
+    ("X", "log"): "A log's luck goes both ways. Here every state is far above the truth at the smallest alpha.",
+    ("X", "policy"): "With another policy the errors vanish as alpha goes to 0. Here they are largest there.",
+    ("X", "table"): "Sharing averages neighbours: some states above, some below. Here all are above at a small alpha.",
+    ("X", "temperature"): "With a cold backup the values *rise* with alpha. Here they fall.",
+    ("Y", "policy"): "With another policy the share of states above the truth does not depend on alpha. Here it falls "
+    "to nothing.",
+    ("Y", "start"): "An optimistic start lifts every state. At the smallest alpha only a part of them is above here, "
+    "and by little.",
+    (
+        "Y",
+        "table",
+    ): "shared values leave errors of half a reward or so, which need a large alpha. Here a very small one cures them.",
+    ("Y", "temperature"): "With a cold backup the values rise with alpha. Here they fall, all of them.",
+    ("Z", "log"): "A log's luck is outweighed by alpha. Here the values rise with alpha, above the truth in the end.",
+    ("Z", "policy"): "With another policy the share of states above the truth does not depend on alpha. Here it grows.",
+    ("Z", "start"): "An optimistic start shows before any alpha. Here the values are below at the smallest alpha.",
+    ("Z", "table"): "Shared values are lowered by alpha like any others. Here they rise with it.",
+}
+
+
+def _judge_cause(found, run):
+    """None for the right cause; else which symptom speaks against the one given, whatever the other runs were told."""
+    if found == CAUSES[run]:
+        return None
+    told = SYMPTOMS.get((run, found))
+    return told or f"{found!r} is none of the five suspects: log, policy, start, table, temperature."
+
+
+@exercise(
+    "05.6",
+    title="which condition is broken?",
+    kind="diagnose",
+    difficulty=3,
+    importance=5,
+    minutes=12,
+    examples=tuple(Example((run,), f"run {run} of the figure above") for run in CAUSES),
+    hints=(
+        "For each cause: what happens to the values as alpha goes to 0, and what as it grows?",
+        "Only one cause gets worse with alpha at every state, only one is there without any alpha at all states, only "
+        "one is cured by alpha, and only one leaves the share of states above the truth exactly where it was.",
+        'return {"W": "____", "X": "____", "Y": "____", "Z": "____"}[run]',
+    ),
+    meaning=(
+        "W: errors grow in proportion to alpha and keep their signs (another policy was pushed). X: all values are too "
+        "high before any alpha (an optimistic start). Y: scatter that alpha outweighs (a log's luck). Z: alpha itself "
+        "raises the values (a cold backup). Nothing shared its values here."
+    ),
+    judge=_judge_cause,  # one run's symptom is told even if another run is wrong too
+)
+def broken_condition(run):
+    """Which condition the run breaks: "W", "X", "Y" or "Z" -> "log", "policy", "start", "table" or "temperature"."""
+    return {"W": "policy", "X": "start", "Y": "log", "Z": "temperature"}[run]
+
+
+def _wrong_cause(run, cause):
+    def answer(asked):
+        return cause if asked == run else CAUSES[asked]
+
+    answer.__doc__ = f"run {run} is not {cause!r}."
+    return mutant("05.6", f"{run}: {cause}")(answer)
+
+
+for _run, _cause in SYMPTOMS:
+    _wrong_cause(_run, _cause)
 
 
 # ---------------------------------------------------------------- predictions
@@ -437,65 +1061,68 @@ prediction(
     "05.p1",
     "Equation 1 with exact rewards and moves (no log, no noise), in twenty random worlds, with an alpha of a "
     "hundredth. At which share of the pairs does the learned value end above the truth?",
-    answer="a",
-    a=("none", "Every pair pays a fine, and so does everything that comes after. However small, it all points down."),
-    b=(
-        "some: alpha is too small to matter",
+    answer="b",
+    a=(
+        "at some of them: so small an alpha hardly matters",
         "It need not be large to be negative: without noise there is nothing to outweigh.",
     ),
-    c=("about half", "That would be noise around the truth; here there is none."),
+    b=(
+        "at none of them, however small alpha is",
+        "Every pair pays, and so does everything that comes after. However small, it points down.",
+    ),
+    c=("at about half of them, by small amounts", "That would be noise around the truth; here there is none."),
 )
 
 prediction(
     "05.p2",
     "Equation 2 on the four arms. The log did the worst arm most, the pushed-down policy prefers the best. What ends "
     "above its true value?",
-    answer="b",
+    answer="a",
     a=(
-        "nothing: it is a lower bound",
-        "It bounds the policy's *average*. An arm that the log did more often than the policy does gets a bonus.",
+        "the two arms the log did most, and not the policy's average",
+        "They get a bonus. On the policy's own average the fines win, always.",
     ),
     b=(
-        "the two arms the log did most; the policy's average stays below",
-        "Their fine is negative. On the policy's own average the fines win, always.",
+        "no arm and no average, since it is a lower bound by design",
+        "It bounds the policy's *average*. An arm that the log did more often than the policy does gets a bonus.",
     ),
     c=(
-        "the two arms the log did most, and the policy's average too",
-        "The average fine is a sum of squares over the log's shares: it cannot be negative.",
+        "the two arms the log did most, and the policy's average with them",
+        "The average is a sum of squares over the log's shares: it cannot be negative.",
     ),
 )
 
 prediction(
     "05.p3",
-    "Now the values come from a log, with its luck. The smallest alpha at which Equation 1's bound holds at every "
-    "logged pair: what happens to it when the log grows sixteenfold?",
+    "Now the values come from a log, with its sampling error. The smallest alpha at which Equation 1's bound holds at "
+    "every logged pair: what happens to it when the log grows sixteenfold?",
     answer="b",
     a=(
-        "it stays: alpha is a property of the world",
-        "It has to outweigh the luck of the log, and a longer log has less luck in it.",
+        "it stays, as alpha is a property of the world and not of the log",
+        "It has to outweigh the log's sampling error, and a longer log has less of it.",
     ),
     b=(
-        "it shrinks, to about a quarter",
-        "Luck falls with the root of the number of rows, and the fine has only luck to outweigh.",
+        "it shrinks to about a quarter",
+        "The sampling error falls with the root of the number of rows, and that error is all it has to outweigh.",
     ),
-    c=("it shrinks to about a sixteenth", "That would be luck falling with the number of rows itself."),
+    c=("it shrinks to about a sixteenth", "That would be an error that falls with the number of rows itself."),
 )
 
 prediction(
     "05.p4",
-    "CQL(H) with the exact world, alpha 5. The penalty assumes a policy softmax(Q). Let the backup, and the actor, "
+    "CQL(H) with the exact world, alpha 5. The penalty assumes the policy softmax(Q). Let the backup, and the actor, "
     "use a sharper one: temperature 0.2. Where do the values end?",
     answer="c",
     a=(
-        "below the truth everywhere: alpha 5 is a lot",
-        "More alpha makes it worse here: what the log did most is pulled up by it, and a sharp backup picks just that.",
+        "below the truth in every state, since alpha 5 is a lot",
+        "So much alpha makes it worse here: it raises what the log did most, and a sharp backup picks just that.",
     ),
     b=(
-        "below on average, above in some states",
+        "below the truth on average, above it in some of the states",
         "The theorem's average is over the policy softmax(Q), which is not the one that is backed up.",
     ),
     c=(
-        "above the truth in every state",
+        "above the truth in every state, by more than one reward",
         "A sharp policy collects the bonus of its favourite action and pays little of the fines: in each state, and "
         "again in the next.",
     ),
@@ -503,17 +1130,20 @@ prediction(
 
 prediction(
     "05.p5",
-    "ICU-Sepsis, 5,000 episodes: the value of a start is a chance of survival. Naive fitted Q-iteration predicts 0.98 "
-    "where 0.78 is true. What does CQL predict with alpha 0.1 and a greedy backup?",
-    answer="c",
+    "ICU-Sepsis, 5,000 episodes: the value of a start is a chance of survival. Q-iteration without a penalty predicts "
+    "0.98 where 0.78 is true. What does CQL predict with alpha 0.1 and a greedy backup?",
+    answer="a",
     a=(
-        "something near the truth",
+        "more than 1, which is more than any survival can be",
+        "Each step may add up to alpha / 2, and a loop in the log collects it again and again.",
+    ),
+    b=(
+        "something near 0.78: a small alpha mends a small error",
         "It would if alpha 0.1 were small against these rewards. They are 0 or 1, once, at the end.",
     ),
-    b=("something far below the truth", "So it does with the softmax backup. A greedy one collects the pull-ups."),
     c=(
-        "more than 1: a certain survival, and then some",
-        "Each step may add up to alpha / 2, and a loop in the log collects it again and again.",
+        "something far below 0.78, as a pessimist would",
+        "So it does with the softmax backup. A greedy one collects the bonuses.",
     ),
 )
 
@@ -523,50 +1153,52 @@ quiz_question(
     "05.a",
     "A paper says: 'CQL learns a lower bound of the Q-function.' Which sentence is true of the loss everybody uses, "
     "CQL(H)?",
-    answer="b",
-    a=("each Q-value lies below its true one", "That is Theorem 3.1, of Equation 1, which nobody uses."),
+    answer="c",
+    a=(
+        "each single Q-value lies below its true one, as soon as alpha outweighs the log's sampling error",
+        "That is Theorem 3.1, of Equation 1, which nobody uses.",
+    ),
     b=(
-        "the value of softmax(Q) lies below its true value, if that is the policy that is backed up, and alpha "
-        "outweighs the log's luck",
-        "Three assumptions, each of which was broken in this chapter.",
+        "the mean Q of the logged actions lies below the truth, as they are what the penalty knows best",
+        "Those are pulled up; on the log's average nothing is taken.",
     ),
     c=(
-        "the mean Q of the logged actions lies below the truth",
-        "Those are pulled up; on the log's average nothing is taken.",
+        "the value of softmax(Q) is bounded, if that policy is backed up and alpha is large enough",
+        "Three conditions, each of which was broken in this chapter.",
     ),
 )
 
 quiz_question(
     "05.b",
     "A colleague multiplies all rewards by ten and keeps alpha. What has she changed?",
-    answer="b",
+    answer="a",
     a=(
-        "nothing: alpha is a pure number",
-        "The fine is alpha / 2 times a ratio of shares: it is measured in units of reward.",
-    ),
-    b=(
         "CQL has become about ten times weaker",
         "What matters is alpha against the size of the rewards; sepsis shows what happens when it is large against "
         "them.",
     ),
-    c=("CQL has become ten times stronger", "The fine stayed, the rewards grew."),
+    b=(
+        "nothing, because alpha is a pure number without a unit",
+        "The fine is alpha / 2 times a ratio of shares: it is measured in units of reward.",
+    ),
+    c=("CQL has become about ten times stronger", "The fine stayed, the rewards grew."),
 )
 
 quiz_question(
     "05.c",
-    "The bound of Theorem 3.6 on how much worse than the log's author the new policy can be came out larger than all "
-    "returns of the world together. What follows?",
+    "In a log some action was never taken. Theorem 3.1 then says nothing. What does a table fitted to Equation 1 hold "
+    "there?",
     answer="b",
     a=(
-        "that the policy is unsafe",
-        "A loose bound says nothing about the policy; the measured improvements were mostly positive.",
+        "the true value, as the backup finds it by way of the other actions",
+        "Nothing compares this entry with any target: no row belongs to it.",
     ),
     b=(
-        "that the guarantee is empty for logs of this size",
-        "It would need vastly more rows. What was measured is better than what is promised, here.",
+        "its first value if mu spares it, else one that falls with every step",
+        "Both were measured. Neither number says anything about the action.",
     ),
     c=(
-        "that alpha must be raised until the bound is small",
-        "With alpha the policy moves to the log's author: it earns less, and the bound is as empty as before.",
+        "a value far below the others, because what is not in the log is pushed down",
+        "Only if mu has mass there. Otherwise it keeps what it started with, and that may be high.",
     ),
 )

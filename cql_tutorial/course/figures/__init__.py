@@ -8,7 +8,16 @@ from .ch01 import author_error, covered_decisions, nearest_rows, three_logs
 from .ch02 import cut_rollouts, interval_coverage, settling
 from .ch03 import error_parts, every_draw, greedy_kinds, invented, kinds_and_curve, maximum_bias
 from .ch04 import arms, exploration_logs, falling, penalties, push, soft_maximum
-from .ch05 import backup_errors, bounds_on_arms, survival, thresholds
+from .ch05 import (
+    backup_errors,
+    bounds_on_arms,
+    improvement,
+    leads,
+    runs_by_alpha,
+    sharing,
+    survival,
+    thresholds,
+)
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values
@@ -44,9 +53,11 @@ __all__ = [
     "exploration_logs",
     "falling",
     "greedy_kinds",
+    "improvement",
     "interval_coverage",
     "invented",
     "kinds_and_curve",
+    "leads",
     "map_and_curve",
     "maximum_bias",
     "maze_paths",
@@ -59,7 +70,9 @@ __all__ = [
     "prediction_and_truth",
     "push",
     "record_path",
+    "runs_by_alpha",
     "settling",
+    "sharing",
     "soft_maximum",
     "survival",
     "third_proposal_study",

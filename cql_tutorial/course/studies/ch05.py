@@ -1,4 +1,4 @@
-"""Experiments of chapter 05: random worlds and policies, learners with an exact model, and safe policy improvement.
+"""Experiments of chapter 05 and page a2: random worlds and policies, exact learners, safe policy improvement.
 
 Alphas are on this course's scale (no 1/2 in front of the square): the paper's alpha is half of ours.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ...agents.tabular import TabularLog, cql_minimum
+from ...agents.tabular import TabularLog, cql_minimum, record_log
 from ...envs.tabular import TabularWorld
 from ...evaluation.true_values import solve_q
 
@@ -61,11 +61,11 @@ def joined(logs: Sequence[TabularLog]) -> TabularLog:
     return TabularLog(size * len(logs), logs[0].n_actions, *(torch.cat(column) for column in zip(*shift, strict=True)))
 
 
-def pinned_evaluation(world: TabularWorld, policy: Tensor, rewards: Tensor, seen: Tensor, pinned: float) -> Tensor:
-    """Evaluate a policy while unseen pairs keep the value they started with: ``[S, A]``."""
-    q = torch.full_like(rewards, pinned)
+def evaluate_logged(world: TabularWorld, policy: Tensor, rewards: Tensor, logged: Tensor, start: float) -> Tensor:
+    """Evaluate a policy by sweeps that move only logged pairs; the others keep their ``start``: ``[S, A]``."""
+    q = torch.full_like(rewards, start)
     for _ in range(600):
-        q = torch.where(seen, rewards + world.discount * world.expected_next((policy * q).sum(1)), pinned)
+        q = torch.where(logged, rewards + world.discount * world.expected_next((policy * q).sum(1)), start)
     return q
 
 
@@ -175,3 +175,40 @@ def gaps_expand(
         apart = [((behaviour - mu) * q).sum(1) for q in (plain, penalised)]
         shares.append(float((apart[1] > apart[0]).double().mean()))
     return shares
+
+
+def four_runs(
+    worlds: Sequence[TabularWorld], policy: Tensor, behaviour: Tensor, other: Tensor, alphas: Sequence[float]
+) -> dict[str, dict[float, Tensor]]:
+    """Four runs, each with one condition broken, for exercise 05.6: name -> alpha -> ``V-hat - V^pi`` ``[S]``.
+
+    The docstring does not say which is which. Three fit Equation 2 to a table, with ``policy`` evaluated and pushed
+    down and an exact model, but for the one condition; one fits CQL(H).
+    """
+    many = side_by_side(worlds)
+
+    def value(actions: Tensor, q: Tensor) -> Tensor:
+        return (actions * q).sum(1)
+
+    def fined(world: TabularWorld, mu: Tensor, shares: Tensor, alpha: float) -> Tensor:
+        return world.expected_rewards - alpha / 2 * (mu / shares - 1)
+
+    truth = value(policy, solve_q(many, policy))
+    parts = enumerate(zip(worlds, behaviour.split(worlds[0].observation_dim), strict=True))
+    log = joined([record_log(world, b, 64, seed=70 + i) for i, (world, b) in parts])
+    model, shares = counted_world(many, log), log.behaviour.where(log.seen, 1.0)
+    logged = torch.arange(behaviour.shape[1]).expand_as(behaviour) > 0  # in one run the first action is never logged
+    known = (torch.where(logged, p, 0.0) for p in (policy, behaviour))
+    pushed, rest = (p / p.sum(1, keepdim=True) for p in known)
+    runs: dict[str, dict[float, Tensor]] = {name: {} for name in "WXYZ"}
+    for alpha in alphas:
+        q = solve_q(with_rewards(many, fined(many, other, behaviour, alpha)), policy)
+        runs["W"][alpha] = value(policy, q) - truth
+        q = evaluate_logged(many, policy, fined(many, pushed, rest.where(logged, 1.0), alpha), logged, start=10.0)
+        runs["X"][alpha] = value(policy, q) - truth
+        q = solve_q(with_rewards(model, fined(model, policy, shares, alpha)), policy)
+        runs["Y"][alpha] = value(policy, q) - truth
+        q = cql_at_rest(many, behaviour, alpha, lambda q: value(torch.softmax(q / 0.05, 1), q))
+        acting = torch.softmax(q / 0.05, 1)
+        runs["Z"][alpha] = value(acting, q) - value(acting, solve_q(many, acting))
+    return runs
