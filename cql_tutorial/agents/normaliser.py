@@ -21,6 +21,7 @@ from ..networks import LOG_STD_RANGE
 STD_RANGE = (0.1, 10.0)  # of a column that needs no normaliser
 FARTHEST_MEAN = 10.0  # from 0, in standard deviations and in the column's own units
 FARTHEST_VALUE = 50.0  # from the median, in interquartile ranges
+NORMAL_WIDTH = 1.349  # interquartile range of a Normal, in standard deviations
 BLOCK, SAMPLE, SHOWN = 2**20, 50_000, 10  # numbers at once; rows that quantiles are taken of; columns in one warning
 
 
@@ -136,6 +137,7 @@ def column_faults(columns: Tensor, following: Tensor | None = None) -> list[Colu
         indicator = float(q75[c]) <= float(q25[c]) and _is_rare_and_of_order_1(sample[:, c], float(high[c] - low[c]))
         if far > FARTHEST_VALUE:
             found.append(ColumnFault(c, _outlier(c, columns, following, float(median[c]), far), outlier=True))
+            centre, spread = float(median[c]), float(width[c]) / NORMAL_WIDTH  # of the others
         if low[c] == high[c]:
             continue
         if spread > STD_RANGE[1] or (spread < STD_RANGE[0] and not indicator):
@@ -180,12 +182,12 @@ def warn_of_columns(faults: Sequence[ColumnFault], normalised: bool, told: set[s
     outliers = [fault for fault in faults if fault.outlier]
     scales = [] if normalised else [fault for fault in faults if not fault.outlier]
     parts = []
-    if scales:
-        advice = "Set normalize_observations=True (train: leave out --no-normalize-observations)."
-        parts.append(f"observations that networks learn badly from: {several(scales)}. {advice}")
     if outliers:
         advice = "One such value spoils every update that draws it: correct or drop the row."
         parts.append(f"observations far from all others: {several(outliers)}. {advice}")
+    if scales:
+        advice = "Set normalize_observations=True (train: leave out --no-normalize-observations)."
+        parts.append(f"observations that networks learn badly from: {several(scales)}. {advice}")
     if parts:
         warnings.warn(" ".join(parts), CQLWarning, stacklevel=stacklevel + 1)
 

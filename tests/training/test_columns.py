@@ -89,6 +89,7 @@ def test_a_finite_number_far_from_all_others(value: float, normalised: bool) -> 
     observations[17, 2] = value
     (message,) = told(dataset(observations), normalize_observations=normalised)
     assert f"column 2 holds {value:.3g} in row 17" in message and "correct or drop the row" in message
+    assert "normalize_observations" not in message  # the others are of order 1
     following = columns()
     following[5, 1] = value
     (message,) = told(dataset(columns(), following), normalize_observations=normalised)
