@@ -36,7 +36,8 @@ class GaussianAgent(Agent):
         """Warn once where log_std is at its clamp in half of the batch or more: no gradient passes it."""
         if "log_std" not in self.told:
             log_std = self.distribution(self.as_observations(batch["observations"])).log_std
-            warn_of_width(log_std, row["step"], self.normaliser is not None, self.told)
+            log_prob = self.log_prob(batch["observations"], batch["actions"])
+            warn_of_width(log_std, log_prob, row["step"], self.normaliser is not None, self.told)
 
     @torch.no_grad()
     def log_prob(self, observations: Any, actions: Any) -> Tensor:

@@ -6,6 +6,7 @@ Networks learn well from inputs of order 1. A column of another order can be put
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -192,19 +193,23 @@ def warn_of_columns(faults: Sequence[ColumnFault], normalised: bool, told: set[s
         warnings.warn(" ".join(parts), CQLWarning, stacklevel=stacklevel + 1)
 
 
-def warn_of_width(log_std: Tensor, step: float, normalised: bool, told: set[str]) -> None:
-    """Warn where a policy's ``log_std [B, A]`` is at a bound in half of the batch or more; ``told`` remembers it."""
+def warn_of_width(log_std: Tensor, log_prob: Tensor, step: float, normalised: bool, told: set[str]) -> None:
+    """Warn where a policy's ``log_std [B, A]`` is at a bound in half of the batch or more; ``told`` remembers it.
+
+    A clone of actions without noise is at the lower bound, as it should be. That is told only where uniform actions
+    would explain the logged ones better than the policy does: ``log_prob [B]`` of them, on average, below -A log 2.
+    """
+    lost = float(log_prob.mean()) < -log_std.shape[-1] * math.log(2)
     for bound, at_bound in zip(LOG_STD_RANGE, (log_std <= LOG_STD_RANGE[0], log_std >= LOG_STD_RANGE[1]), strict=True):
         share, dimension = at_bound.to(log_std.dtype).mean(0).max(0)
-        if float(share) < 0.5:
+        if float(share) < 0.5 or (bound < 0 and not lost):
             continue
         text = (
             f"log_std of action dimension {int(dimension)} is at its bound {bound:g} in {float(share):.0%} of a batch"
         )
         text += f" by update {step:g}, where no gradient passes: the width stays"
-        text += " near-uniform noise." if bound > 0 else " as narrow as it may be."
+        text += " near-uniform noise." if bound > 0 else " as narrow as it may be, away from the logged actions."
         text += " Sampled actions, log_prob and a clone's likelihood are then ruled by the bound."
-        text += "" if bound > 0 else " Logged actions without noise do this."
         if not normalised:
             text += " Observations far from order 1 do it: set normalize_observations=True."
         warnings.warn(text, CQLWarning, stacklevel=5)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from cql_tutorial import OfflineDataset, fit, fit_population, load_agent, make_agent
 from cql_tutorial.agents import AGENTS
-from cql_tutorial.agents.normaliser import column_statistics
+from cql_tutorial.agents.normaliser import column_statistics, warn_of_width
 from cql_tutorial.batch import Noise
 from cql_tutorial.errors import CheckpointError, ConfigError, CQLWarning, DataError
 from cql_tutorial.evaluation.off_policy import bellman_error, fitted_q_evaluation, initial_state_value
 from cql_tutorial.fast.cuda_graph import GraphRunner
 from cql_tutorial.fast.fused import FasterUpdate
 from cql_tutorial.fast.reference import StackedAutograd
+from cql_tutorial.networks import LOG_STD_RANGE
 from cql_tutorial.training.population import Population
 
 torch.set_num_threads(1)
@@ -346,7 +347,7 @@ def test_a_reward_scale_is_a_number_above_0(scale: Any) -> None:
 
 # ---------------------------------------------------------------- what is told of the width and the weights
 def scaled(scale: float) -> OfflineDataset:
-    """foreign.md A1: observations about ``scale``, a tenth of it wide; the action follows the first."""
+    """Observations about ``scale``, a tenth of it wide; the action follows the first."""
     g = np.random.default_rng(0)
     x = scale * (1 + 0.1 * g.normal(size=(2000, 4))).astype(np.float32)
     action = 0.9 * np.tanh(x[:, :1] / scale - 1) + 0.01 * g.normal(size=(2000, 1))
@@ -364,10 +365,26 @@ def test_a_width_at_its_bound_is_told_once() -> None:
     assert "log_std" not in normalised.told and history.last("policy_loss") < -1
 
 
+def test_a_clone_of_actions_without_noise_is_not_warned_of_its_narrow_width() -> None:
+    """Only where the logged actions are elsewhere is the lower bound a fault."""
+    data = scaled(1.0)
+    exact = 0.9 * torch.tanh(data.observations[:, :1] - 1)
+    data = OfflineDataset.from_arrays(data.observations, exact, data.rewards, data.next_observations, data.terminations)
+    agent = make_agent("bc", {"state_dim": 4, "action_dim": 1, "hidden_dim": 64, "actor_lr": 3e-3, "device": "cpu"})
+    fit(agent, data, 1500, batch_size=64, progress=False)
+    assert "log_std" not in agent.told
+    width = agent.distribution(agent.as_observations(data.observations)).log_std
+    assert float((width <= LOG_STD_RANGE[0]).double().mean()) > 0.5
+    told: set[str] = set()
+    with pytest.warns(CQLWarning, match="away from the logged actions"):
+        warn_of_width(width, torch.full((len(width),), -1.0), 1, False, told)
+    assert told == {"log_std"}
+
+
 @pytest.mark.parametrize("factor", [1e12, 1e4])
 @pytest.mark.parametrize("name", ["iql", "discrete-iql"])
 def test_weights_of_0_and_the_cap_are_told(name: str, factor: float) -> None:
-    """foreign.md A16: at such rewards the policy clones a few rows, or none."""
+    """At such rewards the policy clones a few rows, or none."""
     data, config = log(discrete(name), reward_factor=factor), SMALL | {"critic_lr": 1e-2, "value_lr": 1e-2}
     agent = make_agent(name, config)
     with pytest.warns(CQLWarning, match="reward_scale") as caught:

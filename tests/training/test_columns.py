@@ -76,7 +76,7 @@ def test_pendulum_in_other_units(case: str) -> None:
 
 @pytest.mark.parametrize("scale", [30.0, 100.0, 300.0, 1000.0, 0.01])
 def test_columns_about_a_scale(scale: float) -> None:
-    """foreign.md A1: means of 10 standard deviations, from the scale at which a policy's width was seen to die."""
+    """Means of 10 standard deviations, from the scale at which a policy's width was seen to die."""
     data = dataset(scale * (1 + 0.1 * columns(n=2000, width=4)))
     (message,) = told(data)
     assert all(f"column {c}" in message for c in range(4))
