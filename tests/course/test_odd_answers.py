@@ -22,6 +22,7 @@ from cql_tutorial.course import SESSION
 from cql_tutorial.course.checker import check_answer
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.slow
 EXERCISES = list(SESSION.exercises.values())
 
 
