@@ -75,10 +75,11 @@ def exercise(
     return register
 
 
-def mutant(id: str, name: str, *, seen: str = "") -> Callable[[F], F]:
+def mutant(id: str, name: str, *, seen: str = "", message: str = "") -> Callable[[F], F]:
     """Register the decorated function as a wrong answer to exercise ``id``; its docstring is the student's message.
 
-    The docstring may span lines: the student reads it as one. ``seen`` says where the mistake was found.
+    The docstring may span lines: the student reads it as one. ``message`` stands in its place where functions are made
+    in a loop. ``seen`` says where the mistake was found.
     """
 
     def register(function: F) -> F:
@@ -86,12 +87,21 @@ def mutant(id: str, name: str, *, seen: str = "") -> Callable[[F], F]:
         known = EXERCISES[id]
         if name in [other.name for other in known.mutants]:
             raise ConfigError("mutant", repr(name), f"a name that is new to exercise {id}", "choose another name.")
-        message = " ".join((function.__doc__ or "").split())
-        require(message, "mutant", name, "a docstring, the message to the student", "do not run Python with -OO.")
-        EXERCISES[id] = replace(known, mutants=(*known.mutants, Mutant(name, function, message, seen)))
+        told = " ".join((message or function.__doc__ or "").split())
+        require(told, "mutant", name, "a docstring, the message to the student", "do not run Python with -OO.")
+        EXERCISES[id] = replace(known, mutants=(*known.mutants, Mutant(name, function, told, seen)))
         return function
 
     return register
+
+
+def wrong_choice(id: str, name: str, choice: Any, message: str) -> None:
+    """Register a wrong answer to an exercise that asks for one choice: a line's number, or a letter."""
+
+    def chosen() -> Any:
+        return choice
+
+    mutant(id, name, message=message)(chosen)
 
 
 def prediction(id: str, text: str, *, answer: str, **choices: tuple[str, str]) -> None:

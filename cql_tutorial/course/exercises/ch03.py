@@ -870,13 +870,12 @@ def _answers(table: Mapping[str, object]) -> Callable[[str], object]:
 
 for claimed in SIGNS:
     wrong = _answers(dict.fromkeys(CAUSES, claimed))
-    wrong.__doc__ = f'"{claimed}" is given for every run, and each of the five causes occurs once.'
-    mutant("03.5", f"{claimed} everywhere")(wrong)
+    told = f'"{claimed}" is given for every run, and each of the five causes occurs once.'
+    mutant("03.5", f"{claimed} everywhere", message=told)(wrong)
 for (one, other), told in MIXED_UP.items():
     swap = {one: other, other: one}
     wrong = _answers({run: swap.get(right, right) for run, right in CAUSES.items()})
-    wrong.__doc__ = told
-    mutant("03.5", f"{one} and {other} mixed up")(wrong)
+    mutant("03.5", f"{one} and {other} mixed up", message=told)(wrong)
 
 
 # ---------------------------------------------------------------- 03.6
@@ -952,8 +951,7 @@ GUESSES = {  # by somebody who did not read, or counted otherwise: critic, actor
 }
 for name, (lines, told) in GUESSES.items():
     wrong = _answers(dict(zip(WRONG_LINES, lines, strict=True)))
-    wrong.__doc__ = told
-    mutant("03.6", name)(wrong)
+    mutant("03.6", name, message=told)(wrong)
 
 
 # ---------------------------------------------------------------- predictions

@@ -979,8 +979,7 @@ for other in EXERCISES["04.2"].mutants:
     if other.name not in NAMED_ABOVE:
         carried = _with_penalty(other.function)
         told = "the squared error is right, the penalty in it is not; did you call your own of 04.2? There"
-        carried.__doc__ = f"{told} {other.message}"
-        mutant("04.5", f"own penalty: {other.name}")(carried)
+        mutant("04.5", f"own penalty: {other.name}", message=f"{told} {other.message}")(carried)
 
 
 # ---------------------------------------------------------------- 04.6

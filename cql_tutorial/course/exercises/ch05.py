@@ -616,11 +616,11 @@ def _clamped(smallest):
     def answer(policy, behaviour):
         return torch.where(policy > 0, policy * (policy / behaviour.clamp(min=smallest) - 1), 0.0).sum(1)
 
-    answer.__doc__ = (
+    told = (
         f"you keep the log's share at {smallest:g} or above. The finite price that comes out is an accident of that "
         "number; it is infinite."
     )
-    return mutant("05.3", f"clamped at {smallest:g}")(answer)
+    return mutant("05.3", f"clamped at {smallest:g}", message=told)(answer)
 
 
 for _smallest in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
@@ -1048,8 +1048,7 @@ def _wrong_cause(run, cause):
     def answer(asked):
         return cause if asked == run else CAUSES[asked]
 
-    answer.__doc__ = f"run {run} is not {cause!r}."
-    return mutant("05.6", f"{run}: {cause}")(answer)
+    return mutant("05.6", f"{run}: {cause}", message=f"run {run} is not {cause!r}.")(answer)
 
 
 for _run, _cause in SYMPTOMS:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checker import Example
-from ..registry import exercise, mutant, prediction, quiz_question
+from ..registry import exercise, mutant, prediction, quiz_question, wrong_choice
 from ..studies.ch06 import GENTLE, STEEP, recipe_error
 
 DOUBLE = torch.float64
@@ -737,11 +737,7 @@ def wrong_line():
 
 
 def _line(number, message):
-    def chosen():
-        return number
-
-    chosen.__doc__ = message
-    mutant("06.6", f"line {number}")(chosen)
+    wrong_choice("06.6", f"line {number}", number, message)
 
 
 _line(1, "line 1 is right: torch.rand gives numbers in [0, 1), and these are stretched to [-1, 1).")

@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector
 
 from ...losses import LOG_2, log_partition, normalised_gap, tanh_gaussian_log_prob, td_loss
 from ..checker import Example
-from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question
+from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question, wrong_choice
 from ..studies import ch08 as page_study
 
 
@@ -1460,11 +1460,7 @@ def wrong_line():
 
 
 def _line(number, message):
-    def chosen():
-        return number
-
-    chosen.__doc__ = message
-    mutant("08.8", f"line {number}")(chosen)
+    wrong_choice("08.8", f"line {number}", number, message)
 
 
 _line(
@@ -1676,9 +1672,8 @@ def _page(name, old, new, message, *more, seen=""):
     def function(settings, start, updates):
         return _compiled(name, source)(settings, start, updates)
 
-    function.__doc__ = message
     PAGE_CHANGES[name] = changes
-    mutant("08.9", name, seen=seen)(function)
+    mutant("08.9", name, seen=seen, message=message)(function)
 
 
 def wrong_page(name):
@@ -2005,11 +2000,7 @@ def bug_of_run_x():
 
 
 def _bug(letter, message):
-    def chosen():
-        return letter
-
-    chosen.__doc__ = message
-    mutant("08.10", f"letter {letter}")(chosen)
+    wrong_choice("08.10", f"letter {letter}", letter, message)
 
 
 _bug(
