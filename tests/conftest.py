@@ -28,6 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbval_kernel_startup_timeout = limit("page")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker a core for the whole suite, none for what is named: starting them takes longer than most files."""
+    return (os.cpu_count() or 1) if config.args == config.getini("testpaths") else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first, so that two workers end together."""
     longest = ("browser", "notebook", "fuzz", "slow")

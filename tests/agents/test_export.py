@@ -58,6 +58,7 @@ def test_it_acts_as_the_agent_does(name: str, tmp_path: Path) -> None:
     assert about["action_high"] == (None if agent.discrete else [1.0, 2.0, 3.0])
 
 
+@pytest.mark.slow
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 3), st.booleans(), st.sampled_from(["float32", "float64"]))
 @settings(max_examples=6, deadline=None, derandomize=True)
 def test_whatever_the_shapes(width: int, actions: int, layers: int, discrete: bool, dtype: str) -> None:
@@ -115,6 +116,7 @@ def test_only_the_policy_is_inside(tmp_path: Path) -> None:
     assert hasattr(agent, "critic") and agent.q_values(states(2), np.zeros((2, 3), "f4")).shape == (2, 2)
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_process_without_this_package(tmp_path: Path) -> None:
     agent, x = build("cql"), states(6)
     agent.export(tmp_path / "policy.pt2")

@@ -286,6 +286,7 @@ def test_the_static_program_normalises_inside(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- rewards
+@pytest.mark.slow
 @given(st.floats(-6, 6), st.sampled_from([name for name in sorted(AGENTS) if not name.endswith("bc")]))
 @settings(max_examples=12, deadline=None, derandomize=True)
 def test_rewards_times_c_with_scale_one_over_c_are_the_same_run(power: float, name: str) -> None:
@@ -365,6 +366,7 @@ def test_a_width_at_its_bound_is_told_once() -> None:
     assert "log_std" not in normalised.told and history.last("policy_loss") < -1
 
 
+@pytest.mark.slow
 def test_a_clone_of_actions_without_noise_is_not_warned_of_its_narrow_width() -> None:
     """Only where the logged actions are elsewhere is the lower bound a fault."""
     data = scaled(1.0)
@@ -381,6 +383,7 @@ def test_a_clone_of_actions_without_noise_is_not_warned_of_its_narrow_width() ->
     assert told == {"log_std"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1e12, 1e4])
 @pytest.mark.parametrize("name", ["iql", "discrete-iql"])
 def test_weights_of_0_and_the_cap_are_told(name: str, factor: float) -> None:

@@ -272,6 +272,7 @@ def test_train_takes_every_discrete_agent(agent: str, tmp_path: Path) -> None:
     assert "return" in json.loads((tmp_path / "results.json").read_text())["summary"]
 
 
+@pytest.mark.slow
 def test_a_repeated_command_goes_on_and_other_settings_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -295,6 +296,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_history_also_after_a_resume(tmp_path: Path) -> None:
     train(tmp_path, "--tensorboard", "--world", "maze", "--eval-every", 60)
     train(tmp_path, "--tensorboard", "--world", "maze", "--eval-every", 60, "--steps", 80)

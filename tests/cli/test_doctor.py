@@ -81,6 +81,7 @@ def test_without_minari_there_is_a_problem_and_a_remedy() -> None:
     assert line(result.stdout, "minari").startswith("problem") and "pip install 'minari>=0.5.3'" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_package_that_another_imports_and_does_not_declare_is_named() -> None:
     result = run("PIL")
     assert result.returncode == 1 and "Traceback" not in result.stderr

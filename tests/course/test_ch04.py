@@ -75,6 +75,7 @@ def test_rho_that_never_does_an_action_pushes_nothing_there() -> None:
     assert mu.tolist() == [[1.0, 0.0]]
 
 
+@pytest.mark.slow
 def test_the_judge_of_alpha_measures_and_refuses_odd_answers() -> None:
     """On new draws DQN misses both bars after the expert, and a large alpha misses after the random explorer."""
     said = study.judge_alpha(0.0, "expert")
@@ -144,6 +145,7 @@ def test_captions_follow_the_data() -> None:
     assert "0.95: below 5 % from step 59, all weights sum to 20" in repr(figures.discount_weights([0.95]))
 
 
+@pytest.mark.slow
 def test_a_slider_only_swaps_pictures() -> None:
     learned = {0.0: torch.tensor([1.0, 0.0]), 1.0: torch.tensor([0.6, 0.4])}
     explorer = explore_alpha(learned, torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]))

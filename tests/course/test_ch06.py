@@ -229,6 +229,7 @@ def test_the_study_of_recipes_finds_the_integral_with_enough_candidates() -> Non
     assert study["three"]["mixture"].shape == (1, 6) and float(study["three"]["mixture"].max()) < 0.3
 
 
+@pytest.mark.slow
 def test_the_slider_shows_own_densities_sink_and_the_mixture_stay() -> None:
     explorer = explore_candidates(repeats=1000)
     assert len(explorer.captions) == 7

@@ -534,6 +534,7 @@ def test_the_stages_of_own_alphas_tune_extend_report_task_by_task() -> None:
     assert list(stages[4]([])) == []  # nothing is tuned: nothing to report
 
 
+@pytest.mark.slow
 def test_each_cause_changes_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     short = dataclasses.replace(wrong_penalties.TASKS["arm-narrow"], steps=20)
     monkeypatch.setitem(wrong_penalties.TASKS, "arm-narrow", short)

@@ -159,6 +159,7 @@ def test_numbers_go_into_an_agent_and_come_back() -> None:
         torch.testing.assert_close(plain(rows)[:, 0], agent.critic(observations, torch.zeros(6, 3, dtype=DOUBLE))[1])
 
 
+@pytest.mark.slow
 def test_run_x_has_the_bug_that_the_exercise_names() -> None:
     """The entropy term turned round: the policy sharpens without end, and the temperature rises against it."""
     config = {"state_dim": 3, "action_dim": 2, "hidden_dim": 16, "cql_n_actions": 4, "device": "cpu", "seed": 1}

@@ -527,6 +527,7 @@ def test_returns_to_go_row_by_row() -> None:
         dataset.defects(returns=returns[:9])
 
 
+@pytest.mark.slow
 def test_no_false_alarm_in_shipped_and_in_clean_data() -> None:
     assert len(SHIPPED) == 9
     for name in SHIPPED:

@@ -527,6 +527,7 @@ def test_a_file_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
         load_dataset(tmp_path / "here/tiny-v0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["read", "write"])
 def test_a_missing_package_is_named_and_no_fault_of_the_data(what: str, tmp_path: Path) -> None:
     code = f"""

@@ -107,6 +107,7 @@ def q_table(result: Any, n_states: int = 16, n_actions: int = 4) -> Tensor:
 
 
 # ---------------------------------------------------------------- fitted Q-evaluation
+@pytest.mark.slow
 def test_fqe_is_the_counted_models_exact_value(covering: TabularLog) -> None:
     """Against the table that sweeps find; which is itself near the world's linear solve."""
     data, truth = as_dataset(covering), exact_q(covering, RANDOM)
@@ -145,6 +146,7 @@ def test_one_seed_decides_fqe(covering: TabularLog) -> None:
     assert torch.equal(one.state_values(data.observations[:50]), one.state_values(data.observations[:50]))
 
 
+@pytest.mark.slow
 def test_fqe_takes_the_policys_next_action_not_the_logs() -> None:
     """State 0 leads to state 1, where the log takes action 1 (worth 0) 49 times of 50, and the policy 0 (worth 1)."""
     states, actions = torch.tensor([0, 1] * 50), torch.tensor([0, 1] * 49 + [0, 0])
@@ -218,6 +220,7 @@ def test_the_network_sees_actions_in_units_of_their_bounds() -> None:
     assert float(one.q_values(s, a).std(1).min()) > 1e-4
 
 
+@pytest.mark.slow
 def test_at_discount_0_it_is_a_regression_on_the_reward() -> None:
     generator = torch.Generator().manual_seed(0)
     a = 4 * torch.rand(2000, 1, generator=generator) - 2  # bounds [-2, 2]: the network sees a / 2

@@ -131,6 +131,7 @@ def test_the_optimum_is_above_every_policy_and_satisfies_bellman(discount: float
         assert torch.allclose(best, world.expected_rewards)
 
 
+@pytest.mark.slow
 def test_discount_one_needs_an_end() -> None:
     world = Gridworld(slip=0.0)
     table = torch.zeros(64, 4)

@@ -93,6 +93,7 @@ def test_the_example_of_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixtu
     assert all(re.fullmatch(r"CQL Loss: -?\d+\.\d{3}, Q: -?\d+\.\d{3}", line) for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page != STORY and blocks(page, "python")], ids=name)
 def test_the_python_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

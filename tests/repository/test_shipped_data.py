@@ -292,6 +292,7 @@ def test_a_run_that_diverges_is_no_row_of_a_headline_table() -> None:
 
 
 # ---------------------------------------------------------------- pitfalls
+@pytest.mark.slow
 def test_the_table_of_pitfalls_is_complete_tuned_apart_and_shown() -> None:
     rows = read_rows("pitfalls")
     study = wrong_penalties.STUDY
@@ -388,6 +389,7 @@ def test_claims_on_pitfalls() -> None:
 
 
 # ---------------------------------------------------------------- off-policy evaluation
+@pytest.mark.slow
 def test_the_table_of_off_policy_evaluation_is_complete_tuned_apart_and_shown() -> None:
     rows = read_rows("ope")
     study = off_policy.STUDY
