@@ -9,6 +9,7 @@ from ..registry import exercise, mutant, prediction, quiz_question
 
 PREDICTED, TRUE = torch.tensor([3.0, -2.0]), torch.tensor([5.0, -4.0])
 REWARDS = torch.tensor([1.0, 2.0, 4.0])
+FORTY = ((torch.arange(40) * 7 + 6) % 11 - 4) / 4  # neither the first nor the last is the least or the largest
 
 
 def _weights(rewards: torch.Tensor, discount: float) -> torch.Tensor:
@@ -67,6 +68,37 @@ def _(predicted, true):
     return (predicted - true) / true.abs()
 
 
+@mutant("00.1", "relative, with its sign")
+def _(predicted, true):
+    """you divide by the truth. A true value may be zero or negative, and a negative one turns the sign: leave it in
+    units of the return."""
+    return (predicted - true) / true
+
+
+@mutant("00.1", "relative to the prediction")
+def _(predicted, true):
+    """you divide by the prediction. It may be zero or negative: leave the difference in units of the return."""
+    return (predicted - true) / predicted
+
+
+@mutant("00.1", "mean truth")
+def _(predicted, true):
+    """you subtract the *mean* truth from each prediction. Each state has a truth of its own: entry by entry."""
+    return predicted - true.mean()
+
+
+@mutant("00.1", "first truth")
+def _(predicted, true):
+    """you subtract the first state's truth from all predictions. Each state has a truth of its own: entry by entry."""
+    return predicted - true[0]
+
+
+@mutant("00.1", "comparison")
+def _(predicted, true):
+    """you compare the two, true or false. Asked is how far the prediction lies above the truth: subtract."""
+    return predicted > true
+
+
 @mutant("00.1", "sum")
 def _(predicted, true):
     """the two are added. The error is what is left of the prediction when the truth is taken away."""
@@ -110,7 +142,8 @@ def _(predicted, true):
     examples=(
         Example((REWARDS, 0.9), "rewards 1, 2, 4 and discount 0.9"),
         Example((torch.tensor([-5.0]), 0.5), "a single reward, of -5"),
-        Example((torch.linspace(-1, 2, 40), 0.95), "forty rewards, discount 0.95", shown=False),
+        Example((torch.tensor([3.0, -1.5, 2.0]), 0.0), "rewards 3, -1.5, 2 and a discount of 0: 0 to the power 0 is 1"),
+        Example((FORTY, 0.95), "forty rewards, discount 0.95", shown=False),
     ),
     hints=(
         "By hand: 1 + 0.9 times 2 + 0.81 times 4.",
@@ -148,6 +181,50 @@ def _(rewards, discount):
 def _(rewards, discount):
     """every later reward is discounted once only. The power grows with the step: 1, discount, discount squared."""
     return torch.cat([rewards[:1], discount * rewards[1:]]).sum()
+
+
+@mutant("00.2", "first reward alone")
+def _(rewards, discount):
+    """only the first reward is counted. Does the return stand *inside* the loop, so that it ends in its first round?"""
+    return rewards[0].clone()
+
+
+@mutant("00.2", "last reward left out")
+def _(rewards, discount):
+    """the last reward is left out: range(len(rewards)) runs to the last step, range(len(rewards) - 1) does not."""
+    return (_weights(rewards, discount) * rewards)[:-1].sum()
+
+
+@mutant("00.2", "last reward twice")
+def _(rewards, discount):
+    """the last reward is counted twice, once as the start of the recursion. Start from 0."""
+    return (_weights(rewards, discount) * rewards).sum() + discount ** len(rewards) * rewards[-1]
+
+
+@mutant("00.2", "one minus the discount")
+def _(rewards, discount):
+    """the weights are powers of (1 - discount). The weight of step t is the discount itself to the power t."""
+    return (_weights(rewards, 1 - discount) * rewards).sum()
+
+
+@mutant("00.2", "one weight for all")
+def _(rewards, discount):
+    """every reward has the same weight, the discount to the power of the *number* of rewards. The power is the step's
+    own: 0, 1, 2 and so on, as torch.arange(len(rewards)) counts them."""
+    return discount ** len(rewards) * rewards.sum()
+
+
+@mutant("00.2", "exponential")
+def _(rewards, discount):
+    """the weights fall like exp(-discount t): then a larger discount looks *less* far ahead. The weight of step t is
+    discount to the power t."""
+    return ((-discount * torch.arange(len(rewards))).exp() * rewards).sum()
+
+
+@mutant("00.2", "divided by the discount")
+def _(rewards, discount):
+    """right, but with a discount of 0 you divide 0 by 0. Count the powers from 0 in place of dividing one away."""
+    return (torch.full_like(rewards, discount).cumprod(0) / discount * rewards).sum()
 
 
 @mutant("00.2", "not summed")

@@ -22,6 +22,8 @@ WIDE = torch.tensor([[0.5, -1.0, 2.0, 0.25], [3.0, 1.0, -2.0, 0.5], [1.0, 1.75, 
 WIDE_ACTIONS = torch.tensor([2, 1, 3])
 LARGE = torch.tensor([[1000.0, 998.0, 999.0], [-1001.0, -999.5, -1000.0]])
 LARGE_ACTIONS = torch.tensor([2, 0])
+APART = torch.tensor([[800.0, 2.0, 1.5], [-0.5, 0.25, -900.0]])
+UNLOGGED_BEST = torch.tensor([[1000.0, 998.0, 999.0], [-1001.0, -960.0, -1000.0]])  # the action with rho 0 leads
 WIDE_TARGETS = torch.tensor([1.25, 2.0, -1.5])
 RHO = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]])
 WIDE_RHO = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.25, 0.0, 0.25, 0.5], [0.1, 0.2, 0.65, 0.05]])
@@ -38,6 +40,7 @@ WIDE_RHO = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.25, 0.0, 0.25, 0.5], [0.1, 0.2
     examples=(
         Example((Q,), "two states, three actions"),
         Example((LARGE,), "values of a thousand"),
+        Example((APART,), "values so far apart that the smaller shares of mu are rounded to 0"),
         Example((WIDE,), "three states, four actions", shown=False),
     ),
     hints=(
@@ -133,6 +136,57 @@ def _(q):
     """the mu is right, but its entropy is subtracted: H is *minus* the sum of mu log mu."""
     mu = torch.softmax(q, 1)
     return (mu * q - torch.special.entr(mu)).sum(1)
+
+
+@mutant("04.1", "zero times its logarithm")
+def _(q):
+    """the mu is right and so is the idea, but a share that is rounded to 0 makes 0 times log 0, which is nan. It is 0:
+    torch.special.entr(mu) is -mu log mu with that case in it; or put mu into the objective on paper, and no share is
+    left in it."""
+    mu = torch.softmax(q, 1)
+    return (mu * q - mu * mu.log()).sum(1)
+
+
+@mutant("04.1", "entropy in bits")
+def _(q):
+    """the mu is right, but its entropy is in bits: a logarithm to base 2. H has the natural logarithm."""
+    mu = torch.softmax(q, 1)
+    return (mu * q + torch.special.entr(mu) / torch.tensor(2.0).log()).sum(1)
+
+
+@mutant("04.1", "entropy in bits, naive")
+def _(q):
+    """the mu is right, but its entropy is in bits: a logarithm to base 2. H has the natural logarithm."""
+    mu = torch.softmax(q, 1)
+    return (mu * q - mu * mu.log2()).sum(1)
+
+
+@mutant("04.1", "mu over the states")
+def _(q):
+    """your mu sums to one over the *states* (axis 0). Each state has a mu of its own, over its actions: axis 1."""
+    mu = torch.softmax(q, 0)
+    return (mu * q + torch.special.entr(mu)).sum(1)
+
+
+@mutant("04.1", "mu over the states, naive")
+def _(q):
+    """your mu sums to one over the *states* (axis 0). Each state has a mu of its own, over its actions: axis 1."""
+    mu = torch.softmax(q, 0)
+    return (mu * q - mu * mu.log()).sum(1)
+
+
+@mutant("04.1", "mu in proportion to Q")
+def _(q):
+    """your mu is in proportion to Q itself: with a negative Q that is no distribution, and its logarithm is nan. The
+    derivation gives mu in proportion to *exp* Q."""
+    mu = q / q.sum(1, keepdim=True)
+    return (mu * q - mu * mu.log()).sum(1)
+
+
+@mutant("04.1", "first two actions")
+def _(q):
+    """only the first two actions count in yours, as in the example by hand. mu may take any of them."""
+    return torch.logaddexp(q[:, 0], q[:, 1])
 
 
 @mutant("04.1", "log of each")
@@ -364,6 +418,25 @@ def _(q, actions):
     return -torch.softmax(q, 1).gather(1, actions[:, None]).mean()
 
 
+@mutant("04.2", "probability in place of Q")
+def _(q, actions):
+    """you subtract the *probability* of the logged action under softmax(Q). Subtract its Q."""
+    return (torch.logsumexp(q, 1) - _logged(torch.softmax(q, 1), actions)).mean()
+
+
+@mutant("04.2", "softmax twice")
+def _(q, actions):
+    """the softmax is taken twice: F.cross_entropy and log_softmax hold one already. Give them Q itself."""
+    return F.cross_entropy(torch.softmax(q, 1), actions)
+
+
+@mutant("04.2", "binary cross-entropy")
+def _(q, actions):
+    """that is the *binary* cross-entropy, a yes or no for each action by itself, averaged over all entries. The actions
+    of a state share one softmax: F.cross_entropy."""
+    return F.binary_cross_entropy(torch.softmax(q, 1), F.one_hot(actions, q.shape[1]).to(q.dtype))
+
+
 @mutant("04.2", "largest of the states")
 def _(q, actions):
     """you take the largest log-sum-exp of all states. One number a state, and the mean of them."""
@@ -491,6 +564,19 @@ def _(q, actions):
     return torch.softmax(q, 1) / len(q) - F.one_hot(actions, q.shape[1])
 
 
+@mutant("04.3", "pull at the best action")
+def _(q, actions):
+    """one is subtracted at the action with the largest Q. The pull is at the *logged* one, whatever its Q."""
+    return (torch.softmax(q, 1) - F.one_hot(q.argmax(1), q.shape[1])) / len(q)
+
+
+@mutant("04.3", "logged entries alone")
+def _(q, actions):
+    """only the logged entries have a gradient in yours. The log-sum-exp holds every entry: each has its share of the
+    push."""
+    return F.one_hot(actions, q.shape[1]) * (torch.softmax(q, 1) - 1) / len(q)
+
+
 @mutant("04.3", "pull alone")
 def _(q, actions):
     """that is the pull alone: the log-sum-exp's part, the share of each action, is missing."""
@@ -583,7 +669,7 @@ def _(q, actions):
     minutes=12,
     examples=(
         Example((Q, RHO), "two states, three actions; rho never does action 1 in the second state"),
-        Example((LARGE, RHO), "values of a thousand"),
+        Example((UNLOGGED_BEST, RHO), "values of a thousand; the action that rho never does is rated 40 higher"),
         Example((WIDE, WIDE_RHO), "three states, four actions", shown=False),
     ),
     hints=(
@@ -653,6 +739,71 @@ def _(q, rho):
     """log rho is subtracted from Q, which divides by rho, and is infinite where rho is 0. KL(mu || rho) draws mu
     towards rho: add its logarithm."""
     return torch.softmax(q - rho.log(), 1)
+
+
+@mutant("04.4", "minus log rho, nan to zero")
+def _(q, rho):
+    """log rho is subtracted from Q, which divides by rho, and the nan where rho is 0 is then hidden. KL(mu || rho)
+    draws mu towards rho: add its logarithm."""
+    return torch.softmax(q - rho.log(), 1).nan_to_num(0.0)
+
+
+@mutant("04.4", "cut to the support")
+def _(q, rho):
+    """that is softmax(Q) among the actions that rho does: it only asks whether rho is 0. Its size counts too: rho times
+    exp Q."""
+    return torch.softmax(q.masked_fill(rho == 0, -torch.inf), 1)
+
+
+@mutant("04.4", "softmax of the product")
+def _(q, rho):
+    """rho times softmax(Q) are the weights already; another softmax takes their exponential. Divide each row by its
+    sum."""
+    return torch.softmax(rho * torch.softmax(q, 1), 1)
+
+
+@mutant("04.4", "divided by the sum of everything")
+def _(q, rho):
+    """you divide by the sum of *all* entries, so the rows do not sum to one. Each state has a distribution of its own:
+    divide each row by its sum, .sum(1, keepdim=True)."""
+    weights = rho * torch.softmax(q, 1)
+    return weights / weights.sum()
+
+
+@mutant("04.4", "columns divided by their sum")
+def _(q, rho):
+    """each column sums to one. Each *state* has its own distribution over actions: divide each row by its sum,
+    .sum(1, keepdim=True)."""
+    weights = rho * q.exp()
+    return weights / weights.sum(0)
+
+
+@mutant("04.4", "columns of softmax divided by their sum")
+def _(q, rho):
+    """each column sums to one. Each *state* has its own distribution over actions: divide each row by its sum,
+    .sum(1, keepdim=True)."""
+    weights = rho * torch.softmax(q, 1)
+    return weights / weights.sum(0)
+
+
+ABOVE_ZERO = (
+    "you keep rho above 0 by a small number. An action that rho never does then gets a share, and the whole push where "
+    "its Q is high enough. log 0 = -inf is right here: softmax makes a share of 0 of it."
+)
+
+
+def _kept_above_zero(smallest: float) -> None:
+    mutant("04.4", f"added {smallest:g}", message=ABOVE_ZERO)(
+        lambda q, rho: torch.softmax(q + (rho + smallest).log(), 1)
+    )
+    if smallest > 1e-5:  # below that the two are one
+        mutant("04.4", f"kept at {smallest:g}", message=ABOVE_ZERO)(
+            lambda q, rho: torch.softmax(q + rho.clamp(min=smallest).log(), 1)
+        )
+
+
+for _smallest in (1e-2, 1e-3, 1e-4, 1e-5, 1e-8):  # what is smaller gives what 1e-8 gives
+    _kept_above_zero(_smallest)
 
 
 @mutant("04.4", "rho added")
@@ -926,6 +1077,32 @@ def _(q, actions, target, cql_alpha):
 def _(q, actions, target, cql_alpha):
     """the error is taken at the *best* action. The target belongs to the action that was logged."""
     return (q.amax(1) - target).square().mean() + cql_alpha * penalty(q, actions)
+
+
+@mutant("04.5", "error of every listed action")
+def _(q, actions, target, cql_alpha):
+    """in the squared error q[:, actions] picks *every* listed action in each state. Each state has one logged action:
+    gather, or q[torch.arange(len(q)), actions]."""
+    return (q[:, actions] - target).square().mean() + cql_alpha * penalty(q, actions)
+
+
+@mutant("04.5", "error of every listed action, targets by row")
+def _(q, actions, target, cql_alpha):
+    """in the squared error q[:, actions] picks *every* listed action in each state. Each state has one logged action:
+    gather, or q[torch.arange(len(q)), actions]."""
+    return (q[:, actions] - target[:, None]).square().mean() + cql_alpha * penalty(q, actions)
+
+
+@mutant("04.5", "error of the mean action")
+def _(q, actions, target, cql_alpha):
+    """the squared error is taken at the mean over the actions. The target belongs to the action that was logged."""
+    return (q.mean(1) - target).square().mean() + cql_alpha * penalty(q, actions)
+
+
+@mutant("04.5", "error of the policy's mean")
+def _(q, actions, target, cql_alpha):
+    """the squared error is taken at the mean under softmax(Q). The target belongs to the action that was logged."""
+    return ((torch.softmax(q, 1) * q).sum(1) - target).square().mean() + cql_alpha * penalty(q, actions)
 
 
 @mutant("04.5", "square of the mean")

@@ -53,8 +53,8 @@ FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
         Example((TWO_REWARDS, LEADS, TWO_PI, TWO_MU, TWO_LOGS, 1.4, 0.6), "two states, three actions, sure moves"),
         Example((PAYS, MOVES, *TWO_ACTIONS, HALF_LOG, 0.9, 0.8), "three states, two actions"),
         Example(
-            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.7),
-            "five states, three actions",
+            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.95),
+            "five states, three actions, and a far horizon: discount 0.95",
             shown=False,
         ),
     ),
@@ -244,13 +244,71 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     return _evaluate((rewards - alpha / 2 * mu / behaviour).clamp(min=0), transitions, policy, discount)
 
 
-@mutant("05.1", "ten sweeps")
+def _stopped(sweeps):
+    def answer(rewards, transitions, policy, mu, behaviour, alpha, discount):
+        q = torch.zeros_like(rewards)
+        for _ in range(sweeps):
+            q = rewards - alpha / 2 * mu / behaviour + discount * transitions @ (policy * q).sum(1)
+        return q
+
+    told = (
+        f"you stop after {sweeps} sweeps, before the table rests: with a discount near 1 that takes hundreds. Sweep on "
+        "until it moves no more, or solve."
+    )
+    return mutant("05.1", f"{sweeps} sweeps", message=told)(answer)
+
+
+for _sweeps in (2, 3, 5, 10, 20, 30, 50, 100):
+    _stopped(_sweeps)
+
+
+@mutant("05.1", "no alpha")
 def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
-    """you stop after ten sweeps, before the table rests. Sweep on until it moves no more, or solve."""
-    q = torch.zeros_like(rewards)
-    for _ in range(10):
-        q = rewards - alpha / 2 * mu / behaviour + discount * transitions @ (policy * q).sum(1)
-    return q
+    """alpha is not used: the fine has weight 1/2, whatever alpha is."""
+    return _evaluate(rewards - 0.5 * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "the fines alone")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """that is what the fines take, the learned value minus the true one. Asked is the table itself: the rewards belong
+    to it."""
+    return _evaluate(-alpha / 2 * mu / behaviour, transitions, policy, discount)
+
+
+@mutant("05.1", "paid once, the paper's alpha")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """two things: the fine is alpha / 2 times the ratio (our square has no 1/2), and it is paid at every step, not once
+    at the end: put it into the rewards."""
+    return _evaluate(rewards, transitions, policy, discount) - alpha * mu / behaviour
+
+
+@mutant("05.1", "one pair's fine for ever")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you let each pair pay its own fine for ever, 1 / (1 - discount) times. The steps after the first pay the fines of
+    the pairs that they come to: put the fine into the rewards."""
+    return _evaluate(rewards, transitions, policy, discount) - alpha / 2 * mu / behaviour / (1 - discount)
+
+
+@mutant("05.1", "the policy's average fine for all actions")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """all actions of a state pay the same, the average of the fines over ``policy``. Each entry is on its own: its own
+    ratio."""
+    fine = alpha / 2 * (policy * mu / behaviour).sum(1, keepdim=True)
+    return _evaluate(rewards - fine, transitions, policy, discount)
+
+
+@mutant("05.1", "Equation 2, the paper's alpha")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """that is Equation 2, with a term for the logged actions, and on the paper's scale: here the fine is alpha / 2
+    times the ratio, and no 1 is subtracted."""
+    return _evaluate(rewards - alpha * (mu / behaviour - 1), transitions, policy, discount)
+
+
+@mutant("05.1", "moves turned round")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the moves are turned round: transitions[s, a, t] is the chance of coming *from* s *to* t, so the last axis is the
+    one that is summed with the next values."""
+    return _evaluate(rewards - alpha / 2 * mu / behaviour, transitions.permute(2, 1, 0), policy, discount)
 
 
 @mutant("05.1", "not discounted")
@@ -406,6 +464,65 @@ def _(y, mu, behaviour, alpha):
 def _(y, mu, behaviour, alpha):
     """that is the step alone. The minimum lies a step away from the targets: y is missing."""
     return -alpha / 2 * (mu / behaviour - 1)
+
+
+@mutant("05.2", "one average for all actions")
+def _(y, mu, behaviour, alpha):
+    """all actions move by the same amount, the average over mu. In a table each entry is on its own: no sum over the
+    actions."""
+    return y - alpha / 2 * (mu * (mu / behaviour - 1)).sum(1, keepdim=True)
+
+
+@mutant("05.2", "weighed by mu")
+def _(y, mu, behaviour, alpha):
+    """each step is multiplied by mu a second time. The derivative holds mu once: 2 b (Q - y) + alpha (mu - b) = 0."""
+    return y - alpha / 2 * mu * (mu / behaviour - 1)
+
+
+@mutant("05.2", "logarithm")
+def _(y, mu, behaviour, alpha):
+    """you take the logarithm of the ratio. The penalty is linear in Q, so its derivative holds mu and b as they are."""
+    return y - alpha / 2 * (mu / behaviour).log()
+
+
+@mutant("05.2", "targets weighed")
+def _(y, mu, behaviour, alpha):
+    """y is multiplied by the log's share. The share stands in front of the whole square, so it divides out of y and
+    divides the penalty's part."""
+    return behaviour * y - alpha / 2 * (mu - behaviour)
+
+
+@mutant("05.2", "targets divided")
+def _(y, mu, behaviour, alpha):
+    """y is divided by the log's share as well. 2 b (Q - y) + alpha (mu - b) = 0: dividing by b leaves Q - y."""
+    return (y - alpha / 2 * (mu - behaviour)) / behaviour
+
+
+@mutant("05.2", "mu alone not divided")
+def _(y, mu, behaviour, alpha):
+    """mu is not divided by the log's share of the same action. 2 b (Q - y) + alpha (mu - b) = 0: dividing by b gives
+    mu / b - 1."""
+    return y - alpha / 2 * (mu - 1)
+
+
+@mutant("05.2", "derivative at zero")
+def _(y, mu, behaviour, alpha):
+    """that is no table at rest: it is the derivative's constant part. Set 2 b (Q - y) + alpha (mu - b) to zero and
+    solve it for Q."""
+    return 2 * behaviour * y + alpha * (mu - behaviour)
+
+
+@mutant("05.2", "derivative at zero, its sign")
+def _(y, mu, behaviour, alpha):
+    """that is the derivative of the loss at Q = 0. Set 2 b (Q - y) + alpha (mu - b) to zero and solve it for Q."""
+    return alpha * (mu - behaviour) - 2 * behaviour * y
+
+
+@mutant("05.2", "half outside")
+def _(y, mu, behaviour, alpha):
+    """the one half is drawn out of the bracket: it halves the 1, and alpha does not reach it. alpha / 2 multiplies the
+    whole of mu / b - 1."""
+    return y - 0.5 * (alpha * mu / behaviour - 1)
 
 
 @mutant("05.2", "one average for all states")
@@ -605,6 +722,43 @@ def _(policy, behaviour):
     return right.masked_fill((behaviour == 0).any(1), math.inf)
 
 
+@mutant("05.3", "one for every action")
+def _(policy, behaviour):
+    """the 1 is subtracted once for every action, outside of the weight: a bracket is missing. pi times (pi / b - 1)."""
+    return torch.where(policy > 0, policy * policy / behaviour - 1, 0.0).sum(1)
+
+
+@mutant("05.3", "sizes over the log's share")
+def _(policy, behaviour):
+    """you add up sizes of differences over b. The square of each difference stands there: the sum of (pi - b)^2 / b."""
+    return torch.where(policy > 0, (policy - behaviour).abs() / behaviour, 0.0).sum(1)
+
+
+@mutant("05.3", "both squared")
+def _(policy, behaviour):
+    """the ratio is squared. The policy's average of pi / b - 1 holds pi twice and b once: pi^2 / b."""
+    return torch.where(policy > 0, policy * ((policy / behaviour).square() - 1), 0.0).sum(1)
+
+
+@mutant("05.3", "KL turned")
+def _(policy, behaviour):
+    """that is a Kullback-Leibler divergence, and of the log from the policy. Nothing here takes a logarithm: the
+    policy's average of pi / b - 1."""
+    return torch.where(behaviour > 0, behaviour * (behaviour / policy).log(), 0.0).sum(1)
+
+
+@mutant("05.3", "gain")
+def _(policy, behaviour):
+    """what comes out is the policy's gain, and it is never above 0. Asked is what is *taken*: pi / b - 1."""
+    return torch.where(policy > 0, policy * (1 - policy / behaviour), 0.0).sum(1)
+
+
+@mutant("05.3", "infinite everywhere")
+def _(policy, behaviour):
+    """one unlogged action makes all states infinite in yours. Each state has a number of its own."""
+    return torch.where((behaviour == 0).any(), math.inf, (policy * (policy / behaviour - 1)).sum(1))
+
+
 @mutant("05.3", "no weights, unlogged is free")
 def _(policy, behaviour):
     """you add up what each action pays, and leave out what the log never shows. The policy pays as often as it takes
@@ -629,9 +783,10 @@ for _smallest in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
 
 # ---------------------------------------------------------------- 05.4
 FREE = torch.tensor([[3.4, 0.2, 2.9], [6.1, 1.36, 1.7]], dtype=D)
-HIGH = torch.tensor([[3.4, 0.2, 2.9], [6.1, 9.0, 1.7]], dtype=D)  # the same, but for the pair that was never seen
+HIGH = torch.tensor([[3.4, 0.2, 2.9], [6.1, 2.0, 1.7]], dtype=D)  # the same, but for the pair that was never seen
 PER_ALPHA = torch.tensor([[2.0, 0.5, 1.6], [0.8, 0.4, 1.25]], dtype=D)
 TRUTH = torch.tensor([[1.0, -1.1, 2.0], [5.3, 1.0, -0.8]], dtype=D)
+FAR_BELOW = torch.tensor([[1.0, -1.1, 2.0], [5.3, -6.0, -0.8]], dtype=D)  # that pair alone asks for 20
 SEEN = torch.tensor([[True, True, True], [True, False, True]])
 BELOW = TRUTH - torch.tensor([[3.1, 1.1, 2.7], [2.4, 0.9, 1.9]], dtype=D)
 ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
@@ -646,7 +801,7 @@ ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
     minutes=10,
     examples=(
         Example((FREE, PER_ALPHA, TRUTH, SEEN), "two states, three actions; one pair was never seen"),
-        Example((HIGH, PER_ALPHA, TRUTH, SEEN), "the same, but the unseen pair is far above its truth"),
+        Example((HIGH, PER_ALPHA, FAR_BELOW, SEEN), "the same, but the unseen pair is far above its truth"),
         Example((BELOW, PER_ALPHA, TRUTH, torch.ones(2, 3, dtype=torch.bool)), "every pair seen, all below already"),
         Example(
             (_draw(0, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), _draw(0, 5, 3) > -1.0),
@@ -790,6 +945,44 @@ def _(free, per_alpha, truth, seen):
     return ((free - truth) / per_alpha)[seen].max()
 
 
+@mutant("05.4", "mask on one side")
+def _(free, per_alpha, truth, seen):
+    """only free is set to 0 where a pair was never seen: its truth stays, and counts. Take both out: needed[seen]."""
+    return ((free * seen - truth) / per_alpha).max().clamp(min=0)
+
+
+@mutant("05.4", "mask on the truth alone")
+def _(free, per_alpha, truth, seen):
+    """only truth is set to 0 where a pair was never seen: its free value stays, and counts. Take both out:
+    needed[seen]."""
+    return ((free - truth * seen) / per_alpha).max().clamp(min=0)
+
+
+@mutant("05.4", "at most one")
+def _(free, per_alpha, truth, seen):
+    """you cut alpha off at 1. It has a lower limit of 0 and no upper one: clamp(min=0)."""
+    return ((free - truth) / per_alpha)[seen].max().clamp(0, 1)
+
+
+@mutant("05.4", "needs of the states' averages")
+def _(free, per_alpha, truth, seen):
+    """you average over the actions of a state first. That bounds the state's mean, and not each pair: pair by pair."""
+    return ((free - truth).mean(1) / per_alpha.mean(1)).max().clamp(min=0)
+
+
+@mutant("05.4", "difference of the maxima")
+def _(free, per_alpha, truth, seen):
+    """the largest truth is subtracted from the largest value: they belong to different pairs. Subtract and divide pair
+    by pair, then take the maximum."""
+    return ((free[seen].max() - truth[seen].max()) / per_alpha[seen].max()).clamp(min=0)
+
+
+@mutant("05.4", "values over truths")
+def _(free, per_alpha, truth, seen):
+    """you divide the value by its truth. How far it lies above is a difference: free - truth."""
+    return (free / truth / per_alpha)[seen].max().clamp(min=0)
+
+
 @mutant("05.4", "truth forgotten")
 def _(free, per_alpha, truth, seen):
     """you bring the values down to 0. They need only come down to the truth: free - truth."""
@@ -917,6 +1110,63 @@ def _(q, behaviour):
     return paid - (mu / behaviour).amax(1)
 
 
+@mutant("05.5", "largest share over largest")
+def _(q, behaviour):
+    """the largest share of mu is divided by the largest of the log, which may belong to another action. Divide action
+    by action, then take the maximum."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu.amax(1) / behaviour.amax(1))
+
+
+@mutant("05.5", "ratio of the rarest action")
+def _(q, behaviour):
+    """you take the ratio of the action that the log does least. The largest ratio may belong to another one."""
+    mu, paid = _two_sides(q, behaviour)
+    return paid / (mu / behaviour).gather(1, behaviour.argmin(1, keepdim=True))[:, 0]
+
+
+@mutant("05.5", "one for every action")
+def _(q, behaviour):
+    """on the left side the 1 is subtracted once for every action: a bracket is missing. mu times (mu / b - 1)."""
+    mu = torch.softmax(q, 1)
+    return (mu * mu / behaviour - 1).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "no weights")
+def _(q, behaviour):
+    """the left side lacks its weights: it is the average of mu / b - 1 *over mu*."""
+    mu = torch.softmax(q, 1)
+    return (mu / behaviour - 1).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "KL")
+def _(q, behaviour):
+    """the left side is a Kullback-Leibler divergence in yours. The premise has no logarithm: the average over mu of
+    mu / b - 1."""
+    mu = torch.softmax(q, 1)
+    return (mu * (mu / behaviour).log()).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "softmax of the log")
+def _(q, behaviour):
+    """you take a softmax of ``behaviour`` too. It is a distribution already."""
+    mu, shares = torch.softmax(q, 1), torch.softmax(behaviour, 1)
+    return (mu * (mu / shares - 1)).sum(1) / (mu / shares).amax(1)
+
+
+def _at_temperature(temperature):
+    def answer(q, behaviour):
+        mu = torch.softmax(q / temperature, 1)
+        return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+    told = f"your mu is softmax(Q / {temperature:g}). The theorem's mu is softmax(Q), at temperature one."
+    return mutant("05.5", f"temperature {temperature:g}", message=told)(answer)
+
+
+for _temperature in (0.1, 0.2, 0.5, 2.0):
+    _at_temperature(_temperature)
+
+
 @mutant("05.5", "one ratio for all")
 def _(q, behaviour):
     """you take the largest ratio of all states. Each state has its own premise: amax over dim=1."""
@@ -998,10 +1248,8 @@ SYMPTOMS = {
     "to nothing.",
     ("Y", "start"): "An optimistic start lifts every state. At the smallest alpha only a part of them is above here, "
     "and by little.",
-    (
-        "Y",
-        "table",
-    ): "shared values leave errors of half a reward or so, which need a large alpha. Here a very small one cures them.",
+    ("Y", "table"): "Shared values leave errors of half a reward or so, which need a large alpha. Here a very small "
+    "one cures them.",
     ("Y", "temperature"): "With a cold backup the values rise with alpha. Here they fall, all of them.",
     ("Z", "log"): "A log's luck is outweighed by alpha. Here the values rise with alpha, above the truth in the end.",
     ("Z", "policy"): "With another policy the share of states above the truth does not depend on alpha. Here it grows.",
