@@ -507,8 +507,8 @@ def _(y, mu, behaviour, alpha):
 
 @mutant("05.2", "derivative at zero")
 def _(y, mu, behaviour, alpha):
-    """that is no table at rest: it is the derivative's constant part. Set 2 b (Q - y) + alpha (mu - b) to zero and
-    solve it for Q."""
+    """that looks like a derivative, and not like the place where it is zero. Set 2 b (Q - y) + alpha (mu - b) to zero
+    and solve it for Q."""
     return 2 * behaviour * y + alpha * (mu - behaviour)
 
 
