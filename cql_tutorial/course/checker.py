@@ -11,19 +11,32 @@ value. Right numbers of another type are sent back where the reference returns a
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import io
+import re
 import textwrap
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from .compare import LIMIT, agree, common_ratio, copies, describe, form, same, show
+from .compare import (
+    LIMIT,
+    agree,
+    agree_where_finite,
+    changed,
+    common_ratio,
+    copies,
+    describe,
+    finite,
+    form,
+    show,
+)
 
 Function = Callable[..., Any]
 PASSED, WRONG, CRASHED, NOT_ATTEMPTED = "passed", "wrong", "crashed", "not attempted"
@@ -149,9 +162,8 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
             found = answer(exercise, function, arguments)
         except (Exception, SystemExit) as error:
             return _explain_error(exercise, function, error, example, exercises or {})
-        if not same(arguments, example.arguments):
-            message = "your function changes its inputs in place; whoever calls it still needs them. Work on a copy, "
-            return Result(exercise, WRONG, message + "for example q - x in place of q -= x.")
+        if touched := changed(arguments, example.arguments):
+            return Result(exercise, WRONG, _explain_change(exercise, touched, found, expected))
         if exercise.judge is not None:
             verdict = _judge(exercise, found.value, example)
             if verdict is not None:
@@ -236,13 +248,51 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
             near = f"{mutant.message} The gradients differ as well: look at what is detached."
     if not name:
         right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
-        wanted = right[number]
-        assert wanted is not None
-        value_is_right = agree(found.value, wanted.value, exercise.tolerance)
-        said = near if near and not value_is_right else _describe_difference(exercise, mine, right, number)
-        if number:
-            said = f"right on the first {number} example(s), not on this one: {said}"
+        name, said = _where_finite(exercise, mine, right)
+        if not said:
+            wanted = right[number]
+            assert wanted is not None
+            near = "" if agree(found.value, wanted.value, exercise.tolerance) else near
+            said = near or _describe_difference(exercise, function, mine, right, number)
+            if number:
+                said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{_facts(exercise, number, found)}  next: hint({exercise.id!r})", name)
+
+
+def _where_finite(exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None]) -> tuple[str, str]:
+    """The mistake that gives the student's results wherever they are finite, if one example has none or no finite one.
+
+    A known mistake in its plainest form may divide 0 by 0 where its listed version does not.
+    """
+    from .slips import as_if  # which calls this module's functions
+
+    odd = [a is None or not finite(_parts(a), _parts(b)) for a, b in zip(mine, right, strict=True) if b is not None]
+    if exercise.secret or not any(odd):
+        return "", ""
+
+    def fits(theirs: Sequence[Answer | None]) -> bool:
+        wrong = compared = 0
+        for a, b, c in zip(mine, theirs, right, strict=True):
+            if a is None or c is None:
+                continue
+            shared = None if b is None else agree_where_finite(_parts(a), _parts(b), _parts(c), exercise.tolerance)
+            if shared is None:
+                return False
+            wrong, compared = wrong + shared, compared + 1
+        return wrong > 1 or (wrong == 1 and compared > 1)
+
+    place = odd.index(True)
+    what = "your code stops with an error" if mine[place] is None else "your answer is not finite"
+    besides = f" Besides, {what} where the example is: {exercise.examples[place].about}."
+    for mutant in exercise.mutants:
+        if fits([outcome(exercise, mutant.function, example) for example in exercise.examples]):
+            return mutant.name, mutant.message + besides
+    clause = as_if(exercise, mine, fits)
+    return "", f"it is what comes out if {clause}.{besides}" if clause else ""
+
+
+def _parts(given: Answer) -> list[Any]:
+    return [given.value, *given.gradients]
 
 
 def _values(answers: Sequence[Answer | None]) -> list[Answer | None]:
@@ -266,7 +316,11 @@ def _explain_verdict(exercise: Exercise, function: Function, example: Example, f
 
 
 def _describe_difference(
-    exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int
+    exercise: Exercise,
+    function: Function,
+    mine: Sequence[Answer | None],
+    right: Sequence[Answer | None],
+    number: int,
 ) -> str:
     """Describe how a result that no mutant gives differs; where the value is right, say which gradient is wrong."""
     from .slips import as_if  # which calls this module's functions
@@ -277,9 +331,15 @@ def _describe_difference(
     if not agree(found.value, expected.value, tolerance):
         size = None if exercise.secret else _size_factor(exercise, mine, right)
         pairs = [(a.value, b.value) for a, b in both]
-        return size or describe(
-            found.value, expected.value, tolerance, pairs, exercise.secret, lambda: as_if(exercise, mine)
-        )
+        names = list(inspect.signature(exercise.reference).parameters)
+        known = [
+            dict(zip(names, example.arguments, strict=False))
+            for example, a, b in zip(exercise.examples, mine, right, strict=True)
+            if a is not None and b is not None
+        ]
+        clause = functools.partial(as_if, exercise, mine)
+        hint = functools.partial(unused_argument, exercise, function, mine, right)
+        return size or describe(found.value, expected.value, tolerance, pairs, exercise.secret, clause, known, hint)
     for name, g, wanted in zip(exercise.gradients, found.gradients, expected.gradients, strict=True):
         if not agree(g, wanted, tolerance):
             if not wanted.any():
@@ -291,6 +351,50 @@ def _describe_difference(
             told = describe(g, wanted, tolerance)
             return f"the value is right, its gradient in {name} is not: is one of the terms detached? {told}"
     raise AssertionError("an answer that agrees is not wrong")
+
+
+def unused_argument(
+    exercise: Exercise, function: Function, mine: Sequence[Answer | None], right: Sequence[Answer | None]
+) -> str:
+    """A sentence on an argument that makes no difference to the student's results, or makes one and should not."""
+    if exercise.secret or len(exercise.source.splitlines()) > 40:
+        return ""
+    for place, name in enumerate(inspect.signature(exercise.reference).parameters):
+        moved = wanted = tried = 0
+        for example, own, other in zip(exercise.examples, mine, right, strict=True):
+            for value in _variations(example.arguments[place]):
+                arguments = (*example.arguments[:place], value, *example.arguments[place + 1 :])
+                varied = replace(example, arguments=arguments)
+                theirs, a = outcome(exercise, exercise.reference, varied), outcome(exercise, function, varied)
+                if own is None or other is None or theirs is None or a is None:
+                    continue
+                tried += 1
+                moved += not agree(a.value, own.value, exercise.tolerance)
+                wanted += not agree(theirs.value, other.value, exercise.tolerance)
+        if tried and wanted and not moved:
+            return f"`{name}` makes no difference to what you return, and it should."
+        whole = isinstance(example.arguments[place], torch.Tensor) and _whole(example.arguments[place])
+        if tried > 1 and moved and not wanted and not whole:  # whole numbers may be an index, which has an order
+            return f"`{name}` makes a difference to what you return, and it should not."
+    return ""
+
+
+def _whole(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() and value.dtype != torch.bool
+
+
+def _variations(value: Any) -> list[Any]:
+    """Other values for an argument of the same kind and size."""
+    if isinstance(value, float):
+        return [0.7 * value, 0.4 * value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value + 1, value + 3]
+    if not isinstance(value, torch.Tensor):
+        return []
+    if value.dtype == torch.bool:
+        return [~value, value.flip(0)] if value.ndim else [~value]
+    turned = [value.flip(axis) for axis in range(value.ndim)]
+    return [*turned, 0.7 * value, value + 0.5] if value.is_floating_point() else [*turned, value + 1, 2 * value]
 
 
 def _size_factor(exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None]) -> str | None:
@@ -314,6 +418,60 @@ def _size_factor(exercise: Exercise, mine: Sequence[Answer | None], right: Seque
 
 
 # ---------------------------------------------------------------- errors
+SIZES = re.compile(r"size|shape|dimension|out of bounds|out of range|broadcast", re.IGNORECASE)
+ADVICE = (  # torch's own words, and what a beginner can do about them
+    (
+        r"return_types\.(max|min|median|sort|topk)|can't multiply sequence by non-int",
+        "max(dim) and min(dim) return two tensors, values and indices: take .values, or use amax and amin.",
+    ),
+    (
+        r"Boolean value of Tensor with more than one",
+        "`if`, `not`, `and` and `or` ask for one truth value, and this tensor holds many: use torch.where, or ~, & and "
+        "| on the flags.",
+    ),
+    (r"could not infer output dtype", "a mean needs numbers: turn flags or whole numbers into some first, .double()."),
+    (
+        r"Dimension out of range",
+        "the tensor has fewer axes than the line asks for: x[mask] keeps one axis alone, and each reduction takes one "
+        "away.",
+    ),
+    (
+        r"(must have|to have) the same dtype|expected scalar type|same dtype, but got",
+        "a tensor that you made is float32 and the arguments are float64, or the other way round: give yours the dtype "
+        "of an argument.",
+    ),
+    (
+        r"only one element tensors can be converted|only integer tensors of a single element|a Tensor with \d+ "
+        r"elements cannot be converted",
+        "`math`, float() and .item() work on one number: torch has the same functions for tensors.",
+    ),
+    (
+        r"Index tensor must have the same number of dimensions",
+        "gather wants an index with as many axes as the table: keepdim=True, or index[:, None].",
+    ),
+    (
+        r"Expected dtype int64 for index|tensors used as indices must be",
+        "an index is made of whole numbers: .long(); a mask of flags: .bool().",
+    ),
+    (
+        r"'(tuple|list|float|int|NoneType)' object has no attribute",
+        "that is no tensor but a plain Python object: which step made it?",
+    ),
+    (r"(iteration over|len\(\) of) a 0-d tensor", "a 0-d tensor is one number: it has no length and no parts."),
+    (r"does not require grad", "nothing is left to differentiate: is there a detach, item or no_grad on the way?"),
+)
+
+
+def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, expected: Answer) -> str:
+    names = list(inspect.signature(exercise.reference).parameters)
+    what = " and ".join(f"`{names[place]}`" for place in touched)
+    said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
+    said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
+        said += " What it returns is right."
+    return said
+
+
 def _explain_error(
     exercise: Exercise, function: Function, error: BaseException, example: Example, exercises: Mapping[str, Exercise]
 ) -> Result:
@@ -357,8 +515,14 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
     if isinstance(error, TypeError) and not own:
         wanted = len(example.arguments)
         where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
+    advice = next((f"\n  {said}" for found, said in ADVICE if re.search(found, str(error))), "")
+    if SIZES.search(str(error)) and not isinstance(error, NameError):
+        names = inspect.signature(exercise.reference).parameters
+        both = zip(names, example.arguments, strict=False)
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in both if isinstance(x, torch.Tensor))
+        advice += f"\n  shapes of the arguments: {shapes}" if shapes else ""
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
-    advice = "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
+    advice += "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
     call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")
     return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  {call}"
 

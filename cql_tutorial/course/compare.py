@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 
+from . import patterns
+
 LIMIT = 1_000_000  # an answer of more numbers than this is described by its shape, and not read
+SHOWN = 24  # of a longer table, a message prints the corners
 CONSTANTS = {"log 2": math.log(2), "the root of 2": math.sqrt(2), "pi": math.pi, "e": math.e}
 Pairs = Sequence[tuple[Any, Any]]  # (found, expected), one of each example
 
@@ -34,12 +37,14 @@ def _copy(value: Any) -> Any:
     return {key: _copy(part) for key, part in value.items()} if type(value) is dict else value
 
 
-def same(left: Sequence[Any], right: Sequence[Any]) -> bool:
-    """Whether two lists of arguments hold the same numbers."""
+def changed(left: Sequence[Any], right: Sequence[Any]) -> list[int]:
+    """The places at which two lists of arguments hold other numbers."""
     pairs = [(_array(a), _array(b)) for a, b in zip(left, right, strict=True)]
-    return all(
-        a is None or b is None or (a.shape == b.shape and np.array_equal(a, b, equal_nan=True)) for a, b in pairs
-    )
+    return [
+        place
+        for place, (a, b) in enumerate(pairs)
+        if a is not None and b is not None and not (a.shape == b.shape and np.array_equal(a, b, equal_nan=True))
+    ]
 
 
 def agree(found: Any, expected: Any, tolerance: float) -> bool:
@@ -91,56 +96,157 @@ def describe(
     pairs: Pairs = (),
     secret: bool = False,
     as_if: Callable[[], str | None] = lambda: None,
+    arguments: Sequence[Mapping[str, Any]] = (),
+    unused: Callable[[], str] = lambda: "",
 ) -> str:
     """Describe how an unrecognised wrong result differs from the right one: shape, sign, constant, factor, order.
 
-    ``pairs`` holds (found, expected) of every example: a sign, a constant or a factor is told only if it is that of
-    all of them. ``secret`` keeps the expected numbers, of an exercise whose answer they are. ``as_if`` is asked last: a
-    clause that says what the student probably did.
+    ``pairs`` holds (found, expected) of every example, ``arguments`` its arguments by name: a relation is told only if
+    it is that of all of them. ``secret`` keeps the expected numbers, of an exercise whose answer they are. ``as_if``
+    gives a clause that says what the student probably did, ``unused`` a sentence on an argument that is not used.
     """
     if found is None:
         return "your function returns None: is the return missing?"
+    if isinstance(found, tuple) and hasattr(found, "values") and hasattr(found, "indices"):
+        return "your function returns two tensors, values and indices, as max(dim) does. Take one of them: .values."
     if isinstance(expected, (tuple, list)) or isinstance(found, tuple):
         mine, wanted = _list(found), _list(expected)
+        if len(mine) == 1 and not isinstance(expected, (tuple, list)):
+            return "your function returns a tuple of one value (a comma at the end?): return the value itself."
         if len(mine) != len(wanted):
-            return f"your function returns {len(mine)} value(s), {len(wanted)} were expected."
+            note = ", separated by commas" if len(mine) < len(wanted) else ""
+            return f"your function returns {len(mine)} value(s), {len(wanted)} were expected{note}."
         if len(wanted) > 1 and not secret and agree(mine[::-1], wanted, tolerance):
             return "the right values in the wrong order."
     if isinstance(expected, (tuple, list)):
         for i, (a, b) in enumerate(zip(mine, wanted, strict=True)):
             if not agree(a, b, tolerance):
                 parts = [(_part(x, i), _part(y, i)) for x, y in pairs]
-                return f"value {i + 1} of {len(mine)}: {describe(a, b, tolerance, parts, secret, as_if)}"
+                right = len(mine) == 2 and not secret and agree(mine[1 - i], wanted[1 - i], tolerance)
+                said = describe(a, b, tolerance, parts, secret, as_if, arguments, unused)
+                return f"value {i + 1} of {len(mine)}{' (the other is right)' if right else ''}: {said}"
     a, b = _array(found), _array(expected)
     if b is None or (a is None and _shape(found) is None):
         return "another answer was expected." if type(found) is type(expected) else _kinds(found, expected)
     shape = list(a.shape) if a is not None else _shape(found)
     if shape != list(b.shape):
-        note = " (its transpose?)" if shape == list(b.shape)[::-1] else ""
-        return f"the shape is {shape}, expected {list(b.shape)}{note}: which axis is reduced, kept or joined?"
+        note = " (its transpose?)" if shape == list(b.shape)[::-1] and len(shape) > 1 else ""
+        why = None if secret else patterns.reshaped(_cases(pairs, arguments), tolerance)
+        why = f"{why}." if why else "which axis is reduced, kept or joined?"
+        return f"the shape is {shape}, expected {list(b.shape)}{note}: {why}"
     if a is None:
         return f"{_kinds(found, expected)[:-1]}, of real numbers."
     if not np.isfinite(a).all() and np.isfinite(b).all():
-        return (
-            "there are values that are not finite (nan or inf): a log of 0, a division by 0, or exp of a large number?"
-        )
+        said = "there are values that are not finite (nan or inf): a log or a root of what is not positive, a division "
+        said += "by 0, or exp of a large number"
+        return f"{said}?{'' if secret else _beside(a, b, tolerance)}"
     wrong = int((~np.isclose(a, b, rtol=tolerance, atol=tolerance)).sum())
     if secret:
         return "another answer was expected." if a.size == 1 else f"{wrong} of {a.size} numbers are not right."
+    near = patterns.nearly(_cases(pairs, arguments), tolerance)
+    if near:
+        clause = as_if()
+        return f"it is what comes out if {clause}." if clause else near
     # A relation needs numbers enough to be no accident: three of one example, or two of two examples.
-    relation = (pairs and _relation(*_joined(pairs), tolerance, least=2)) or _relation(a, b, tolerance, least=3)
+    joined = _joined(pairs)
+    relation = _relation(*joined, tolerance, least=2) if joined[0].size else _relation(a, b, tolerance, least=3)
     if relation:
         return relation
     if a.ndim == 1 and a.size > 1 and _close(np.sort(a), np.sort(b), tolerance):
         return "the right numbers in another order."
-    clause = as_if()
-    if clause:
+    clause, cases = as_if(), _cases(pairs, arguments)
+    if clause and not clause.startswith("one part"):
         return f"it is what comes out if {clause}."
-    if a.size == 1:
+    said = patterns.instead(cases, tolerance) or ""
+    if clause and not said:
+        return f"it is what comes out if {clause}."
+    if not said and a.size == 1:
         difference = float((a - b).flat[0])
         side = "large" if difference > 0 else "small"
-        return f"another number was expected: yours is {abs(difference):.4g} too {side}."
-    return f"{wrong} of {a.size} numbers differ{_which(a, b, tolerance)}."
+        said = f"another number was expected: yours is {abs(difference):.4g} too {side}."
+    elif not said:
+        place = patterns.where(cases, tolerance)
+        which = f", all where {place}" if place else _which(a, b, tolerance)
+        said = f"{wrong} of {a.size} numbers differ{which}.{_first(a, b, tolerance)}"
+    return f"{said} {unused()}".strip()
+
+
+def _cases(pairs: Pairs, arguments: Sequence[Mapping[str, Any]]) -> list[patterns.Case]:
+    """The examples as arrays, without those whose answer is not finite; none at all if one cannot be read."""
+    cases = []
+    for (found, expected), by_name in zip(pairs, arguments, strict=False):
+        a, b = _array(found), _array(expected)
+        if a is None or b is None:
+            return []
+        if not _finite_enough(a, b):
+            continue
+        read = {name: _typed(value) for name, value in by_name.items()}
+        cases.append(patterns.Case(a, b, {name: x for name, x in read.items() if x is not None}))
+    return cases
+
+
+def _finite_enough(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether nothing is infinite, or not a number, where a finite number was expected."""
+    return bool(np.isfinite(a).all() or not np.isfinite(b).all())
+
+
+def agree_where_finite(found: Any, other: Any, expected: Any, tolerance: float) -> int | None:
+    """How many wrong numbers ``found`` and ``other`` share, wherever ``found`` is finite; None if they differ there."""
+    if isinstance(expected, (tuple, list)):
+        if not (isinstance(found, (tuple, list)) and isinstance(other, (tuple, list))):
+            return None
+        if not len(found) == len(other) == len(expected):
+            return None
+        parts = [agree_where_finite(*each, tolerance) for each in zip(found, other, expected, strict=True)]
+        return None if None in parts else sum(part or 0 for part in parts)
+    a, b, c = _array(found), _array(other), _array(expected)
+    if a is None or b is None or c is None or not a.shape == b.shape == c.shape:
+        return None
+    seen = np.isfinite(a)
+    if not np.isclose(a[seen], b[seen], rtol=tolerance, atol=tolerance).all():
+        return None
+    return int((~np.isclose(a[seen], c[seen], rtol=tolerance, atol=tolerance)).sum())
+
+
+def finite(found: Any, expected: Any) -> bool:
+    """Whether an answer holds no nan and no infinity where a finite number was expected."""
+    if isinstance(expected, (tuple, list)) and isinstance(found, (tuple, list)) and len(found) == len(expected):
+        return all(finite(a, b) for a, b in zip(found, expected, strict=True))
+    a, b = _array(found), _array(expected)
+    return a is None or b is None or _finite_enough(a, b)
+
+
+def _typed(value: Any) -> np.ndarray | None:
+    """An argument as an array that is still of flags, or of whole numbers, if it was."""
+    array = _array(value)
+    if array is None or isinstance(value, bool):
+        return None
+    kind = _family(value.dtype) if isinstance(value, torch.Tensor) else "float"
+    return array.astype({"bool": bool, "integer": int}.get(kind, float))
+
+
+def _beside(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
+    """Whether the finite numbers beside the others are right, and where those are."""
+    finite = np.isfinite(a)
+    if a.ndim == 0 or not finite.any():
+        return ""
+    places = ", ".join(_place(place) for place in np.argwhere(~finite)[:3])
+    right = np.isclose(a[finite], b[finite], rtol=tolerance, atol=tolerance)
+    others = "the other numbers are right" if right.all() else "other numbers are wrong as well"
+    return f" The first of them stand at {places} (counted from 0); {others}."
+
+
+def _first(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
+    """The first wrong number, where a table is too long to be printed whole."""
+    if a.size <= SHOWN:
+        return ""
+    place = np.argwhere(~np.isclose(a, b, rtol=tolerance, atol=tolerance))[0]
+    mine, wanted = float(a[tuple(place)]), float(b[tuple(place)])
+    return f" The first stands at {_place(place)} (counted from 0): yours {mine:.4g}, expected {wanted:.4g}."
+
+
+def _place(place: np.ndarray) -> str:
+    return str(place.tolist()) if place.size > 1 else str(int(place[0]))
 
 
 def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str | None:
@@ -153,7 +259,7 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str
         return None
     constant = float((a - b).flat[0])
     if _close(a - b, np.full_like(a, constant), tolerance):
-        return f"every number is off by the same {constant:+.4g}: a constant is missing or too much."
+        return f"every number is off by the same {constant:+.4g}{_as_log(constant)}: a constant is missing or too much."
     there = np.abs(b) > tolerance  # a factor maps 0 to 0, so it must leave the expected zeros alone
     if there.sum() < least or (np.abs(a[~there]) > tolerance).any():
         return None
@@ -163,6 +269,13 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str
         return None
     why = "a factor, or a mean against a sum?" if ratios[0] > 0 else "a factor, and its sign?"
     return f"every number is {name} times what it should be: {why}"
+
+
+def _as_log(constant: float) -> str:
+    """The whole number whose logarithm the constant is, in brackets; a log-mean against a log-sum leaves such a one."""
+    number = round(math.exp(min(abs(constant), 6.0)))
+    near = number > 1 and math.isclose(abs(constant), math.log(number), rel_tol=1e-5)
+    return f" ({'minus ' if constant < 0 else ''}the log of {number})" if near else ""
 
 
 def common_ratio(found: Any, expected: Any) -> float | None:
@@ -191,7 +304,11 @@ def simple_factor(ratio: float) -> str | None:
 def _joined(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """All numbers of the examples in two rows, of those examples where found and expected have one shape."""
     arrays = [(_array(x), _array(y)) for x, y in pairs]
-    alike = [(x.ravel(), y.ravel()) for x, y in arrays if x is not None and y is not None and x.shape == y.shape]
+    alike = [
+        (x.ravel(), y.ravel())
+        for x, y in arrays
+        if x is not None and y is not None and x.shape == y.shape and _finite_enough(x, y)
+    ]
     if len(alike) < 2:
         return np.zeros(0), np.zeros(0)
     return np.concatenate([x for x, _ in alike]), np.concatenate([y for _, y in alike])
@@ -299,7 +416,7 @@ def _show(value: Any, depth: int) -> str:
     array = array.astype({"b": bool, "i": int, "u": int}.get(kind, float))
     if kind == "f":
         array = array + 0.0  # no "-0."
-    text = np.array2string(array, precision=4, suppress_small=True, threshold=24, separator=", ")
+    text = np.array2string(array, precision=4, suppress_small=True, threshold=SHOWN, separator=", ")
     return " ".join(text.split())
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +61,20 @@ AROUND = {  # what may be put around any name or call
     "is reversed": "({}).flip(0)",
     "is transposed": "({}).transpose(0, -1)",
 }
+AROUND_AN_ARGUMENT = {
+    "is replaced by 1 at its largest number and 0 elsewhere": "torch.nn.functional.one_hot(({0}).argmax(-1), "
+    "({0}).shape[-1]).to(({0}).dtype)",
+    "is replaced by its mean along the last axis": "({0}).double().mean(-1, keepdim=True).expand_as({0})",
+    "is divided by its sum": "({0}) / ({0}).sum()",
+    "is divided by its sum along the last axis": "({0}) / ({0}).sum(-1, keepdim=True)",
+    "is replaced by its softmax along the last axis": "({0}).softmax(-1)",
+    "is shifted by one place": "({0}).roll(1, 0)",
+    "is shifted back by one place": "({0}).roll(-1, 0)",
+    "is sorted": "({0}).sort(-1).values",
+    "is rounded": "({0}).round()",
+    "is replaced by its running sum": "({0}).cumsum(-1)",
+    "is replaced by 1 where it is positive": "(({0}) > 0).double()",
+}
 IN_WORDS = {
     "sum": "a sum",
     "mean": "a mean",
@@ -70,6 +85,12 @@ IN_WORDS = {
     "std": "a standard deviation",
     "var": "a variance",
     "logsumexp": "a log-sum-exp",
+    "argmax": "an argmax",
+    "argmin": "an argmin",
+    "softmax": "a softmax",
+    "log_softmax": "a log-softmax",
+    "cumsum": "a running sum",
+    "median": "a median",
     ast.Add: "a plus",
     ast.Sub: "a minus",
     ast.Mult: "a product",
@@ -91,14 +112,17 @@ def _in_place(new: Any, old: Any) -> str:
 
 
 # ---------------------------------------------------------------- slips
-def single_steps(exercise: Exercise) -> Iterator[tuple[str, str, Function]]:
-    """Every single-step slip of the reference: (what was done, as a clause; where; the function that does it)."""
+def single_steps(exercise: Exercise, more: bool = False) -> Iterator[tuple[str, str, Function]]:
+    """Every single-step slip of the reference: (what was done, as a clause; where; the function that does it).
+
+    ``more`` adds what may be done to an argument alone, which a message can name and the tests need not try.
+    """
     try:
         tree = ast.parse(exercise.source)
     except (OSError, TypeError, SyntaxError, IndexError):  # a reference that was never in a file
         return
     seen = {ast.unparse(tree)}
-    for words, place, source in _edits(tree):
+    for words, place, source in _edits(tree, more):
         if source not in seen:
             seen.add(source)
             yield words, place, _compiled(exercise, source)
@@ -108,17 +132,30 @@ LONGEST = 40  # lines: a page has thousands of slips, and to try them all would 
 KNOWN: dict[Function, list[tuple[str, list[Answer | None]]]] = {}  # what the slips of a reference answer
 
 
-def as_if(exercise: Exercise, mine: Sequence[Answer | None]) -> str | None:
-    """The slip that gives these answers on every example, as a clause that does not show the reference's code."""
+def as_if(
+    exercise: Exercise, mine: Sequence[Answer | None], fits: Callable[[Sequence[Answer | None]], bool] | None = None
+) -> str | None:
+    """The slip that gives these answers on every example, as a clause that does not show the reference's code.
+
+    ``fits`` judges a slip's answers in another way.
+    """
     if len(exercise.source.splitlines()) > LONGEST:
         return None
     if exercise.reference not in KNOWN:
-        steps = sorted(single_steps(exercise), key=lambda step: step[0].startswith("one part"))  # the vaguest come last
+        steps = sorted(single_steps(exercise, more=True), key=lambda step: _vague(step[0]))  # the vaguest come last
         KNOWN[exercise.reference] = [
             (words, [outcome(exercise, function, example) for example in exercise.examples])
             for words, _, function in steps
         ]
-    return next((words for words, theirs in KNOWN[exercise.reference] if alike(mine, theirs, exercise.tolerance)), None)
+    fits = fits or functools.partial(alike, mine, tolerance=exercise.tolerance)
+    return next((words for words, theirs in KNOWN[exercise.reference] if fits(theirs)), None)
+
+
+def _vague(words: str) -> int:
+    """How little a clause says: it comes after those that say more."""
+    if words.startswith("one part"):
+        return 3
+    return 2 if words.startswith("a term or a factor is") else int(words.startswith("`") and "in place" not in words)
 
 
 def _compiled(exercise: Exercise, source: str) -> Function:
@@ -127,10 +164,11 @@ def _compiled(exercise: Exercise, source: str) -> Function:
     return scope[exercise.reference.__name__]
 
 
-def _edits(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+def _edits(tree: ast.Module, more: bool) -> Iterator[tuple[str, str, str]]:
     function = tree.body[0]
     if not isinstance(function, ast.FunctionDef):  # a lambda, or a class
         return
+    known = [argument.arg for argument in function.args.args]
     first = 1 if ast.get_docstring(function) else 0
     for statement in function.body[first:]:
         for parent in ast.walk(statement):
@@ -138,7 +176,7 @@ def _edits(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
                 for index, node in enumerate(value if isinstance(value, list) else [value]):
                     if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
                         continue
-                    for name, other in _variants(node):
+                    for name, other in _variants(node, known, more):
                         _put(parent, field, index, other)
                         yield name, f"line {node.lineno}: {ast.unparse(node)[:40]}", ast.unparse(tree)
                         _put(parent, field, index, node)
@@ -179,12 +217,20 @@ def _renamed(tree: ast.Module, names: dict[str, str], first: int) -> ast.Module:
     return other
 
 
-def _variants(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+def _left_out(dropped: ast.expr, kept: ast.expr, known: Sequence[str]) -> str:
+    """The arguments that are lost with a term or a factor, by name; an expression's own code is not shown."""
+    there = {node.id for node in ast.walk(kept) if isinstance(node, ast.Name)}
+    lost = {node.id: None for node in ast.walk(dropped) if isinstance(node, ast.Name)}
+    names = [f"`{name}`" for name in lost if name in known and name not in there]
+    return f"a term or a factor with {names[0]}" if len(names) == 1 else "a term or a factor"
+
+
+def _variants(node: ast.expr, known: Sequence[str], more: bool) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(node, ast.BinOp):
         for other in OPERATORS.get(type(node.op), ()):
             yield _in_place(type(other), type(node.op)), ast.BinOp(node.left, other, node.right)
-        yield "a term or a factor is left out", node.left
-        yield "a term or a factor is left out", node.right
+        yield f"{_left_out(node.right, node.left, known)} is left out", node.left
+        yield f"{_left_out(node.left, node.right, known)} is left out", node.right
         yield "the two sides of an operation are exchanged", ast.BinOp(node.right, node.op, node.left)
     elif isinstance(node, ast.UnaryOp):
         yield "a minus or a negation is left out", node.operand
@@ -192,20 +238,24 @@ def _variants(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
         number: Any = node.value
         for value in {2 * number, number / 2, number + 1, number - 1, -number} - {number}:
             whole = int(value) if isinstance(number, int) and float(value).is_integer() else value
-            yield f"a constant is {whole}", ast.Constant(whole)
+            yield f"a constant is {whole} in place of {number}", ast.Constant(whole)
     elif isinstance(node, ast.Call):
-        yield from _call_variants(node)
+        yield from _call_variants(node, more)
     elif isinstance(node, ast.Subscript):
         yield "a selection is left out", node.value
         for old, new in (("[1:]", "[:-1]"), ("[:-1]", "[1:]"), ("[0]", "[-1]"), ("[-1]", "[0]")):
             if f"[{ast.unparse(node.slice)}]" == old:
                 yield f"{new} stands in place of {old}", _expression(f"({ast.unparse(node.value)}){new}")
     if isinstance(node, (ast.Name, ast.Call, ast.BinOp, ast.Subscript)):
+        part = f"`{node.id}`" if isinstance(node, ast.Name) and node.id in known else "one part"
         for name, template in AROUND.items():
-            yield f"one part {name}", _expression(template.format(ast.unparse(node)))
+            yield f"{part} {name}", _expression(template.format(ast.unparse(node)))
+        if more and part != "one part":
+            for name, template in AROUND_AN_ARGUMENT.items():
+                yield f"{part} {name}", _expression(template.format(ast.unparse(node)))
 
 
-def _call_variants(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+def _call_variants(node: ast.Call, more: bool) -> Iterator[tuple[str, ast.expr]]:
     if not isinstance(node.func, ast.Attribute):
         return
     name, owner = node.func.attr, node.func.value
@@ -240,6 +290,8 @@ def _call_variants(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         yield "the first one is taken", _expression(f"({text}).select({axis}, 0)")
         yield "the last one is taken", _expression(f"({text}).select({axis}, -1)")
         yield "a median is taken", _expression(f"({text}).median({axis}).values")
+    if more and name in REDUCTIONS and not axis:
+        yield "only the first number is taken, as if a loop ended after one pass", _expression(f"({text}).flatten()[0]")
     if name == "where" and len(node.args) == 3:
         yield "one of the two cases is used everywhere", node.args[1]
         yield "one of the two cases is used everywhere", node.args[2]
@@ -266,7 +318,7 @@ def _other_axes(node: ast.Call, name: str, of_torch: bool) -> Iterator[tuple[str
             other.args[of_torch] = _expression(axis)
         else:
             next(k for k in other.keywords if k.arg == "dim").value = _expression(axis)
-        yield f"a reduction runs along axis {axis}", other
+        yield f"{IN_WORDS.get(name, name)} runs along axis {axis}", other
     if not of_torch and name in (*REDUCTIONS, "max", "min"):
         yield "a reduction runs over everything", ast.Call(node.func, [], [])
 

@@ -200,14 +200,92 @@ def test_a_slip_that_nobody_listed_is_named_without_the_code() -> None:
     exercise = made(score, *inputs)
     for other, clause in (
         (lambda q, w: (w * q.mean(1)).mean(), "a mean stands in place of a maximum"),
-        (lambda q, w: q.amax(1).mean(), "a term or a factor is left out"),
+        (lambda q, w: q.amax(1).mean(), "a term or a factor with `weights` is left out"),
         (lambda q, w: (w + q.amax(1)).mean(), "a plus stands in place of a product"),
-        (lambda q, w: (w.abs() * q.amax(1)).mean(), "one part is taken without its sign"),
+        (lambda q, w: (w.abs() * q.amax(1)).mean(), "`weights` is taken without its sign"),
     ):
         said = told(exercise, other)
         assert said.startswith(f"it is what comes out if {clause}.") and "amax" not in said
     assert "comes out" not in told(exercise, lambda q, w: (w**2 * q.mean(1)).sum())
     assert "comes out" not in told(made(score, *inputs, kind="diagnose"), lambda q, w: q.amax(1).mean())
+
+
+def several(*shapes: tuple[int, ...], seed: int = 2) -> tuple[torch.Tensor, ...]:
+    draw = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(*shape, generator=draw, dtype=D) for shape in shapes)
+
+
+def test_what_a_result_is_instead_is_told_only_if_it_is_true_of_every_example() -> None:
+    def mix(q, r, ended):
+        return torch.where(ended[:, None], r, r + 0.5 * q)
+
+    inputs = [(*several((n, k), (n, k), seed=n), torch.arange(n) % 2 == 0) for n, k in ((3, 4), (5, 2))]
+    table = made(mix, *inputs)
+    assert "every number is too large by `q`." in told(table, lambda q, r, e: mix(q, r, e) + q)
+    assert "every number is multiplied by `r` once too often" in told(table, lambda q, r, e: mix(q, r, e) * r)
+    assert "what you return is `q`, as it came in" in told(table, lambda q, r, e: q.clone())
+    assert "every number is the exponential of the right one" in told(table, lambda q, r, e: mix(q, r, e).exp())
+    assert "in reverse order along axis 1" in told(table, lambda q, r, e: mix(q, r, e).flip(1))
+    assert "a running sum" in told(table, lambda q, r, e: mix(q, r, e).cumsum(1))
+    assert "along axis 1 all numbers are off by the same amount" in told(
+        table, lambda q, r, e: mix(q, r, e) - mix(q, r, e).amax(1, keepdim=True)
+    )
+    assert "differ, all where `ended` is True." in told(
+        table, lambda q, r, e: torch.where(e[:, None], q * r, mix(q, r, e))
+    )
+    assert "`q`." not in told(table, lambda q, r, e: mix(q, r, e) + (q if q.shape[1] == 4 else 2 * q + 1))
+    logs = made(lambda q: q.logsumexp(1), *[(x,) for x in several((3, 4), (3, 7))])
+    less = told(logs, lambda q: q.exp().mean(1).log())
+    assert "too small by the log of how long q is along axis 1" in less
+    alike = made(lambda q: q.logsumexp(1), *[(x,) for x in several((3, 4), (5, 4))])
+    assert "off by the same -1.386 (minus the log of 4)" in told(alike, lambda q: q.exp().mean(1).log())
+    shares = made(lambda q: torch.softmax(q, 1), *[(x,) for x in several((3, 4), (2, 5))])
+    assert "each row should sum to 1; yours sum to" in told(shares, lambda q: torch.softmax(q, 1).square())
+
+
+def test_another_shape_says_what_was_reduced_or_not() -> None:
+    table, number = made(double, *TABLES), made(lambda q: q.sum(1), *TABLES)
+    assert "yours is the mean of the right numbers along axis 1" in told(table, lambda q: double(q).mean(1))
+    assert "yours is the sum of the right numbers, and" in told(table, lambda q: double(q).sum())
+    assert "their sum along axis 1 would be right" in told(number, lambda q: q)
+    assert "the right numbers in another shape" in told(number, lambda q: q.sum(1, keepdim=True))
+    line = made(double, *[(x,) for x in several((5,), (7,))])
+    assert "the places where `q` is negative are missing" in told(line, lambda q: 2 * q[q >= 0])
+    assert "two tensors, values and indices" in told(number, lambda q: q.max(1))
+    assert "a tuple of one value" in told(number, lambda q: (q.sum(1),))
+
+
+def test_an_argument_that_is_not_used_is_named() -> None:
+    def reward(q, counts, rare):
+        return (q * (counts > rare)).sum(1) ** 2
+
+    inputs = [(several((n, 3), seed=n)[0], torch.arange(3 * n).view(n, 3) % 5, rare) for n, rare in ((4, 2), (6, 1))]
+    exercise = made(reward, *inputs)
+    assert "`rare` makes no difference to what you return" in told(exercise, lambda q, c, r: (q * (c > 0)).sum(1) ** 3)
+    assert "`counts` makes no" in told(exercise, lambda q, c, r: (q * r).sum(1) ** 4)
+    assert "no difference" not in told(exercise, lambda q, c, r: (q * (c > r) * c).sum(1) ** 3)
+    extra = made(lambda q, used: (q.sum(1)) ** 2, *[several((n, 3), (n,), seed=n) for n in (3, 4)])
+    assert "`used` makes a difference to what you return, and it should not" in told(extra, lambda q, u: q[:, 0] + u**2)
+
+
+def test_close_results_and_results_that_are_not_finite_are_described_as_such() -> None:
+    table = made(double, *TABLES)
+    near = told(table, lambda q: 2.0001 * q + 1e-3)
+    assert near.startswith("close, but not right: off by at most 0.0")
+    wild = told(table, lambda q: torch.where(q == q.amax(), torch.nan, double(q)))
+    assert "stand at [0, 2] (counted from 0); the other numbers are right" in wild
+    known = Mutant("log ratio", lambda p, b: torch.xlogy(p, p / b).sum(1), "that is another distance.")
+    shares = [tuple(x.softmax(1) for x in several((3, 4), (3, 4), seed=n)) for n in (0, 1)]
+    shares[1][0][0] = torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=D)
+    far = made(lambda p, b: (p - b).abs().sum(1), *shares, mutants=(known,))
+    result = check_answer(far, lambda p, b: (p * (p / b).log()).sum(1))  # 0 times the log of 0
+    assert result.mutant == "log ratio" and "Besides, your answer is not finite where the example is: example 1" in (
+        result.message
+    )
+    long = made(lambda q: 3 * q, several((9, 5)))
+    assert "The first stands at [0, 1] (counted from 0): yours" in told(
+        long, lambda q: torch.cat([3 * q[:, :1], q[:, 1:] ** 2], 1)
+    )
 
 
 def test_gradients_say_which_input_gets_none() -> None:
@@ -242,6 +320,17 @@ def test_crashes_show_the_line_and_the_arguments() -> None:
     assert "in line 3 of your function" in result.message and "q[rows, actions]" in result.message
     assert "called with 2 arguments" in check("04.2", lambda q: q)
     assert "Pass its name without brackets" in check("04.2", 1.75)  # type: ignore[arg-type]
+    for wrong, words in (
+        (lambda q, a: q.max(1) * 2.0, "take .values, or use amax"),
+        (lambda q, a: q if q > 0 else a, "use torch.where"),
+        (lambda q, a: (q > 0).mean(), "turn flags or whole numbers into some first"),
+        (lambda q, a: q[q > 0].amax(1), "x[mask] keeps one axis alone"),
+        (lambda q, a: q.float() @ torch.ones(q.shape[1], 1, dtype=D), "give yours the dtype"),
+        (lambda q, a: math.log(q), "torch has the same functions for tensors"),
+        (lambda q, a: q.gather(1, q.argmax(1)), "as many axes as the table"),
+    ):
+        assert words in check("04.2", wrong), words
+    assert "shapes of the arguments: q [" in check("04.2", lambda q, a: q + torch.ones(17))
     assert "use torch's functions" in check("04.1", lambda q: np.log(np.exp(q.requires_grad_()).sum(1)))
 
 
@@ -293,7 +382,8 @@ def test_changing_the_inputs_is_noticed() -> None:
         q -= top[:, None]
         return q.exp().sum(1).log() + top
 
-    assert "in place" in check("04.1", in_place)
+    said = check("04.1", in_place)
+    assert "in place (`q`)" in said and "q.clone()" in said and "What it returns is right." in said
 
 
 def test_or_reference_goes_on_with_the_reference_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
