@@ -466,6 +466,13 @@ def _(y, mu, behaviour, alpha):
     return -alpha / 2 * (mu / behaviour - 1)
 
 
+@mutant("05.2", "targets alone")
+def _(y, mu, behaviour, alpha):
+    """that is y itself, as if alpha were 0: your step is 0. (`alpha // 2` rounds down.) Push and pull move the minimum
+    away from y wherever mu and the log differ."""
+    return y.clone()
+
+
 @mutant("05.2", "one average for all actions")
 def _(y, mu, behaviour, alpha):
     """all actions move by the same amount, the average over mu. In a table each entry is on its own: no sum over the
