@@ -195,6 +195,31 @@ def _(rewards, discount):
     return (_weights(rewards, discount) * rewards)[:-1].sum()
 
 
+@mutant("00.2", "first two alone")
+def _(rewards, discount):
+    """only the first two rewards are counted. `rewards` may be of any length: one weight for each of them."""
+    return (_weights(rewards, discount) * rewards)[:2].sum()
+
+
+@mutant("00.2", "backwards, from one")
+def _(rewards, discount):
+    """the powers run the wrong way, and down to 1 in place of 0: the *last* reward has the largest weight here."""
+    return (discount * _weights(rewards, discount).flip(0) * rewards).sum()
+
+
+@mutant("00.2", "mean reward for ever")
+def _(rewards, discount):
+    """that is the mean reward, received for ever. The rewards end: each has its own weight, and their sum is finite as
+    it is."""
+    return rewards.mean() / (1 - discount)
+
+
+@mutant("00.2", "last reward for ever")
+def _(rewards, discount):
+    """you add a tail, as if the last reward went on for ever. Nothing comes after the last one."""
+    return (_weights(rewards, discount) * rewards).sum() + discount ** len(rewards) * rewards[-1] / (1 - discount)
+
+
 @mutant("00.2", "last reward twice")
 def _(rewards, discount):
     """the last reward is counted twice, once as the start of the recursion. Start from 0."""

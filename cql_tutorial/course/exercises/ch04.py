@@ -183,6 +183,26 @@ def _(q):
     return (mu * q - mu * mu.log()).sum(1)
 
 
+@mutant("04.1", "entropy averaged")
+def _(q):
+    """the entropy is averaged over the actions in place of summed: H is a sum."""
+    mu = torch.softmax(q, 1)
+    return (mu * q).sum(1) + torch.special.entr(mu).mean(1)
+
+
+@mutant("04.1", "entropy twice as dear")
+def _(q):
+    """the entropy counts twice in yours, as with softmax(Q / 2). It is added once, as it is."""
+    return 2 * torch.logsumexp(q / 2, 1)
+
+
+@mutant("04.1", "one too low")
+def _(q):
+    """you went on with Q - 1 from the derivative. The 1 cancels when mu is made to sum to one: put mu back, and no 1 is
+    left."""
+    return torch.logsumexp(q, 1) - 1
+
+
 @mutant("04.1", "first two actions")
 def _(q):
     """only the first two actions count in yours, as in the example by hand. mu may take any of them."""
@@ -1091,6 +1111,14 @@ def _(q, actions, target, cql_alpha):
     """in the squared error q[:, actions] picks *every* listed action in each state. Each state has one logged action:
     gather, or q[torch.arange(len(q)), actions]."""
     return (q[:, actions] - target[:, None]).square().mean() + cql_alpha * penalty(q, actions)
+
+
+@mutant("04.5", "error over all entries")
+def _(q, actions, target, cql_alpha):
+    """the squared errors of the logged actions are divided by the number of *all* entries: with a mask of zeros, mean()
+    counts the zeros too. Divide by the number of states."""
+    hit = F.one_hot(actions, q.shape[1])
+    return (hit * (q - target[:, None]).square()).mean() + cql_alpha * penalty(q, actions)
 
 
 @mutant("04.5", "error of the mean action")

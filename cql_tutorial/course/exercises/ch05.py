@@ -282,6 +282,37 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     return _evaluate(rewards, transitions, policy, discount) - alpha * mu / behaviour
 
 
+@mutant("05.1", "last line of mu")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the last line averages the next values over mu. It is ``policy`` that goes on from there."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    q = _evaluate(fined, transitions, policy, discount)
+    return fined + discount * transitions @ (mu * q).sum(1)
+
+
+@mutant("05.1", "multiplied by the matrix")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """you multiply by (I - discount P). The table at rest satisfies (I - discount P) V = r: solve it for V."""
+    fined = rewards - alpha / 2 * mu / behaviour
+    chain = torch.einsum("sa,sat->st", policy, transitions)
+    return fined + discount * transitions @ (
+        (torch.eye(len(fined), dtype=D) - discount * chain) @ (policy * fined).sum(1)
+    )
+
+
+@mutant("05.1", "fines of the future twice")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """the fine is divided by (1 - discount) and goes through the solve as well: the future is counted twice. The solve
+    adds it up already."""
+    return _evaluate(rewards - alpha / 2 * mu / behaviour / (1 - discount), transitions, policy, discount)
+
+
+@mutant("05.1", "Equation 2, sign")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """two things: Equation 1 has no term for the logged actions, so no 1 is subtracted; and the penalty pushes down."""
+    return _evaluate(rewards + alpha / 2 * (mu / behaviour - 1), transitions, policy, discount)
+
+
 @mutant("05.1", "one pair's fine for ever")
 def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     """you let each pair pay its own fine for ever, 1 / (1 - discount) times. The steps after the first pay the fines of
@@ -497,6 +528,24 @@ def _(y, mu, behaviour, alpha):
     """y is multiplied by the log's share. The share stands in front of the whole square, so it divides out of y and
     divides the penalty's part."""
     return behaviour * y - alpha / 2 * (mu - behaviour)
+
+
+@mutant("05.2", "targets scaled")
+def _(y, mu, behaviour, alpha):
+    """you multiply the targets. The penalty moves the minimum by an amount that does not depend on y: subtract it."""
+    return y * (1 - alpha / 2 * (mu / behaviour - 1))
+
+
+@mutant("05.2", "divided twice")
+def _(y, mu, behaviour, alpha):
+    """you divide by the log's share twice: (mu - b) / b is mu / b - 1 already."""
+    return y - alpha / 2 * (mu / behaviour - 1) / behaviour
+
+
+@mutant("05.2", "one for alpha")
+def _(y, mu, behaviour, alpha):
+    """alpha stands in the place of the 1, and the ratio lacks it: alpha / 2 times the whole of mu / b - 1."""
+    return y - 0.5 * (mu / behaviour - alpha)
 
 
 @mutant("05.2", "targets divided")
@@ -975,6 +1024,21 @@ def _(free, per_alpha, truth, seen):
 def _(free, per_alpha, truth, seen):
     """you average over the actions of a state first. That bounds the state's mean, and not each pair: pair by pair."""
     return ((free - truth).mean(1) / per_alpha.mean(1)).max().clamp(min=0)
+
+
+@mutant("05.4", "excess over the mean effect")
+def _(free, per_alpha, truth, seen):
+    """the largest excess is divided by the *mean* effect. Each pair has an effect of its own: divide pair by pair, then
+    take the maximum."""
+    return ((free - truth)[seen].max() / per_alpha[seen].mean()).clamp(min=0)
+
+
+@mutant("05.4", "smallest need above zero")
+def _(free, per_alpha, truth, seen):
+    """that alpha satisfies the pair above the truth that needs least. The bound must hold at *every* pair: the largest
+    need."""
+    needed = ((free - truth) / per_alpha)[seen]
+    return torch.where(needed > 0, needed, math.inf).min().nan_to_num(posinf=0.0)
 
 
 @mutant("05.4", "difference of the maxima")
