@@ -154,25 +154,11 @@ def _(q):
     return (mu * q + torch.special.entr(mu) / torch.tensor(2.0).log()).sum(1)
 
 
-@mutant("04.1", "entropy in bits, naive")
-def _(q):
-    """the mu is right, but its entropy is in bits: a logarithm to base 2. H has the natural logarithm."""
-    mu = torch.softmax(q, 1)
-    return (mu * q - mu * mu.log2()).sum(1)
-
-
 @mutant("04.1", "mu over the states")
 def _(q):
     """your mu sums to one over the *states* (axis 0). Each state has a mu of its own, over its actions: axis 1."""
     mu = torch.softmax(q, 0)
     return (mu * q + torch.special.entr(mu)).sum(1)
-
-
-@mutant("04.1", "mu over the states, naive")
-def _(q):
-    """your mu sums to one over the *states* (axis 0). Each state has a mu of its own, over its actions: axis 1."""
-    mu = torch.softmax(q, 0)
-    return (mu * q - mu * mu.log()).sum(1)
 
 
 @mutant("04.1", "mu in proportion to Q")
@@ -800,30 +786,35 @@ def _(q, rho):
 
 @mutant("04.4", "columns of softmax divided by their sum")
 def _(q, rho):
-    """each column sums to one. Each *state* has its own distribution over actions: divide each row by its sum,
-    .sum(1, keepdim=True)."""
+    """each column sums to one, after a softmax along the rows. Each *state* has its own distribution over actions:
+    divide each row by its sum, .sum(1, keepdim=True)."""
     weights = rho * torch.softmax(q, 1)
     return weights / weights.sum(0)
 
 
-ABOVE_ZERO = (
-    "you keep rho above 0 by a small number. An action that rho never does then gets a share, and the whole push where "
-    "its Q is high enough. log 0 = -inf is right here: softmax makes a share of 0 of it."
+GETS_A_SHARE = (
+    "An action that rho never does then gets a share, and the whole push where its Q is high enough. log 0 = -inf is "
+    "right here: softmax makes a share of 0 of it."
 )
 
 
 def _kept_above_zero(smallest: float) -> None:
-    mutant("04.4", f"added {smallest:g}", message=ABOVE_ZERO)(
+    added, kept = f"you add {smallest:g} to rho.", f"you keep rho at {smallest:g} or above."
+    mutant("04.4", f"added {smallest:g}", message=f"{added} {GETS_A_SHARE}")(
         lambda q, rho: torch.softmax(q + (rho + smallest).log(), 1)
     )
-    if smallest > 1e-5:  # below that the two are one
-        mutant("04.4", f"kept at {smallest:g}", message=ABOVE_ZERO)(
-            lambda q, rho: torch.softmax(q + rho.clamp(min=smallest).log(), 1)
-        )
+    mutant("04.4", f"kept at {smallest:g}", message=f"{kept} {GETS_A_SHARE}")(
+        lambda q, rho: torch.softmax(q + rho.clamp(min=smallest).log(), 1)
+    )
 
 
-for _smallest in (1e-2, 1e-3, 1e-4, 1e-5, 1e-8):  # what is smaller gives what 1e-8 gives
+for _smallest in (1e-2, 1e-3, 1e-4):
     _kept_above_zero(_smallest)
+
+
+@mutant("04.4", "kept just above zero", message=f"you keep rho a little above 0. {GETS_A_SHARE}")
+def _(q, rho):
+    return torch.softmax(q + rho.clamp(min=1e-8).log(), 1)  # what is smaller than this gives the same
 
 
 @mutant("04.4", "rho added")
@@ -1108,8 +1099,8 @@ def _(q, actions, target, cql_alpha):
 
 @mutant("04.5", "error of every listed action, targets by row")
 def _(q, actions, target, cql_alpha):
-    """in the squared error q[:, actions] picks *every* listed action in each state. Each state has one logged action:
-    gather, or q[torch.arange(len(q)), actions]."""
+    """in the squared error q[:, actions] picks *every* listed action in each state, and each is held against the
+    state's target. Each state has one logged action: gather, or q[torch.arange(len(q)), actions]."""
     return (q[:, actions] - target[:, None]).square().mean() + cql_alpha * penalty(q, actions)
 
 
