@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..checker import Example
 from ..registry import exercise, mutant, prediction, quiz_question
@@ -132,6 +133,11 @@ def _(predicted, true):
 
 
 # ---------------------------------------------------------------- 00.2
+def _steps_00_2(rewards: Tensor, discount: float) -> dict[str, Tensor]:
+    weights = _weights(rewards, discount)
+    return {"the weights": weights, "weight times reward": weights * rewards}
+
+
 @exercise(
     "00.2",
     title="what a value is a sum of",
@@ -151,6 +157,7 @@ def _(predicted, true):
         "return (discount ** torch.arange(____) * rewards).sum()",
     ),
     meaning="A value is the expectation of this sum. It is what every later truth is made of.",
+    steps=_steps_00_2,
 )
 def discounted_return(rewards, discount):
     """r_0 + discount r_1 + discount^2 r_2 + ...: [steps], number -> []."""

@@ -30,6 +30,11 @@ WIDE_RHO = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.25, 0.0, 0.25, 0.5], [0.1, 0.2
 
 
 # ---------------------------------------------------------------- 04.1
+def _steps_04_1(q: Tensor) -> dict[str, Tensor]:
+    mu = torch.softmax(q, 1)
+    return {"the best mu has the mean Q": (mu * q).sum(1), "and the entropy": torch.special.entr(mu).sum(1)}
+
+
 @exercise(
     "04.1",
     title="the most an adversary can reach",
@@ -51,6 +56,7 @@ WIDE_RHO = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.25, 0.0, 0.25, 0.5], [0.1, 0.2
         "return torch.____(q, dim=1)",
     ),
     meaning="One number a state, a little above the largest Q: by at most the logarithm of the number of actions.",
+    steps=_steps_04_1,
 )
 def adversary_value(q):
     """The largest value of E_mu[Q] + H(mu) over all distributions mu, for each state: [states, actions] -> [states].
@@ -247,6 +253,10 @@ def _(q):
 
 
 # ---------------------------------------------------------------- 04.2
+def _steps_04_2(q: Tensor, actions: Tensor) -> dict[str, Tensor]:
+    return {"what the adversary reaches": torch.logsumexp(q, 1), "the logged values": _logged(q, actions)}
+
+
 @exercise(
     "04.2",
     title="the penalty",
@@ -268,6 +278,7 @@ def _(q):
         "logged = q.gather(1, actions[:, None]).squeeze(1); return (torch.logsumexp(q, dim=1) - ____).mean()",
     ),
     meaning="The penalty is never negative on a table: what the adversary reaches lies above every entry.",
+    steps=_steps_04_2,
 )
 def penalty(q, actions):
     """Mean over states of what the adversary reaches minus the logged action's value.
@@ -476,6 +487,11 @@ def _(q, actions):
 
 
 # ---------------------------------------------------------------- 04.3
+def _steps_04_3(q: Tensor, actions: Tensor) -> dict[str, Tensor]:
+    shares = torch.softmax(q, 1)
+    return {"the shares of the push": shares, "less the pull": shares - F.one_hot(actions, q.shape[1])}
+
+
 @exercise(
     "04.3",
     title="what it pushes, and how hard",
@@ -495,6 +511,7 @@ def _(q, actions):
         "return (torch.softmax(q, dim=1) - F.one_hot(____, q.shape[1])) / ____",
     ),
     meaning="Each row sums to zero: what is pushed down on some actions is pushed up on the logged one.",
+    steps=_steps_04_3,
 )
 def penalty_gradient(q, actions):
     """The gradient of the penalty, one number for each entry of Q, written out without autograd.
@@ -666,6 +683,11 @@ def _(q, actions):
 
 
 # ---------------------------------------------------------------- 04.4
+def _steps_04_4(q: Tensor, rho: Tensor) -> dict[str, Tensor]:
+    mu = torch.softmax(q + rho.log(), 1)
+    return {"the expected mu / rho, where rho is positive": torch.where(rho > 0, mu / rho, 0.0)}
+
+
 @exercise(
     "04.4",
     title="what CQL(rho) pushes down",
@@ -684,6 +706,7 @@ def _(q, actions):
         "return torch.softmax(q + ____, dim=1)",
     ),
     meaning="The push stays where rho is: an action that rho never does is not pushed at all, however high its Q.",
+    steps=_steps_04_4,
 )
 def pushed_by_rho(q, rho):
     """The distribution mu that makes E_mu[Q] - KL(mu || rho) largest, in each state.
@@ -895,6 +918,16 @@ def _(q, rho):
 
 
 # ---------------------------------------------------------------- 04.5
+def _steps_04_5(q: Tensor, actions: Tensor, target: Tensor, cql_alpha: float) -> dict[str, Tensor]:
+    squares = (_logged(q, actions) - target).square()
+    return {
+        "the logged values": _logged(q, actions),
+        "the squared errors": squares,
+        "their mean": squares.mean(),
+        "the penalty": penalty(q, actions),
+    }
+
+
 @exercise(
     "04.5",
     title="the critic's whole loss",
@@ -915,6 +948,7 @@ def _(q, rho):
         "return (logged - target).square().mean() + ____ * (torch.logsumexp(q, dim=1) - logged).mean()",
     ),
     meaning="With cql_alpha 0 this is ordinary Q-learning; the larger it is, the closer softmax(Q) comes to the log.",
+    steps=_steps_04_5,
 )
 def critic_loss(q, actions, target, cql_alpha):
     """Mean (Q(s, logged) - target)^2 + cql_alpha * penalty.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from ..checker import Example
 from ..registry import exercise, mutant, prediction, quiz_question
@@ -42,6 +43,14 @@ FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
 
 
 # ---------------------------------------------------------------- 05.1
+def _steps_05_1(
+    rewards: Tensor, transitions: Tensor, policy: Tensor, mu: Tensor, behaviour: Tensor, alpha: float, discount: float
+) -> dict[str, Tensor]:
+    fine = alpha / 2 * mu / behaviour
+    values = (policy * critic_at_rest(rewards, transitions, policy, mu, behaviour, alpha, discount)).sum(1)
+    return {"the fine of each pair": fine, "rewards less fines": rewards - fine, "the states' values at rest": values}
+
+
 @exercise(
     "05.1",
     title="Equation 1's critic at rest",
@@ -66,6 +75,7 @@ FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
         "transitions @ values",
     ),
     meaning="The fine is paid at every step of the future: the critic is exact in the world with fines.",
+    steps=_steps_05_1,
 )
 def critic_at_rest(rewards, transitions, policy, mu, behaviour, alpha, discount):
     """The table at which fitting Equation 1 again and again comes to rest; ``policy`` is evaluated, ``mu`` pushed down.
@@ -374,6 +384,13 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
 
 
 # ---------------------------------------------------------------- 05.2
+def _steps_05_2(y: Tensor, mu: Tensor, behaviour: Tensor, alpha: float) -> dict[str, Tensor]:
+    return {
+        "mu / behaviour": mu / behaviour,
+        "the expected table minus y": equation_two_minimum(y, mu, behaviour, alpha) - y,
+    }
+
+
 @exercise(
     "05.2",
     title="the minimum of Equation 2",
@@ -391,6 +408,7 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
         "return y - alpha / 2 * (mu / behaviour - ____)",
     ),
     meaning="Actions that the log did more often than mu are raised; the others are lowered.",
+    steps=_steps_05_2,
 )
 def equation_two_minimum(y, mu, behaviour, alpha):
     """The table that minimises Equation 2 for fixed targets ``y``.
@@ -599,6 +617,11 @@ UNLOGGED = (
 )
 
 
+def _steps_05_3(policy: Tensor, behaviour: Tensor) -> dict[str, Tensor]:
+    paid = policy / behaviour - 1
+    return {"what each action pays": paid, "weighed by the policy": torch.where(policy > 0, policy * paid, 0.0)}
+
+
 @exercise(
     "05.3",
     title="what a policy pays on its own average",
@@ -620,6 +643,7 @@ UNLOGGED = (
         "It is the sum of (pi - b)^2 / b: never negative, 0 only where the policy is the log's own, and infinite as "
         "soon as the policy does what the log never did."
     ),
+    steps=_steps_05_3,
 )
 def distance(policy, behaviour):
     """What Equation 2, with mu = policy, takes from the policy's average, for each unit of alpha / 2.
@@ -848,6 +872,10 @@ BELOW = TRUTH - torch.tensor([[3.1, 1.1, 2.7], [2.4, 0.9, 1.9]], dtype=D)
 ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
 
 
+def _steps_05_4(free: Tensor, per_alpha: Tensor, truth: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    return {"above the truth by": free - truth, "what each pair needs, seen or not": (free - truth) / per_alpha}
+
+
 @exercise(
     "05.4",
     title="how much alpha does a bound need?",
@@ -872,6 +900,7 @@ ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
         "return ((free - truth) / ____)[____].max().clamp(min=0)",
     ),
     meaning="The threshold belongs to one log: the pair with the largest need decides.",
+    steps=_steps_05_4,
 )
 def smallest_alpha(free, per_alpha, truth, seen):
     """The smallest alpha >= 0 at which free - alpha * per_alpha lies at or below the truth at every seen pair.
@@ -1065,6 +1094,15 @@ RATED = torch.tensor([[0.2, 1.5, -0.4, 0.9], [2.0, -1.0, 1.7, 0.3]], dtype=D)
 RARE = torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.15, 0.45, 0.35, 0.05]], dtype=D)
 
 
+def _steps_05_5(q: Tensor, behaviour: Tensor) -> dict[str, Tensor]:
+    mu = torch.softmax(q, 1)
+    return {
+        "softmax(Q)": mu,
+        "its ratio to the log": mu / behaviour,
+        "the left side": (mu * (mu / behaviour - 1)).sum(1),
+    }
+
+
 @exercise(
     "05.5",
     title="how far may the actor be?",
@@ -1082,6 +1120,7 @@ RARE = torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.15, 0.45, 0.35, 0.05]], dtype=D)
         "mu = torch.softmax(q, dim=1); return distance(____, behaviour) / (____ / behaviour).amax(dim=1)",
     ),
     meaning="Where softmax(Q) is the log itself nothing is paid, and no distance at all is allowed.",
+    steps=_steps_05_5,
 )
 def largest_distance(q, behaviour):
     """The largest epsilon with which Theorem 3.3's premise holds in each state.
