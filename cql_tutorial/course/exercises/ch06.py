@@ -477,11 +477,25 @@ def _(q, log_density):
     return torch.logsumexp(q, -1) - math.log(q.shape[-1])
 
 
+@mutant("06.3", "no density, K of both")
+def _(q, log_density):
+    """the densities are counted and not used, so an action counts as often as it happens to be proposed. Divide each
+    exp Q by its density."""
+    return torch.logsumexp(q, -1) - math.log((q - log_density).shape[-1])
+
+
 @mutant("06.3", "one density for all")
 def _(q, log_density):
     """all candidates of a state are divided by the same (average) density. Each has its own: subtract before the
     logsumexp, candidate by candidate."""
     return torch.logsumexp(q, -1) - math.log(q.shape[-1]) - log_density.mean(-1)
+
+
+@mutant("06.3", "one density for all, K of both")
+def _(q, log_density):
+    """the average log-density of a state is subtracted after the logsumexp. Each candidate has its own: subtract before
+    it, candidate by candidate."""
+    return torch.logsumexp(q, -1) - math.log((q - log_density).shape[-1]) - log_density.mean(-1)
 
 
 @mutant("06.3", "no log K", seen="the raw form of the official code and of most copies")
@@ -529,6 +543,15 @@ def _(q, log_density):
     the uniform distribution, and the volume is lost; the integral is the plain mean of exp(Q) / density."""
     q, log_density = torch.broadcast_tensors(q, log_density)
     return torch.logsumexp(q - log_density, -1) - torch.logsumexp(-log_density, -1)
+
+
+@mutant("06.3", "self-normalised weights, not broadcast")
+def _(q, log_density):
+    """you divide by the sum of the weights 1 / density in the place of K. That normalises an *average* of exp Q under
+    the uniform distribution, and the volume is lost; the integral is the plain mean of exp(Q) / density. Besides, one
+    density may serve all candidates, [..., 1]."""
+    weights = torch.log_softmax(-log_density, -1)
+    return torch.logsumexp(q + weights, -1)
 
 
 @mutant("06.3", "ratio of sums")
