@@ -237,58 +237,112 @@ def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], toleran
 
 def _explain_wrong(exercise: Exercise, function: Function, number: int, found: Answer) -> Result:
     mine = [outcome(exercise, function, example) for example in exercise.examples]
-    mine[number] = found  # what was seen, should the function answer at random
-    name = said = near = ""
-    for mutant in exercise.mutants:
-        theirs = [outcome(exercise, mutant.function, example) for example in exercise.examples]
-        if alike(mine, theirs, exercise.tolerance):
-            name, said = mutant.name, mutant.message
-            break
-        if not near and exercise.gradients and alike(_values(mine), _values(theirs), exercise.tolerance):
-            near = f"{mutant.message} The gradients differ as well: look at what is detached."
-    if not name:
-        right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
-        name, said = _where_finite(exercise, mine, right)
-        if not said:
-            wanted = right[number]
-            assert wanted is not None
-            near = "" if agree(found.value, wanted.value, exercise.tolerance) else near
-            said = near or _describe_difference(exercise, function, mine, right, number)
-            if number:
-                said = f"right on the first {number} example(s), not on this one: {said}"
+    again, mine[number] = mine[number], found  # what was seen, should the function answer at random
+    right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
+    name, said = _recognised(exercise, mine, right, number)
+    if not name and again is not None and _differ(again.value, found.value, exercise.tolerance):
+        said = "your function gives other numbers each time that it is called, and no random number is asked for."
+    if not said:
+        said = _describe_difference(exercise, function, mine, right, number)
+        if number:
+            said = f"right on the first {number} example(s), not on this one: {said}"
     return Result(exercise, WRONG, f"{said}{_facts(exercise, number, found)}  next: hint({exercise.id!r})", name)
 
 
-def _where_finite(exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None]) -> tuple[str, str]:
-    """The mistake that gives the student's results wherever they are finite, if one example has none or no finite one.
+def _differ(one: Any, other: Any, tolerance: float) -> bool:
+    """Whether both are answers that can be compared, and differ."""
+    return agree(one, one, tolerance) and agree(other, other, tolerance) and not agree(one, other, tolerance)
 
-    A known mistake in its plainest form may divide 0 by 0 where its listed version does not.
+
+def _recognised(
+    exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int
+) -> tuple[str, str]:
+    """The mistake that gives the student's results: the mutant's name, if it is one, and what is said; "" if none."""
+    theirs: dict[str, list[Answer | None]] = {}
+    messages = {mutant.name: mutant.message for mutant in exercise.mutants}
+    for mutant in exercise.mutants:
+        theirs[mutant.name] = [outcome(exercise, mutant.function, example) for example in exercise.examples]
+        if alike(mine, theirs[mutant.name], exercise.tolerance):
+            return mutant.name, mutant.message
+    found, expected = mine[number], right[number]
+    assert found is not None and expected is not None
+    coarse = max(exercise.tolerance, COARSE)
+    if found.agrees(expected, coarse):
+        return "", _rounded(found, expected)
+    for name, answers in theirs.items():
+        if alike(mine, answers, coarse):  # naming may be more tolerant than passing
+            return name, messages[name]
+    if exercise.secret:
+        return "", ""
+    if exercise.gradients and not agree(found.value, expected.value, exercise.tolerance):
+        for name, answers in theirs.items():
+            if alike(_values(mine), _values(answers), coarse):
+                return "", f"{messages[name]} The gradients differ as well: look at what is detached."
+    return _in_part(exercise, mine, right, number, theirs)
+
+
+COARSE = 1e-6  # what float32 leaves of a number, where a course in float64 compares
+
+
+def _rounded(found: Answer, expected: Answer) -> str:
+    if said := form(found.value, expected.value):
+        return said
+    return (
+        "right to about seven digits only: somewhere a number is float32. A Python number times a tensor of True and "
+        "False, torch.tensor(0.9), torch.full(...) and .float() are float32: make them like the arguments, by "
+        ".to(q.dtype), torch.full_like or new_full."
+    )
+
+
+def _in_part(
+    exercise: Exercise,
+    mine: Sequence[Answer | None],
+    right: Sequence[Answer | None],
+    number: int,
+    theirs: Mapping[str, list[Answer | None]],
+) -> tuple[str, str]:
+    """The mistake that gives the student's results on all examples but one, or wherever they are finite.
+
+    A known mistake in its plainest form may divide 0 by 0 where its listed version does not, and somebody may make two
+    mistakes, of which one shows in some examples alone.
     """
     from .slips import as_if  # which calls this module's functions
 
+    tolerance = max(exercise.tolerance, COARSE)
     odd = [a is None or not finite(_parts(a), _parts(b)) for a, b in zip(mine, right, strict=True) if b is not None]
-    if exercise.secret or not any(odd):
-        return "", ""
 
-    def fits(theirs: Sequence[Answer | None]) -> bool:
-        wrong = compared = 0
-        for a, b, c in zip(mine, theirs, right, strict=True):
-            if a is None or c is None:
-                continue
-            shared = None if b is None else agree_where_finite(_parts(a), _parts(b), _parts(c), exercise.tolerance)
-            if shared is None:
-                return False
-            wrong, compared = wrong + shared, compared + 1
-        return wrong > 1 or (wrong == 1 and compared > 1)
+    def shared(answers: Sequence[Answer | None]) -> list[int | None]:
+        """For each example the number of wrong numbers in common; -1 where there is nothing to compare."""
+        return [_shared(*each, tolerance) for each in zip(mine, answers, right, strict=True)]
 
-    place = odd.index(True)
-    what = "your code stops with an error" if mine[place] is None else "your answer is not finite"
-    besides = f" Besides, {what} where the example is: {exercise.examples[place].about}."
+    def fits(answers: Sequence[Answer | None]) -> bool:
+        numbers = shared(answers)
+        compared = [n for n in numbers if n is not None and n >= 0]
+        return None not in numbers and (sum(compared) > 1 or (sum(compared) == 1 and len(compared) > 1))
+
+    if any(odd):
+        place = odd.index(True)
+        what = "your code stops with an error" if mine[place] is None else "your answer is not finite"
+        besides = f" Besides, {what} where the example is: {exercise.examples[place].about}."
+        known = next((mutant for mutant in exercise.mutants if fits(theirs[mutant.name])), None)
+        if known is not None:
+            return known.name, known.message + besides
+        clause = as_if(exercise, mine, fits)
+        if clause and not clause.startswith("one part"):
+            return "", f"it is what comes out if {clause}.{besides}"
     for mutant in exercise.mutants:
-        if fits([outcome(exercise, mutant.function, example) for example in exercise.examples]):
-            return mutant.name, mutant.message + besides
-    clause = as_if(exercise, mine, fits)
-    return "", f"it is what comes out if {clause}.{besides}" if clause else ""
+        numbers = shared(theirs[mutant.name])
+        common = [n for n in numbers if n is not None and n > 0]
+        if (numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and numbers.count(None) == 1:
+            other = exercise.examples[numbers.index(None)].about
+            return mutant.name, f"{mutant.message} Something else differs as well where the example is: {other}."
+    return "", ""
+
+
+def _shared(a: Answer | None, b: Answer | None, right: Answer | None, tolerance: float) -> int | None:
+    if a is None or right is None or (b is not None and not finite(_parts(b), _parts(right))):
+        return -1
+    return None if b is None else agree_where_finite(_parts(a), _parts(b), _parts(right), tolerance)
 
 
 def _parts(given: Answer) -> list[Any]:
@@ -308,7 +362,7 @@ def _explain_verdict(exercise: Exercise, function: Function, example: Example, f
         if alike(mine, [outcome(exercise, mutant.function, each) for each in exercise.examples], exercise.tolerance)
     )
     mutant = next(fits, None)
-    said = f"{mutant.message} {verdict}" if mutant else verdict
+    said = f"{mutant.message} {verdict[:1].upper()}{verdict[1:]}" if mutant else verdict
     facts = f"\n{show_example(exercise, example)}\n  yours:    {show(found.value)}\n"
     return Result(
         exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", mutant.name if mutant is not None else ""
@@ -329,6 +383,8 @@ def _describe_difference(
     assert found is not None and expected is not None
     both = [(a, b) for a, b in zip(mine, right, strict=True) if a is not None and b is not None]
     if not agree(found.value, expected.value, tolerance):
+        if choices := _choices(exercise, found.value, expected.value):
+            return choices
         size = None if exercise.secret else _size_factor(exercise, mine, right)
         pairs = [(a.value, b.value) for a, b in both]
         names = list(inspect.signature(exercise.reference).parameters)
@@ -353,6 +409,44 @@ def _describe_difference(
     raise AssertionError("an answer that agrees is not wrong")
 
 
+def _choices(exercise: Exercise, found: Any, expected: Any) -> str:
+    """What may be chosen, if the answer is no choice at all: a line's number, a letter."""
+    if not exercise.secret or exercise.examples[0].arguments or type(expected) not in (int, str):
+        return ""
+    given = [outcome(exercise, mutant.function, exercise.examples[0]) for mutant in exercise.mutants]
+    known = [expected, *(one.value for one in given if one is not None)]
+    choices = sorted({choice for choice in known if type(choice) is type(expected)})
+    if len(choices) < 3 or (type(found) is type(expected) and found in choices):
+        return ""
+    if isinstance(found, (list, tuple)) and len(found) == 1:
+        return f"a {type(found).__name__} of one value: return the value itself."
+    if type(expected) is int:
+        return (
+            f"expected the number of a line, from {choices[0]} to {choices[-1]}, your function returns {show(found)}."
+        )
+    return f"expected one of {', '.join(map(repr, choices))}, your function returns {show(found)}."
+
+
+VARIED: dict[Function, list[tuple[int, int, Example, bool]]] = {}  # what a reference answers to other arguments
+
+
+def _varied(exercise: Exercise, right: Sequence[Answer | None]) -> list[tuple[int, int, Example, bool]]:
+    """The examples with one argument varied: (which argument, which example, the varied one, whether it matters)."""
+    if exercise.reference not in VARIED:
+        found = []
+        for number, (example, expected) in enumerate(zip(exercise.examples, right, strict=True)):
+            for place, given in enumerate(example.arguments):
+                for value in _variations(given):
+                    arguments = (*example.arguments[:place], value, *example.arguments[place + 1 :])
+                    varied = replace(example, arguments=arguments)
+                    other = outcome(exercise, exercise.reference, varied)
+                    if other is not None and expected is not None:
+                        matters = not agree(other.value, expected.value, exercise.tolerance)
+                        found.append((place, number, varied, matters))
+        VARIED[exercise.reference] = found
+    return VARIED[exercise.reference]
+
+
 def unused_argument(
     exercise: Exercise, function: Function, mine: Sequence[Answer | None], right: Sequence[Answer | None]
 ) -> str:
@@ -361,20 +455,17 @@ def unused_argument(
         return ""
     for place, name in enumerate(inspect.signature(exercise.reference).parameters):
         moved = wanted = tried = 0
-        for example, own, other in zip(exercise.examples, mine, right, strict=True):
-            for value in _variations(example.arguments[place]):
-                arguments = (*example.arguments[:place], value, *example.arguments[place + 1 :])
-                varied = replace(example, arguments=arguments)
-                theirs, a = outcome(exercise, exercise.reference, varied), outcome(exercise, function, varied)
-                if own is None or other is None or theirs is None or a is None:
-                    continue
-                tried += 1
-                moved += not agree(a.value, own.value, exercise.tolerance)
-                wanted += not agree(theirs.value, other.value, exercise.tolerance)
-        if tried and wanted and not moved:
+        for _, number, varied, matters in (each for each in _varied(exercise, right) if each[0] == place):
+            own, theirs = mine[number], outcome(exercise, function, varied)
+            if own is None or theirs is None:
+                continue
+            tried, wanted = tried + 1, wanted + matters
+            moved += not agree(theirs.value, own.value, exercise.tolerance)
+        if wanted and not moved:
             return f"`{name}` makes no difference to what you return, and it should."
-        whole = isinstance(example.arguments[place], torch.Tensor) and _whole(example.arguments[place])
-        if tried > 1 and moved and not wanted and not whole:  # whole numbers may be an index, which has an order
+        given = exercise.examples[0].arguments[place]
+        whole = isinstance(given, torch.Tensor) and _whole(given)  # it may be an index, which has an order
+        if tried > 1 and moved and not wanted and not whole:
             return f"`{name}` makes a difference to what you return, and it should not."
     return ""
 
@@ -405,6 +496,10 @@ def _size_factor(exercise: Exercise, mine: Sequence[Answer | None], right: Seque
         return None
     for place, name in enumerate(inspect.signature(exercise.reference).parameters):
         tensors = [example.arguments[place] for example in exercise.examples]
+        if all(type(x) in (int, float) and x for x in tensors) and len(set(tensors)) > 1:
+            for word, factors in (("large", tensors), ("small", [1 / x for x in tensors])):
+                if agree(ratios, [float(x) for x in factors], 1e-5):
+                    return f"every number is `{name}` times too {word}."
         if not all(isinstance(x, torch.Tensor) and x.ndim == tensors[0].ndim for x in tensors):
             continue
         for axis in range(tensors[0].ndim):
@@ -516,6 +611,8 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         wanted = len(example.arguments)
         where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
     advice = next((f"\n  {said}" for found, said in ADVICE if re.search(found, str(error))), "")
+    if isinstance(error, (TypeError, AttributeError)) and re.search(r"\.(min|max)\(\s*[^)\s]", line):
+        advice = f"\n  {ADVICE[0][1]}"
     if SIZES.search(str(error)) and not isinstance(error, NameError):
         names = inspect.signature(exercise.reference).parameters
         both = zip(names, example.arguments, strict=False)

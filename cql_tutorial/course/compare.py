@@ -150,6 +150,7 @@ def describe(
     # A relation needs numbers enough to be no accident: three of one example, or two of two examples.
     joined = _joined(pairs)
     relation = _relation(*joined, tolerance, least=2) if joined[0].size else _relation(a, b, tolerance, least=3)
+    relation = relation or patterns.constant_by_example(_cases(pairs, arguments), a - b, tolerance, _as_log)
     if relation:
         return relation
     if a.ndim == 1 and a.size > 1 and _close(np.sort(a), np.sort(b), tolerance):
@@ -272,8 +273,8 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str
 
 
 def _as_log(constant: float) -> str:
-    """The whole number whose logarithm the constant is, in brackets; a log-mean against a log-sum leaves such a one."""
-    number = round(math.exp(min(abs(constant), 6.0)))
+    """The small fraction whose logarithm the constant is, in brackets: a log-mean for a log-sum leaves such a one."""
+    number = Fraction(math.exp(min(abs(constant), 6.0))).limit_denominator(10)
     near = number > 1 and math.isclose(abs(constant), math.log(number), rel_tol=1e-5)
     return f" ({'minus ' if constant < 0 else ''}the log of {number})" if near else ""
 
@@ -325,9 +326,13 @@ def _which(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
         return ""
     bad = ~np.isclose(a, b, rtol=tolerance, atol=tolerance)
     rows = np.flatnonzero(bad.reshape(len(a), -1).any(1)).tolist()
+    word = "row" if a.ndim > 1 else "place"
+    if len(rows) == len(a) and a.ndim > 1:
+        rows, word = np.flatnonzero(bad.reshape(-1, a.shape[-1]).any(0)).tolist(), "column"
+        if len(rows) == a.shape[-1]:
+            return ""
     if len(rows) == len(a) or len(rows) > 5:
         return ""
-    word = "row" if a.ndim > 1 else "place"
     return f", all in {word}{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows))} (counted from 0)"
 
 

@@ -109,7 +109,7 @@ def instead(cases: Sequence[Case], tolerance: float) -> str | None:
     for words, change in CHANGED.items():
         if _all(cases, tolerance, lambda case, change=change: change(case.expected)):  # type: ignore[misc]
             return f"every number is {words}."
-    return _with_argument(cases, tolerance) or _along_axes(cases, tolerance) or _log_of_size(cases, tolerance)
+    return _with_argument(cases, tolerance) or _along_axes(cases, tolerance)
 
 
 def nearly(cases: Sequence[Case], tolerance: float) -> str | None:
@@ -195,6 +195,22 @@ def _along_axes(cases: Sequence[Case], tolerance: float) -> str | None:
 
 def _constant(x: Array, axis: int, tolerance: float) -> bool:
     return _close(x, np.broadcast_to(np.take(x, [0], axis), x.shape), tolerance)
+
+
+def constant_by_example(
+    cases: Sequence[Case], here: Array, tolerance: float, in_words: Callable[[float], str]
+) -> str | None:
+    """Off by one constant in each example, and not by the same in all; ``here`` are the differences of this one."""
+    if len(cases) < 2 or any(c.found.shape != c.expected.shape or not c.found.size for c in cases):
+        return None
+    off = [c.found - c.expected for c in cases]
+    free = sum(x.size - 1 for x in off)
+    if free < 2 or here.size < 2 or not all(_close(x, np.full_like(x, x.flat[0]), tolerance) for x in off):
+        return None
+    if size := _log_of_size(cases, tolerance):
+        return size
+    constant = float(here.flat[0])
+    return f"every number of this example is off by the same {constant:+.4g}{in_words(constant)}, of others by another."
 
 
 def _log_of_size(cases: Sequence[Case], tolerance: float) -> str | None:

@@ -288,6 +288,52 @@ def test_close_results_and_results_that_are_not_finite_are_described_as_such() -
     )
 
 
+def test_float32_that_creeps_in_is_told_and_hides_no_known_mistake() -> None:
+    known = Mutant("thrice", lambda q: 3 * q * 0.1, "that is three times it.")
+    exact = made(lambda q: 0.1 * q, *TABLES, tolerance=1e-9, mutants=(known,))
+    tenth = torch.tensor(0.1)  # float32
+    assert "right to about seven digits only" in told(exact, lambda q: tenth.double() * q)
+    assert "right to float32's precision only" in told(exact, lambda q: (0.1 * q).float())
+    assert check_answer(exact, lambda q: 3 * tenth.double() * q).mutant == "thrice"
+
+
+def test_a_second_mistake_hides_no_known_one() -> None:
+    known = Mutant("squared", lambda q: q**2, "that is the square.")
+    exercise = made(double, *TABLES, several((4, 2)), mutants=(known,))
+    result = check_answer(exercise, lambda q: q**2 if len(q) == 2 else q**4)
+    assert result.mutant == "squared" and "Something else differs as well where the example is: example 2" in (
+        result.message
+    )
+
+
+def test_an_answer_that_changes_with_each_call_is_told_so() -> None:
+    assert "other numbers each time" in told(made(double, *TABLES), lambda q: torch.rand_like(q))
+
+
+def test_what_is_no_choice_is_told_the_choices() -> None:
+    lines = tuple(Mutant(str(n), (lambda n=n: n), f"line {n} is right.") for n in (1, 2, 3, 5))
+    line = made(lambda: 4, (), kind="read", mutants=lines)
+    assert "expected the number of a line, from 1 to 5, your function returns 0" in told(line, lambda: 0)
+    assert "the value itself" in told(line, lambda: (4,)) and "from 1 to 5" in told(line, lambda: "4")
+    letters = tuple(Mutant(n, (lambda n=n: n), f"{n}) is right.") for n in "abd")
+    letter = made(lambda: "c", (), kind="diagnose", mutants=letters)
+    assert "expected one of 'a', 'b', 'c', 'd', your function returns 'C'" in told(letter, lambda: "C")
+
+
+def test_columns_and_plain_numbers_are_named() -> None:
+    table = made(double, *TABLES)
+    assert "2 of 6 numbers differ, all in column 1" in told(
+        table,
+        lambda q: (
+            torch.stack([2 * q[:, 0], *(q[:, i] ** 3 + i for i in range(1, q.shape[1]))], 1)[:, : q.shape[1]]
+            if q.shape[1] == 2
+            else torch.stack([2 * q[:, 0], q[:, 1] ** 3, 2 * q[:, 2]], 1)
+        ),
+    )
+    scaled = made(lambda q, k: q.sum() ** 2, *[(x, k) for x, k in zip(several((3, 2), (2, 4)), (3, 5), strict=True)])
+    assert "every number is `k` times too large" in told(scaled, lambda q, k: k * q.sum() ** 2)
+
+
 def test_gradients_say_which_input_gets_none() -> None:
     def loss(q, target):
         return ((q - target.detach()) ** 2).mean() + q.sum()

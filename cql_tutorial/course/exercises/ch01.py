@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ..checker import Example
@@ -16,6 +18,8 @@ ENDED, CUT = torch.tensor([False, True, False]), torch.tensor([False, False, Tru
 P = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]], dtype=D)
 B = torch.tensor([[0.2, 0.3, 0.5], [0.25, 0.25, 0.5]], dtype=D)
 QUERIES = torch.tensor([[0.0, 0.0], [4.0, 1.0]], dtype=D)
+OWN_QUERIES = torch.tensor([[1.0, 2.0, 2.0], [4.0, -1.0, 3.0], [0.0, 3.0, 6.0], [1.0, 3.0, 4.0]], dtype=D)
+OWN_ROWS = torch.tensor([[4.0, -1.0, 3.0], [0.0, 0.0, 0.0], [3.0, 5.0, 9.0], [8.0, 2.0, 1.0], [1.0, 5.0, 0.0]], dtype=D)
 ROWS = torch.tensor([[3.0, 4.0], [0.0, 1.0], [4.0, 3.0]], dtype=D)
 VISITS = torch.tensor([2.0, 1.0, 5.0], dtype=D)
 ACTS = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]], dtype=D)
@@ -136,6 +140,61 @@ def _(rewards, episode_starts, discount):
     return returns_to_go(rewards, torch.cat([episode_starts, episode_starts[1:] - 1]).unique(), discount)
 
 
+@mutant("01.1", "forwards, discounted")
+def _(rewards, episode_starts, discount):
+    """the sum is carried *down* from the row above. A return-to-go holds what comes after a row: go through the rows
+    from the last to the first."""
+    result, before = torch.zeros_like(rewards), 0.0
+    for row in range(len(rewards)):
+        before = rewards[row] + discount * (0.0 if row in episode_starts else before)
+        result[row] = before
+    return result
+
+
+@mutant("01.1", "what was paid so far, discounted")
+def _(rewards, episode_starts, discount):
+    """that is what was paid *up to* each row, discounted to the start. To go means from this row on, seen from it."""
+    parts = [discount ** torch.arange(len(x), dtype=D) * x for x in _episodes(rewards, episode_starts)]
+    return torch.cat([part.cumsum(0) for part in parts])
+
+
+@mutant("01.1", "return of the episode, discounted")
+def _(rewards, episode_starts, discount):
+    """every row has the return of its whole episode. Only the first row is worth that; each row sums from itself on."""
+    own = returns_to_go(rewards, episode_starts, discount)
+    return torch.cat([episode[:1].expand(len(episode)) for episode in _episodes(own, episode_starts)])
+
+
+@mutant("01.1", "one step, within the episode")
+def _(rewards, episode_starts, discount):
+    """you look one row ahead, at its *reward*. Add the discounted return-to-go of the row after it: that holds the
+    rest."""
+    ahead = [torch.cat([x[1:], x.new_zeros(1)]) for x in _episodes(rewards, episode_starts)]
+    return rewards + discount * torch.cat(ahead)
+
+
+@mutant("01.1", "last rows left at 0")
+def _(rewards, episode_starts, discount):
+    """the last row of every episode is left at 0, and what it paid is missing above. It is worth its own reward: the
+    loop has to begin with it."""
+    ends = torch.cat([episode_starts[1:] - 1, episode_starts.new_tensor([len(rewards) - 1])])
+    return returns_to_go(rewards.index_fill(0, ends, 0.0), episode_starts, discount)
+
+
+@mutant("01.1", "last episode left out")
+def _(rewards, episode_starts, discount):
+    """the last episode is left at 0. It begins at the last of `episode_starts`, and ends with the log."""
+    own = returns_to_go(rewards, episode_starts, discount)
+    return torch.where(torch.arange(len(rewards)) < episode_starts[-1], own, 0.0)
+
+
+@mutant("01.1", "averaged")
+def _(rewards, episode_starts, discount):
+    """the return is divided by the number of rows that are left. A return is a sum."""
+    left = [torch.arange(len(x), 0, -1, dtype=D) for x in _episodes(rewards, episode_starts)]
+    return returns_to_go(rewards, episode_starts, discount) / torch.cat(left)
+
+
 # ---------------------------------------------------------------- 01.2
 @exercise(
     "01.2",
@@ -209,6 +268,30 @@ def _(rewards, next_values, terminations, truncations, discount):
     return (rewards + discount * next_values) * ~(terminations | truncations)
 
 
+@mutant("01.2", "reward discounted")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the reward is discounted too. It is paid now; the discount belongs to the next value alone."""
+    return discount * (rewards + next_values * ~terminations)
+
+
+@mutant("01.2", "reward missing")
+def _(rewards, next_values, terminations, truncations, discount):
+    """that is what follows alone: the reward of the step itself is missing."""
+    return discount * next_values * ~terminations
+
+
+@mutant("01.2", "only where cut")
+def _(rewards, next_values, terminations, truncations, discount):
+    """only the row that was *cut* was given a future. An ordinary row has one as well: the mask is ~terminations."""
+    return rewards + discount * next_values * truncations
+
+
+@mutant("01.2", "no discount where cut")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the cut row's next value is not discounted. It lies one step ahead, as any other."""
+    return rewards + torch.where(truncations, next_values, discount * next_values * ~terminations)
+
+
 # ---------------------------------------------------------------- 01.3
 @exercise(
     "01.3",
@@ -249,7 +332,8 @@ def _(policy, other):
 
 @mutant("01.3", "signed")
 def _(policy, other):
-    """without the absolute value the differences cancel: both rows sum to one."""
+    """positive and negative differences cancel, as both rows sum to one. Take the absolute value of each difference,
+    *before* the sum."""
     return 0.5 * (policy - other).sum(1)
 
 
@@ -283,6 +367,54 @@ def _(policy, other):
     return 0.5 * (policy - other).abs().sum(0)
 
 
+@mutant("01.3", "Euclidean")
+def _(policy, other):
+    """that is the Euclidean distance, the root of the sum of squares. Total variation sums the absolute differences,
+    and halves."""
+    return (policy - other).square().sum(1).sqrt()
+
+
+@mutant("01.3", "half Euclidean")
+def _(policy, other):
+    """you halve the Euclidean distance, the root of the sum of squares. Total variation sums the absolute
+    differences, without a square."""
+    return 0.5 * (policy - other).square().sum(1).sqrt()
+
+
+@mutant("01.3", "overlap")
+def _(policy, other):
+    """that is what the two policies have in common, 1 for the same and 0 for none. The distance is what is left: one
+    minus it."""
+    return torch.minimum(policy, other).sum(1)
+
+
+@mutant("01.3", "KL")
+def _(policy, other):
+    """that is the Kullback-Leibler divergence, with a logarithm. It may be infinite; total variation has plain
+    differences, and lies between 0 and 1."""
+    return torch.where(policy > 0, policy * (policy / other).log(), 0.0).sum(1)
+
+
+@mutant("01.3", "KL the other way")
+def _(policy, other):
+    """that is the Kullback-Leibler divergence of `other` from `policy`. Total variation has no logarithm: half the sum
+    of the absolute differences."""
+    return torch.where(other > 0, other * (other / policy).log(), 0.0).sum(1)
+
+
+@mutant("01.3", "mean of all")
+def _(policy, other):
+    """one number for the whole table, a mean over states and actions. Asked is one for each state, a sum over its
+    actions."""
+    return 0.5 * (policy - other).abs().mean()
+
+
+@mutant("01.3", "mean of the states")
+def _(policy, other):
+    """the distances of the states are averaged. Asked is one number for each state."""
+    return 0.5 * (policy - other).abs().sum(1).mean()
+
+
 # ---------------------------------------------------------------- 01.4
 @exercise(
     "01.4",
@@ -293,6 +425,7 @@ def _(policy, other):
     minutes=8,
     examples=(
         Example((QUERIES, ROWS), "two queries, three logged rows, two numbers each"),
+        Example((OWN_QUERIES, OWN_ROWS), "four queries, five rows, three numbers each; the second query is a row"),
         Example((_draw(7, 8, 3), _draw(8, 40, 3)), "eight queries, forty rows", shown=False),
     ),
     hints=(
@@ -350,6 +483,47 @@ def _(queries, logged):
 def _(queries, logged):
     """that is the smallest distance of all. One number for each query."""
     return torch.cdist(queries, logged).amin()
+
+
+@mutant("01.4", "not itself")
+def _(queries, logged):
+    """a row at distance 0 is left out, as if it were the query itself. The queries are given apart from the rows: one
+    that lies on a logged row is covered, at distance 0."""
+    distances = torch.cdist(queries, logged)
+    return distances.masked_fill(distances == 0, torch.inf).amin(1)
+
+
+@mutant("01.4", "each coordinate apart")
+def _(queries, logged):
+    """the nearest row is looked for in each coordinate apart, so one distance is made of *several* rows. Take the whole
+    distance to each row first, then the smallest."""
+    return (queries[:, None] - logged).abs().amin(1).norm(dim=1)
+
+
+@mutant("01.4", "largest coordinate")
+def _(queries, logged):
+    """a distance is the largest difference of any coordinate in yours. Wanted is the straight line: root of the sum of
+    squares."""
+    return torch.cdist(queries, logged, p=torch.inf).amin(1)
+
+
+@mutant("01.4", "mean square")
+def _(queries, logged):
+    """the squares are averaged over the coordinates. The straight line has their *sum* under its root."""
+    return torch.cdist(queries, logged).amin(1) / math.sqrt(queries.shape[1])
+
+
+@mutant("01.4", "summed over the rows")
+def _(queries, logged):
+    """the squares are summed over the *rows* and the minimum is taken over the coordinates: the axes are exchanged.
+    [n, N, D]: sum over the last axis, then the minimum over the rows."""
+    return (queries[:, None] - logged).square().sum(1).sqrt().amin(1)
+
+
+@mutant("01.4", "distance to the middle")
+def _(queries, logged):
+    """that is the distance to the mean of all rows, where perhaps no row lies. One close row is enough."""
+    return (queries - logged.mean(0)).norm(dim=1)
 
 
 # ---------------------------------------------------------------- 01.5
@@ -426,6 +600,47 @@ def _(visits, policy, counts):
 def _(visits, policy, counts):
     """you weigh by how often a pair was seen: the mean count. Asked is whether it was seen at all: counts > 0."""
     return (visits[:, None] * policy * counts).sum() / (visits[:, None] * policy).sum()
+
+
+@mutant("01.5", "likeliest action alone")
+def _(visits, policy, counts):
+    """only the policy's likeliest action is looked up. It takes the others as well, each with its own probability."""
+    best = counts.gather(1, policy.argmax(1, keepdim=True))[:, 0]
+    return visits[best > 0].sum() / visits.sum()
+
+
+@mutant("01.5", "divided by the states")
+def _(visits, policy, counts):
+    """the seen decisions are divided by the number of *states*. A share is one of all decisions: divide by the sum of
+    the visits."""
+    return (visits[:, None] * policy * (counts > 0)).sum() / len(visits)
+
+
+@mutant("01.5", "more than once")
+def _(visits, policy, counts):
+    """a pair that was seen exactly once does not count in yours. At least once: counts > 0."""
+    return (visits[:, None] * policy * (counts > 1)).sum() / visits.sum()
+
+
+@mutant("01.5", "the log's visits")
+def _(visits, policy, counts):
+    """the states are weighed by how often the *log* has been there. Asked is about the policy's decisions: `visits`."""
+    rows = counts.sum(1)
+    return (rows[:, None] * policy * (counts > 0)).sum() / rows.sum()
+
+
+@mutant("01.5", "overlap with the log")
+def _(visits, policy, counts):
+    """that is how much the policy agrees with the log's *shares*. A decision is covered if its pair was seen at all,
+    however often."""
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    return (visits * torch.minimum(policy, shares).sum(1)).sum() / visits.sum()
+
+
+@mutant("01.5", "each state")
+def _(visits, policy, counts):
+    """that is a share for each state. Weigh them by `visits` and sum them up: one number is asked for."""
+    return (policy * (counts > 0)).sum(1)
 
 
 # ---------------------------------------------------------------- predictions

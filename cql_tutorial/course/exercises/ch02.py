@@ -34,6 +34,8 @@ def _larger(seed: int = 0) -> tuple[torch.Tensor, ...]:
 
 
 LARGE_Q, LARGE_REWARDS, LARGE, LARGE_END, LARGE_POLICY = _larger()
+# The same world, in which most moves fail, so that a value needs hundreds of backups.
+SLOW = 0.97 * torch.eye(5, dtype=torch.float64)[:, None] + 0.03 * LARGE
 
 
 # ---------------------------------------------------------------- 02.1
@@ -196,6 +198,40 @@ def _(q, rewards, transitions, terminal, policy, discount):
     return rewards.clone()
 
 
+@mutant("02.1", "summed without weights")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the next actions' values are added up, and `policy` is not used. One action will be taken: weigh each by its
+    probability, then sum."""
+    return rewards + discount * transitions @ (q.sum(1) * ~terminal)
+
+
+@mutant("02.1", "soft value")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the next state is valued by a log-sum-exp: the soft value of another policy, softmax(q). Here `policy` is given:
+    average q with its probabilities."""
+    return rewards + discount * transitions @ (torch.logsumexp(q, 1) * ~terminal)
+
+
+@mutant("02.1", "added to the old table")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the backup is added to the old q. It takes its place: q enters only through the value of the next state."""
+    return q + rewards + discount * transitions @ ((policy * q).sum(1) * ~terminal)
+
+
+@mutant("02.1", "over the states")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """`policy * q` is summed over the *states*, and `transitions` is not used. V has one number for each state: sum
+    over the actions, axis 1, then let `transitions` carry it back."""
+    return rewards + discount * (policy * q).sum(0)
+
+
+@mutant("02.1", "policy of the first step")
+def _(q, rewards, transitions, terminal, policy, discount):
+    """the future is weighed by the policy at s. Its probabilities belong to the *next* state's actions:
+    sum_a' pi(a'|s') Q(s', a')."""
+    return rewards + discount * policy * (transitions @ (q.sum(1) * ~terminal))
+
+
 # ---------------------------------------------------------------- 02.2
 @exercise(
     "02.2",
@@ -210,7 +246,7 @@ def _(q, rewards, transitions, terminal, policy, discount):
             "the hut: rewards, where each action leads, a coin decides, discount 0.5",
         ),
         Example((HUT_REWARDS, HUT, BRAVE, 0.5), "the same, but climbs three times in four"),
-        Example((LARGE_REWARDS, LARGE, LARGE_POLICY, 0.9), "five states, three actions, discount 0.9", shown=False),
+        Example((LARGE_REWARDS, SLOW, LARGE_POLICY, 0.98), "five states, three actions, discount 0.98", shown=False),
     ),
     hints=(
         "Two objects first: where pi goes in one step ([S, S]) and what it is paid for it ([S]).",
@@ -251,7 +287,7 @@ def _solved(rewards, transitions, discount, chain, gain, last=None, sign=-1.0):
     return rewards + (discount if last is None else last) * transitions @ values
 
 
-def _iterated(rewards, transitions, discount, sweeps=300):
+def _iterated(rewards, transitions, discount, sweeps=1000):
     q = torch.zeros_like(rewards)
     for _ in range(sweeps):
         q = rewards + discount * transitions @ q.amax(1)
@@ -364,7 +400,85 @@ def _(rewards, transitions, policy, discount):
     return _solved(rewards, transitions, discount, transitions.mean(1), rewards.mean(1))
 
 
+@mutant("02.2", "reward left out of the result")
+def _(rewards, transitions, policy, discount):
+    """V is right, but the last line leaves the reward of the first step out: Q(s, a) = r(s, a) + discount * sum P V."""
+    return _solved(rewards, transitions, discount, _chain(transitions, policy), (policy * rewards).sum(1)) - rewards
+
+
+@mutant("02.2", "policy in the result")
+def _(rewards, transitions, policy, discount):
+    """V is right, but the last line carries it back along the chain. In Q(s, a) the first action is given: use
+    `transitions`, not the chain."""
+    values = torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1))
+    return rewards + discount * (_chain(transitions, policy) @ values)[:, None]
+
+
+def _cut_short(sweeps):
+    def backups(rewards, transitions, policy, discount):
+        q = torch.zeros_like(rewards)
+        for _ in range(sweeps):
+            q = rewards + discount * transitions @ (policy * q).sum(1)
+        return q
+
+    return backups
+
+
+for count in (10, 20, 30, 50, 100, 200):
+    told = (
+        f"that is what {count} backups give: right to the digits shown where the discount is small, and short of the "
+    )
+    told += "value where it is near 1. A linear solve needs no number of backups."
+    mutant("02.2", f"{count} backups", message=told)(_cut_short(count))
+
+
 # ---------------------------------------------------------------- 02.3
+TABLES = {  # go home, climb; turn back, summit
+    1: (2.50, 2.27, 1.16, 7.00),
+    2: (2.50, 3.00, 1.25, 7.00),
+    3: (2.50, 1.50, 1.00, 7.00),
+    4: (2.50, 3.00, 1.50, 7.00),
+}
+CLIMBS = {"a": 0.5, "b": 0.75}  # how often the coin, and the log's policy, choose the second action
+
+
+def _not_its_own(number, letter):
+    """Why a table is not what a letter says: one backup of that policy does not leave it as it is."""
+    home, climb, back, summit = TABLES[number]
+    if letter == "e":
+        return "no table is without a discount: climbing would be worth -0.5 plus *all* of the ridge's value."
+    if letter == "d":
+        return (
+            "the *coin's* own Q is backed up once there, with a maximum: climbing would be worth -0.5 plus half of its "
+            f"best at the ridge, turning back half of its best at the hut. The table says {climb:.2f} and {back:.2f}."
+        )
+    share = CLIMBS.get(letter)
+    hut = max(home, climb) if share is None else (1 - share) * home + share * climb
+    ridge = max(back, summit) if share is None else (1 - share) * back + share * summit
+    how = "with the best action of each place" if share is None else f"climbing {share:.0%} of the time"
+    return (
+        f"its own numbers, {how}, give the hut {hut:.2f} and the ridge {ridge:.2f}. Then climbing would be worth "
+        f"{0.5 * ridge - 0.5:.2f} and turning back {0.5 * hut:.2f}; the table says {climb:.2f} and {back:.2f}."
+    )
+
+
+def judge_letters(answer):
+    """None for the right four letters; else the first table whose own numbers contradict its letter, and how."""
+    letters = list(answer) if isinstance(answer, (tuple, list, str)) else []
+    if len(letters) != 4 or not all(isinstance(letter, str) for letter in letters):
+        return "wanted are four letters, such as ('a', 'b', 'c', 'd'), in the order of the tables."
+    if not all(letter in ("a", "b", "c", "d", "e") for letter in letters):
+        return f"the letters are those of the list, small and without a bracket: a to e. Yours are {letters}."
+    right = whose_values()
+    wrong = [number for number in TABLES if letters[number - 1] != right[number - 1]]
+    if not wrong:
+        return None
+    first, letter = wrong[0], letters[wrong[0] - 1]
+    return (
+        f"table {first} is not {letter}): {_not_its_own(first, letter)} ({len(wrong)} of the four are not right yet.)"
+    )
+
+
 @exercise(
     "02.3",
     title="whose values are these?",
@@ -382,6 +496,7 @@ def _(rewards, transitions, policy, discount):
         "climbs three times in four, as the log does. return ('b', ____, ____, ____)",
     ),
     meaning="A table says whose it is: put its own values through one backup of a policy, and see whether they stay.",
+    judge=judge_letters,
 )
 def whose_values():
     """What each of the tables 1 to 4 is: four letters of the list above, as a tuple."""
@@ -415,16 +530,11 @@ def _():
     return "b", "e", "a", "c"
 
 
-@mutant("02.3", "indices")
+@mutant("02.3", "the list's letters")
 def _():
-    """those are numbers. Wanted are four letters, such as ('a', 'b', 'c', 'd'), in the order of the tables."""
-    return 2, 4, 1, 3
-
-
-@mutant("02.3", "one word")
-def _():
-    """the right letters, but in one word: return four, separated by commas."""
-    return "bdac"
+    """you answer the other question: which table each of a) to d) is. Asked is which letter each table has, from table
+    1 on."""
+    return "c", "a", "d", "b"
 
 
 # ---------------------------------------------------------------- 02.4
@@ -462,6 +572,7 @@ WIDE_TRUTH = torch.tensor(  # two states over, one exactly right, three under: t
         "Above 0 the critic promises more than the reference: whether that is a fault depends on whose value the "
         "reference is."
     ),
+    plain="the next cell prints the two numbers",
 )
 def estimation_error(q_hat, reference):
     """Mean of Q-hat minus reference at Q-hat's best actions, and share of states over.
@@ -588,6 +699,55 @@ def _(q_hat, reference):
     return error.mean(), error[error > 0].mean()
 
 
+@mutant("02.4", "the truth's mean")
+def _(q_hat, reference):
+    """Q-hat's best action is held against the *mean* of the reference over all actions. Read the reference at that same
+    action."""
+    error = q_hat.amax(1) - reference.mean(1)
+    return error.mean(), _over(error)
+
+
+@mutant("02.4", "share of all entries")
+def _(q_hat, reference):
+    """the mean is right, but the share counts all actions. It is one of *states*, each at Q-hat's best action."""
+    return _error(q_hat, reference).mean(), _over(q_hat - reference)
+
+
+@mutant("02.4", "mean of all entries")
+def _(q_hat, reference):
+    """the share is right, but the mean runs over all actions. It is one over states, each at Q-hat's best action."""
+    return (q_hat - reference).mean(), _over(_error(q_hat, reference))
+
+
+@mutant("02.4", "largest error")
+def _(q_hat, reference):
+    """in each state you take the action whose *error* is largest. The policy does not know the reference: it takes the
+    action that Q-hat rates highest."""
+    error = (q_hat - reference).amax(1)
+    return error.mean(), _over(error)
+
+
+@mutant("02.4", "squared")
+def _(q_hat, reference):
+    """that is the mean *squared* error, in which over and under look alike. Keep the sign: the plain difference."""
+    error = _error(q_hat, reference)
+    return error.square().mean(), _over(error)
+
+
+@mutant("02.4", "median")
+def _(q_hat, reference):
+    """that is the median of the errors. Asked is their mean."""
+    error = _error(q_hat, reference)
+    return error.median(), _over(error)
+
+
+@mutant("02.4", "share of the reference's choice")
+def _(q_hat, reference):
+    """the mean is right, but the share is counted at the *reference's* best action. Count at Q-hat's, as the mean
+    does."""
+    return _error(q_hat, reference).mean(), _over(_error(q_hat, reference, reference.argmax(1)))
+
+
 # ---------------------------------------------------------------- 02.5
 ROLLOUTS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 4.0], [4.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
 MORE_ROLLOUTS = torch.tensor(
@@ -620,7 +780,7 @@ MORE_ROLLOUTS = torch.tensor(
 def mc_value(rewards, discount, quantile):
     """Mean discounted return of n rollouts and the half width of its interval.
 
-    [n, T], two numbers -> two numbers
+    [n, T], two numbers -> two tensors []
     """
     n, steps = rewards.shape
     returns = rewards @ discount ** torch.arange(steps, dtype=rewards.dtype)
@@ -734,6 +894,49 @@ def _(rewards, discount, quantile):
     return _interval((rewards * discount).sum(1), quantile)
 
 
+@mutant("02.5", "spread of the rewards")
+def _(rewards, discount, quantile):
+    """the deviation is that of the single *rewards*. What is averaged are the rollouts' returns: take the deviation of
+    those."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * rewards.std() / math.sqrt(len(rewards))
+
+
+@mutant("02.5", "spread of undiscounted returns")
+def _(rewards, discount, quantile):
+    """the mean is right, but the deviation is that of *undiscounted* returns. Take it of the same discounted
+    returns."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * rewards.sum(1).std() / math.sqrt(len(rewards))
+
+
+@mutant("02.5", "powers reversed")
+def _(rewards, discount, quantile):
+    """the powers run backwards: the *last* reward counts in full. The first one does, and each later one less."""
+    return _interval(_returns(rewards.flip(1), discount), quantile)
+
+
+@mutant("02.5", "product for power")
+def _(rewards, discount, quantile):
+    """the reward of step t counts discount *times* t. It counts discount to the *power* t: discount ** t."""
+    return _interval((rewards * discount * torch.arange(rewards.shape[1], dtype=rewards.dtype)).sum(1), quantile)
+
+
+@mutant("02.5", "steps alone counted")
+def _(rewards, discount, quantile):
+    """the root is that of *all* rewards, n times T. Only the rollouts are independent repeats: root of n."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), quantile * returns.std() / math.sqrt(rewards.numel())
+
+
+@mutant("02.5", "widest distance")
+def _(rewards, discount, quantile):
+    """the half width is half the distance of the largest return from the smallest. Wanted is the quantile times the
+    standard error."""
+    returns = _returns(rewards, discount)
+    return returns.mean(), (returns.amax() - returns.amin()) / 2
+
+
 # ---------------------------------------------------------------- 02.6
 @exercise(
     "02.6",
@@ -822,8 +1025,11 @@ def judge_plan(answer, pilot, discount, bound, wanted):
     """Carry the plan out on fresh rollouts: half width and bound on the cut tail against what was wanted, and cost."""
     try:
         rollouts, steps = (int(number) for number in answer)
-    except (TypeError, ValueError):
+        given = [float(number) for number in answer]
+    except (TypeError, ValueError, OverflowError):
         return "two whole numbers are wanted: how many rollouts, and how many steps each."
+    if given != [rollouts, steps]:
+        return f"two whole numbers are wanted, yours are {given[0]:.4g} and {given[1]:.4g}: round both up (math.ceil)."
     if rollouts < 2 or steps < 1:
         return "an interval needs two rollouts or more, of one step or more."
     if rollouts * steps > 2_000_000:
@@ -836,10 +1042,20 @@ def judge_plan(answer, pilot, discount, bound, wanted):
         f"{rollouts:,} rollouts of {steps} steps: measured half width {half:.2f}, and the tail may hold {tail:.2f}"
     )
     if half + tail > 1.1 * wanted:
-        return f"{measured}, together {half + tail:.2f}. Wanted was {wanted:g}."
+        why = "Each is within that, but not their sum." if max(half, tail) <= wanted else ""
+        why = why or ("Chance alone is too much: more rollouts." if half > wanted else "")
+        why = why or "The tail alone is too much: more steps."
+        return f"{measured}, together {half + tail:.2f}. Wanted was {wanted:g}. {why}"
     best = math.prod(plan(pilot, discount, bound, wanted))
     if rollouts * steps > 1.5 * best:
-        return f"{measured}: good enough, but {rollouts * steps:,} steps in all, and {best:,} would do."
+        narrow = half + tail < 0.8 * wanted
+        if narrow:
+            why = f"It is narrower than the {wanted:g} that was wanted: fewer rollouts would do."
+        elif tail < 0.05 * wanted:
+            why = "Hardly anything is left to the tail: cut earlier, and pay for it with some more rollouts."
+        else:
+            why = "Chance and the tail share what is wanted in another way in the cheapest plan: try every cut."
+        return f"{measured}: good enough, but {rollouts * steps:,} steps in all, and {best:,} would do. {why}"
     return None
 
 
@@ -936,6 +1152,36 @@ def _(pilot, discount, bound, wanted):
     """that plays each rollout as long as the pilot's. Later steps hardly count: cut earlier, and pay for the tail."""
     steps = pilot.shape[1]
     return math.ceil((1.96 * _deviation(pilot, discount) / (wanted - bound * discount**steps)) ** 2), steps
+
+
+@mutant("02.7", "variance")
+def _(pilot, discount, bound, wanted):
+    """the *variance* stands where the standard deviation belongs: rollouts = (1.96 * deviation / left)**2."""
+    tail = lambda t: wanted - bound * discount**t  # noqa: E731
+    return _cheapest(tail, lambda left: math.ceil((1.96 * _deviation(pilot, discount) ** 2 / left) ** 2))
+
+
+@mutant("02.7", "spread of the rewards")
+def _(pilot, discount, bound, wanted):
+    """the deviation is that of the single *rewards*. The rollouts' discounted returns scatter far more: take theirs."""
+    tail = lambda t: wanted - bound * discount**t  # noqa: E731
+    return _cheapest(tail, lambda left: math.ceil((1.96 * float(pilot.std()) / left) ** 2))
+
+
+@mutant("02.7", "half to each")
+def _(pilot, discount, bound, wanted):
+    """half of what is wanted goes to the tail and half to chance. A longer rollout is cheap, for the tail falls as a
+    power of the discount, and a narrower interval dear: try every number of steps."""
+    steps = math.ceil(math.log(wanted / 2 / bound) / math.log(discount))
+    return math.ceil((1.96 * _deviation(pilot, discount) / (wanted / 2)) ** 2), steps
+
+
+@mutant("02.7", "each within what is wanted")
+def _(pilot, discount, bound, wanted):
+    """chance and the tail each keep within what is wanted, and so their sum does not: what one takes is lost to the
+    other."""
+    steps = math.ceil(math.log(wanted / bound) / math.log(discount))
+    return math.ceil((1.96 * _deviation(pilot, discount) / wanted) ** 2), steps
 
 
 # ---------------------------------------------------------------- predictions

@@ -56,7 +56,7 @@ SHARE_Q = torch.tensor(
     dtype=D,
 )
 SHARE_COUNTS = torch.tensor(
-    [[0, 3, 1], [0, 1, 0], [6, 2, 1], [0, 2, 0], [0, 0, 0], [0, 1, 4], [0, 0, 2], [6, 0, 2], [0, 3, 0]]
+    [[0, 3, 1], [0, 1, 0], [6, 2, 1], [0, 2, 0], [0, 0, 0], [0, 1, 1], [0, 0, 2], [6, 0, 2], [0, 3, 0]]
 )
 
 
@@ -344,6 +344,51 @@ def _(q, states, actions, rewards, next_states, terminations, discount):
     return torch.where(_counts(q, states, actions) > 0, mean, math.nan)
 
 
+@mutant("03.1", "a tenth of the way")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """each row moves its pair's value a tenth of the way to its target. That is Q-learning with a step size; fitted
+    Q-iteration puts the mean of all rows in the old value's place."""
+    table = q.clone()
+    for s, a, y in zip(states, actions, _targets(q, rewards, next_states, terminations, discount), strict=True):
+        table[s, a] += 0.1 * (y - table[s, a])
+    return table
+
+
+@mutant("03.1", "next row's action")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """the next state is valued at the action of the *next row*, which the log's policy took: that is SARSA. Q-learning
+    asks for the best action there."""
+    return _mean_by_pair(q, states, actions, rewards + discount * q[next_states, actions.roll(-1)] * ~terminations)
+
+
+@mutant("03.1", "mean over the state's rows")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """all rows of a *state* are averaged together, whatever their action. Each pair of state and action has a mean of
+    its own rows."""
+    targets, counts = _targets(q, rewards, next_states, terminations, discount), _counts(q, states, actions)
+    total = torch.zeros_like(q).index_put_((states, actions), targets, accumulate=True).sum(1, keepdim=True)
+    return torch.where(counts > 0, total / counts.sum(1, keepdim=True).clamp(min=1), q)
+
+
+@mutant("03.1", "log's own value")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """the next state is worth the mean over the *log's* actions in yours. That is evaluation, of section 3; here the
+    best action counts."""
+    counts = _counts(q, states, actions)
+    value = (q * counts).sum(1) / counts.sum(1).clamp(min=1)
+    return _mean_by_pair(q, states, actions, rewards + discount * value[next_states] * ~terminations)
+
+
+@mutant("03.1", "first row wins")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """a pair with several rows keeps the target of its *first* row; the others are left out. Their mean is wanted."""
+    table = q.clone()
+    targets = _targets(q, rewards, next_states, terminations, discount)
+    for s, a, y in reversed(list(zip(states, actions, targets, strict=True))):
+        table[s, a] = y
+    return table
+
+
 # ---------------------------------------------------------------- 03.2
 @exercise(
     "03.2",
@@ -488,6 +533,15 @@ def _(samples):
 def _(samples):
     """the repeats are summed. Average them."""
     return samples.mean(2).amax(1).sum()
+
+
+@mutant("03.2", "chosen by one half, judged by the other")
+def _(samples):
+    """you choose by the first half of the tries and judge by the second: the *double* estimator, which mends the fault
+    that is to be shown. Here the same tries choose and judge."""
+    half = samples.shape[2] // 2
+    best = samples[..., :half].mean(2).argmax(1, keepdim=True)
+    return samples[..., half:].mean(2).gather(1, best).mean()
 
 
 # ---------------------------------------------------------------- 03.3
@@ -801,6 +855,50 @@ def _(q, counts, rare):
     return _shares(counts.gather(0, q.argmax(0, keepdim=True))[0], rare)
 
 
+@mutant("03.4", "best of the logged")
+def _(q, counts, rare):
+    """you take the best of the *logged* actions, so none is unseen. The greedy one is the largest of all: argmax of q
+    itself."""
+    return _shares(_greedy(q.masked_fill(counts == 0, -math.inf), counts)[_seen(counts)], rare)
+
+
+@mutant("03.4", "exactly rare")
+def _(q, counts, rare):
+    """only actions tried exactly `rare` times count as rare in yours. It is 1 *to* `rare`: <=."""
+    tried = _greedy(q, counts)[_seen(counts)]
+    return torch.stack([(tried == 0).double().mean(), (tried == rare).double().mean()])
+
+
+@mutant("03.4", "weighed by visits")
+def _(q, counts, rare):
+    """the states are weighed by how often the log was there. Each visited state counts once."""
+    weights = counts.sum(1) / counts.sum()
+    tried = _greedy(q, counts)
+    return torch.stack([(weights * (tried == 0)).sum(), (weights * ((tried >= 1) & (tried <= rare))).sum()]).double()
+
+
+@mutant("03.4", "every state's action")
+def _(q, counts, rare):
+    """counts[:, best] takes *all* rows for each entry of `best`, so each state is also asked at the other states'
+    actions. One action a row: counts[torch.arange(len(counts)), best], or gather."""
+    return _shares(counts[:, q.argmax(1)][_seen(counts)].flatten(), rare)
+
+
+@mutant("03.4", "unseen ones dropped")
+def _(q, counts, rare):
+    """you drop the states whose greedy action was never tried, the very ones that are asked for. A state is visited if
+    *some* action was tried: counts.sum(1) > 0."""
+    tried = _greedy(q, counts)
+    return _shares(tried[tried > 0], rare)
+
+
+@mutant("03.4", "visits of the state")
+def _(q, counts, rare):
+    """rare is judged by how often the *state* was visited. Asked is how often its greedy action was tried."""
+    kept, tried = counts.sum(1)[_seen(counts)], _greedy(q, counts)[_seen(counts)]
+    return torch.stack([(tried == 0).double().mean(), (kept <= rare).double().mean()])
+
+
 # ---------------------------------------------------------------- 03.5
 CAUSES = {"A": "wrong truth", "B": "shrunk", "C": "rare", "D": "unfinished", "E": "unseen"}
 SIGNS = {  # what a run's row would show if this were its cause
@@ -822,7 +920,8 @@ ROWS = {  # what the row of each run does show
 
 def judge_cause(answer: object, run: str) -> str | None:
     """None for the cause of a run; else what its row would show if the answer were right, and what it does show."""
-    if type(answer) is not str or answer not in SIGNS:
+    answer = " ".join(answer.lower().replace("_", " ").split()) if type(answer) is str else None
+    if answer not in SIGNS:
         return f"a cause is one of the words {', '.join(map(repr, SIGNS))}."
     if answer == CAUSES[run]:
         return None
@@ -913,6 +1012,8 @@ NOTES = {  # why each of the other lines is right; line numbers count from 1
 def judge_line(answer: object, listing: str) -> str | None:
     """None for the wrong line of a listing; else why the line that was named is right."""
     last = max(*NOTES[listing], WRONG_LINES[listing])
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
     if type(answer) is not int or not 1 <= answer <= last:
         return f'a line of "{listing}" is named by a whole number from 1 to {last}.'
     if answer == WRONG_LINES[listing]:
