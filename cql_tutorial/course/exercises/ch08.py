@@ -1383,12 +1383,6 @@ def _(log_temperature, log_prob, action_dim):
     return -log_temperature.exp() * (log_prob.detach().mean() - action_dim)
 
 
-@mutant("08.6", "divided by A")
-def _(log_temperature, log_prob, action_dim):
-    """the bracket is divided by the number of dimensions. Entropy and target are both those of the whole action."""
-    return -log_temperature * (log_prob.detach().mean() - action_dim) / action_dim
-
-
 @mutant("08.6", "squared")
 def _(log_temperature, log_prob, action_dim):
     """the distance to the target is squared, which hides on which side of it the entropy lies: the temperature would
@@ -1401,12 +1395,6 @@ def _(log_temperature, log_prob, action_dim):
     """the target stands outside the product, a constant that no gradient sees: log temperature multiplies the whole
     bracket, mean log_prob plus target entropy."""
     return -log_temperature * log_prob.detach().mean() - action_dim
-
-
-@mutant("08.6", "the whole batch summed")
-def _(log_temperature, log_prob, action_dim):
-    """the product is summed over the batch: the step would grow with the number of rows. Take the mean."""
-    return -(log_temperature * (log_prob.detach() - action_dim)).sum()
 
 
 # ---------------------------------------------------------------- 08.7
@@ -1574,12 +1562,6 @@ def _(log_multiplier, penalty, action_dim, target):
     """the target stands outside the product, a constant that no gradient sees: log multiplier multiplies the whole
     bracket, CQL gap minus target."""
     return -log_multiplier * normalised_gap(penalty.detach().mean(), action_dim) - target
-
-
-@mutant("08.7", "summed over critics")
-def _(log_multiplier, penalty, action_dim, target):
-    """the product is summed over the critics. One multiplier weighs them all: take their mean."""
-    return -(log_multiplier * (penalty.detach() - action_dim * LOG_2 - target)).sum()
 
 
 # ---------------------------------------------------------------- 08.8
