@@ -258,15 +258,23 @@ def _recognised(
     exercise: Exercise, mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int
 ) -> tuple[str, str]:
     """The mistake that gives the student's results: the mutant's name, if it is one, and what is said; "" if none."""
-    theirs: dict[str, list[Answer | None]] = {}
-    messages = {mutant.name: mutant.message for mutant in exercise.mutants}
-    for mutant in exercise.mutants:
-        theirs[mutant.name] = [outcome(exercise, mutant.function, example) for example in exercise.examples]
-        if alike(mine, theirs[mutant.name], exercise.tolerance):
-            return mutant.name, mutant.message
     found, expected = mine[number], right[number]
     assert found is not None and expected is not None
     coarse = max(exercise.tolerance, COARSE)
+    theirs: dict[str, list[Answer | None]] = {}  # of the mutants that agree on this example, where they can
+    messages = {mutant.name: mutant.message for mutant in exercise.mutants}
+    for mutant in exercise.mutants:
+        first = outcome(exercise, mutant.function, exercise.examples[number])
+        if first is None or not (
+            found.agrees(first, coarse)
+            or agree(found.value, first.value, coarse)
+            or _shared(found, first, expected, coarse) is not None
+        ):
+            continue
+        answers = [outcome(exercise, mutant.function, example) for example in exercise.examples]
+        answers[number], theirs[mutant.name] = first, answers
+        if alike(mine, answers, exercise.tolerance):
+            return mutant.name, mutant.message
     if found.agrees(expected, coarse):
         return "", _rounded(found, expected)
     for name, answers in theirs.items():
@@ -278,7 +286,7 @@ def _recognised(
         for name, answers in theirs.items():
             if alike(_values(mine), _values(answers), coarse):
                 return "", f"{messages[name]} The gradients differ as well: look at what is detached."
-    return _in_part(exercise, mine, right, number, theirs)
+    return _in_part(exercise, mine, right, number, theirs, messages)
 
 
 COARSE = 1e-6  # what float32 leaves of a number, where a course in float64 compares
@@ -300,6 +308,7 @@ def _in_part(
     right: Sequence[Answer | None],
     number: int,
     theirs: Mapping[str, list[Answer | None]],
+    messages: Mapping[str, str],
 ) -> tuple[str, str]:
     """The mistake that gives the student's results on all examples but one, or wherever they are finite.
 
@@ -324,18 +333,18 @@ def _in_part(
         place = odd.index(True)
         what = "your code stops with an error" if mine[place] is None else "your answer is not finite"
         besides = f" Besides, {what} where the example is: {exercise.examples[place].about}."
-        known = next((mutant for mutant in exercise.mutants if fits(theirs[mutant.name])), None)
-        if known is not None:
-            return known.name, known.message + besides
+        known = next((name for name, answers in theirs.items() if fits(answers)), "")
+        if known:
+            return known, messages[known] + besides
         clause = as_if(exercise, mine, fits)
         if clause and not clause.startswith("one part"):
             return "", f"it is what comes out if {clause}.{besides}"
-    for mutant in exercise.mutants:
-        numbers = shared(theirs[mutant.name])
+    for name, answers in theirs.items():
+        numbers = shared(answers)
         common = [n for n in numbers if n is not None and n > 0]
         if (numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and numbers.count(None) == 1:
             other = exercise.examples[numbers.index(None)].about
-            return mutant.name, f"{mutant.message} Something else differs as well where the example is: {other}."
+            return name, f"{messages[name]} Something else differs as well where the example is: {other}."
     return "", ""
 
 

@@ -38,13 +38,19 @@ def _copy(value: Any) -> Any:
 
 
 def changed(left: Sequence[Any], right: Sequence[Any]) -> list[int]:
-    """The places at which two lists of arguments hold other numbers."""
-    pairs = [(_array(a), _array(b)) for a, b in zip(left, right, strict=True)]
-    return [
-        place
-        for place, (a, b) in enumerate(pairs)
-        if a is not None and b is not None and not (a.shape == b.shape and np.array_equal(a, b, equal_nan=True))
-    ]
+    """The places at which two lists of arguments hold other numbers, dictionaries and lists among them."""
+    return [place for place, (a, b) in enumerate(zip(left, right, strict=True)) if _changed(a, b)]
+
+
+def _changed(a: Any, b: Any) -> bool:
+    if type(a) is dict and type(b) is dict:
+        return a.keys() != b.keys() or any(_changed(a[key], b[key]) for key in a)
+    x, y = _array(a), _array(b)
+    if x is not None and y is not None:
+        return not (x.shape == y.shape and np.array_equal(x, y, equal_nan=True))
+    if type(a) in (list, tuple) and type(b) in (list, tuple):
+        return len(a) != len(b) or any(_changed(one, other) for one, other in zip(a, b, strict=True) if one is not a)
+    return False
 
 
 def agree(found: Any, expected: Any, tolerance: float) -> bool:
@@ -153,7 +159,8 @@ def describe(
     relation = relation or patterns.constant_by_example(_cases(pairs, arguments), a - b, tolerance, _as_log)
     if relation:
         return relation
-    if a.ndim == 1 and a.size > 1 and _close(np.sort(a), np.sort(b), tolerance):
+    apart = float(np.abs(a - b).max(initial=0)) > 100 * tolerance
+    if a.ndim == 1 and a.size > 1 and apart and _close(np.sort(a), np.sort(b), tolerance):
         return "the right numbers in another order."
     clause, cases = as_if(), _cases(pairs, arguments)
     if clause and not clause.startswith("one part"):
@@ -339,7 +346,7 @@ def _which(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
 # ---------------------------------------------------------------- reading and showing anything
 def _close(a: np.ndarray, b: np.ndarray, tolerance: float, relative: float = 1e-5) -> bool:
     with np.errstate(all="ignore"):
-        return bool(np.allclose(a, b, rtol=relative, atol=tolerance, equal_nan=True))
+        return bool(np.allclose(a, b, rtol=min(relative, tolerance), atol=tolerance, equal_nan=True))
 
 
 def _list(value: Any) -> list[Any]:

@@ -50,7 +50,7 @@ def _close(a: Array, b: Array, tolerance: float) -> bool:
     if a.shape != b.shape:
         return False
     with np.errstate(all="ignore"):
-        return bool(np.isfinite(a).all() and np.allclose(a, b, rtol=max(tolerance, 1e-5), atol=tolerance))
+        return bool(np.isfinite(a).all() and np.allclose(a, b, rtol=tolerance, atol=tolerance))
 
 
 def _all(cases: Sequence[Case], tolerance: float, change: Callable[[Case], Array | None]) -> bool:

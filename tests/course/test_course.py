@@ -428,6 +428,12 @@ def test_changing_the_inputs_is_noticed() -> None:
         q -= top[:, None]
         return q.exp().sum(1).log() + top
 
+    def in_a_dictionary(q: torch.Tensor, start: dict[str, torch.Tensor]) -> torch.Tensor:
+        start["bias"] += 1.0
+        return q
+
+    nested = made(lambda q, start: q, (TABLES[0][0], {"bias": torch.zeros(2)}))
+    assert "in place (`start`)" in told(nested, in_a_dictionary)
     said = check("04.1", in_place)
     assert "in place (`q`)" in said and "q.clone()" in said and "What it returns is right." in said
 
