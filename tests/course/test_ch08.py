@@ -19,7 +19,7 @@ from cql_tutorial.envs import Maze
 from cql_tutorial.networks import TanhGaussian
 
 DOUBLE = torch.float64
-LATE = {"broadcast", "only rises"}  # the first example cannot tell these
+LATE = {"broadcast", "only rises", "bounds in the loss"}  # the first example cannot tell these
 EXERCISES = {id: exercise for id, exercise in SESSION.exercises.items() if id.startswith("08.")}
 MUTANTS = [(exercise, mutant) for exercise in EXERCISES.values() for mutant in exercise.mutants]
 
@@ -267,6 +267,7 @@ EQUAL = {  # (exercise, mutant) -> why the page with this wrong function still e
     ("08.4", "normalised"): "a constant, and no multiplier reads it",
     ("08.4", "raw sum"): "a constant, and no multiplier reads it",
     ("08.5", "temperature moves"): "the page hands over a temperature that is detached",
+    ("08.7", "bounds in the loss"): "the update keeps the multiplier inside its bounds",
 }
 PAGE = [(exercise, mutant) for exercise, mutant in MUTANTS if exercise.id not in ("08.8", "08.9", "08.10")]
 

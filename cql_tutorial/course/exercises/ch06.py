@@ -134,6 +134,26 @@ def _(q, action_dim):
     return q.exp().mean(-1).log() + action_dim * LOG_2
 
 
+@mutant("06.1", "K of the first axis")
+def _(q, action_dim):
+    """you subtract the log of the *first* axis's length. The candidates are the last axis, and only there is K."""
+    return torch.logsumexp(q, -1) - math.log(q.shape[0]) + action_dim * LOG_2
+
+
+@mutant("06.1", "volume A squared")
+def _(q, action_dim):
+    """base and exponent are exchanged: A times A. The box has length 2 in each of A dimensions, volume 2 to the power
+    A: its log is A times log 2."""
+    return torch.logsumexp(q, -1) - math.log(q.shape[-1]) + 2 * math.log(action_dim)
+
+
+@mutant("06.1", "one shift for all")
+def _(q, action_dim):
+    """the largest value is taken out before the exponential, good, but it is that of *all* rows: beside 901 a row of 0
+    and -1 becomes exp(-901), which is 0. Each row has its own largest value, and torch.logsumexp takes it."""
+    return (q - q.max()).exp().mean(-1).log() + q.max() + action_dim * LOG_2
+
+
 # ---------------------------------------------------------------- 06.2
 @exercise(
     "06.2",
@@ -152,7 +172,7 @@ def _(q, action_dim):
             "a saturated policy: u = 10 and -12",
         ),
         Example(
-            (_numbers([[0.2, 0.1, 25.0], [-0.7, 1.3, 0.0]]), _numbers([0.1, 0.0, 24.0]), _numbers([-3.0, 0.5, 0.0])),
+            (_numbers([[0.2, 0.1, 25.0], [-0.7, 1.3, 0.0]]), _numbers([0.1, 0.0, 24.0]), _numbers([-3.0, 0.5, 0.3])),
             "three dimensions, one of them far out",
             shown=False,
         ),
@@ -321,6 +341,39 @@ def _(pre_tanh, mean, log_std):
     return (-0.5 * ((pre_tanh - mean) / log_std.exp()).square() - _log_slope(pre_tanh)).sum(-1)
 
 
+@mutant("06.2", "softplus of -u")
+def _(pre_tanh, mean, log_std):
+    """softplus is taken of -u. In log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)) it is that of -2u: at u = 0 yours
+    is right, at u = 1 it is 2 (0.69 - 1 - 0.31) = -1.24 in the place of -0.87."""
+    return (_normal(pre_tanh, mean, log_std) - 2 * (LOG_2 - pre_tanh - F.softplus(-pre_tanh))).sum(-1)
+
+
+@mutant("06.2", "slope for its log")
+def _(pre_tanh, mean, log_std):
+    """the slope 1 - tanh(u)^2 itself is subtracted. Densities are divided by it, so log-densities lose its
+    *logarithm*."""
+    return (_normal(pre_tanh, mean, log_std) - (1 - torch.tanh(pre_tanh) ** 2)).sum(-1)
+
+
+@mutant("06.2", "z by log_std")
+def _(pre_tanh, mean, log_std):
+    """u - mean is divided by log_std. The standard deviation is exp(log_std)."""
+    normal = -0.5 * ((pre_tanh - mean) / log_std).square() - log_std - 0.5 * math.log(2 * math.pi)
+    return (normal - _log_slope(pre_tanh)).sum(-1)
+
+
+@mutant("06.2", "no log 2 pi")
+def _(pre_tanh, mean, log_std):
+    """half of log(2 pi) is missing, in each dimension. Without it the density does not integrate to 1."""
+    return (_normal(pre_tanh, mean, log_std) + 0.5 * math.log(2 * math.pi) - _log_slope(pre_tanh)).sum(-1)
+
+
+@mutant("06.2", "slope at the mean")
+def _(pre_tanh, mean, log_std):
+    """the slope of tanh is taken at the mean. It belongs to the u that was drawn, pre_tanh."""
+    return (_normal(pre_tanh, mean, log_std) - _log_slope(mean)).sum(-1)
+
+
 # ---------------------------------------------------------------- 06.3
 @exercise(
     "06.3",
@@ -372,11 +425,49 @@ def log_partition(q, log_density):
     return torch.logsumexp(weighted, dim=-1) - math.log(weighted.shape[-1])
 
 
-@mutant("06.3", "adds the density")
-def _(q, log_density):
-    """the density is multiplied in. The policy already visits its favourites more often; *dividing* by the density
-    undoes that: q minus log_density."""
-    return torch.logsumexp(q + log_density, -1) - math.log(q.shape[-1])
+def _twice(name, function, message, seen=""):
+    """Register a mistake with the right number of candidates, and with that of q alone, which may be 1."""
+
+    def right(q, log_density):
+        return function(q, log_density, torch.broadcast_shapes(q.shape, log_density.shape)[-1])
+
+    def of_q(q, log_density):
+        return function(q, log_density, q.shape[-1])
+
+    mutant("06.3", name, seen=seen, message=message)(right)
+    also = f"{message} Besides, count the candidates of q minus log_density: a flat q may be [..., 1]."
+    mutant("06.3", f"{name}, K of q", seen=seen, message=also)(of_q)
+
+
+_twice(
+    "adds the density",
+    lambda q, log_density, k: torch.logsumexp(q + log_density, -1) - math.log(k),
+    "the density is multiplied in. The policy already visits its favourites more often; *dividing* by the density "
+    "undoes that: q minus log_density.",
+)
+_twice(
+    "density for its log",
+    lambda q, log_density, k: torch.logsumexp(q - log_density.exp(), -1) - math.log(k),
+    "you subtract the density. Inside the exponential a division is a subtraction of *logarithms*: log_density, as it "
+    "came.",
+)
+_twice(
+    "plus log K",
+    lambda q, log_density, k: torch.logsumexp(q - log_density, -1) + math.log(k),
+    "log K has the wrong sign: a mean divides the sum by K, so its log is *subtracted*.",
+)
+_twice(
+    "Q over density",
+    lambda q, log_density, k: torch.logsumexp(q / log_density.exp(), -1) - math.log(k),
+    "Q itself is divided by the density. It is exp(Q) that is divided, and inside the exponential that is Q *minus* "
+    "log_density.",
+)
+_twice(
+    "Q over log-density",
+    lambda q, log_density, k: torch.logsumexp(q / log_density, -1) - math.log(k),
+    "Q is divided by the log-density. It is exp(Q) that is divided, by the density, and inside the exponential that is "
+    "Q *minus* log_density.",
+)
 
 
 @mutant("06.3", "no density", seen="EmptyJackson/unifloral")
@@ -386,11 +477,25 @@ def _(q, log_density):
     return torch.logsumexp(q, -1) - math.log(q.shape[-1])
 
 
-@mutant("06.3", "density for its log")
+@mutant("06.3", "no density, K of both")
 def _(q, log_density):
-    """you subtract the density. Inside the exponential a division is a subtraction of *logarithms*: log_density,
-    as it came."""
-    return torch.logsumexp(q - log_density.exp(), -1) - math.log(q.shape[-1])
+    """the densities are counted and not used, so an action counts as often as it happens to be proposed. Divide each
+    exp Q by its density."""
+    return torch.logsumexp(q, -1) - math.log((q - log_density).shape[-1])
+
+
+@mutant("06.3", "one density for all")
+def _(q, log_density):
+    """all candidates of a state are divided by the same (average) density. Each has its own: subtract before the
+    logsumexp, candidate by candidate."""
+    return torch.logsumexp(q, -1) - math.log(q.shape[-1]) - log_density.mean(-1)
+
+
+@mutant("06.3", "one density for all, K of both")
+def _(q, log_density):
+    """the average log-density of a state is subtracted after the logsumexp. Each candidate has its own: subtract before
+    it, candidate by candidate."""
+    return torch.logsumexp(q, -1) - math.log((q - log_density).shape[-1]) - log_density.mean(-1)
 
 
 @mutant("06.3", "no log K", seen="the raw form of the official code and of most copies")
@@ -399,17 +504,23 @@ def _(q, log_density):
     return torch.logsumexp(q - log_density, -1)
 
 
-@mutant("06.3", "plus log K")
+@mutant("06.3", "no logarithm")
 def _(q, log_density):
-    """log K has the wrong sign: a mean divides the sum by K, so its log is *subtracted*."""
-    return torch.logsumexp(q - log_density, -1) + math.log(q.shape[-1])
+    """that is the estimated integral itself; its logarithm is asked for, in units of Q."""
+    return (q - log_density).exp().mean(-1)
 
 
-@mutant("06.3", "Q over density")
+@mutant("06.3", "overflow")
 def _(q, log_density):
-    """Q itself is divided by the density. It is exp(Q) that is divided, and inside the exponential that is Q
-    *minus* log_density."""
-    return torch.logsumexp(q / log_density.exp(), -1) - math.log(q.shape[-1])
+    """right for small values, but exp(800) overflows to inf. torch.logsumexp takes the largest value out before it
+    exponentiates."""
+    return (q - log_density).exp().mean(-1).log()
+
+
+@mutant("06.3", "K of the first axis")
+def _(q, log_density):
+    """you subtract the log of the *first* axis's length. The candidates are the last axis, and only there is K."""
+    return torch.logsumexp(q - log_density, -1) - math.log((q - log_density).shape[0])
 
 
 @mutant("06.3", "K of q alone")
@@ -434,11 +545,13 @@ def _(q, log_density):
     return torch.logsumexp(q - log_density, -1) - torch.logsumexp(-log_density, -1)
 
 
-@mutant("06.3", "one density for all")
+@mutant("06.3", "self-normalised weights, not broadcast")
 def _(q, log_density):
-    """all candidates of a state are divided by the same (average) density. Each has its own: subtract before the
-    logsumexp, candidate by candidate."""
-    return torch.logsumexp(q, -1) - math.log(q.shape[-1]) - log_density.mean(-1)
+    """you divide by the sum of the weights 1 / density in the place of K. That normalises an *average* of exp Q under
+    the uniform distribution, and the volume is lost; the integral is the plain mean of exp(Q) / density. Besides, one
+    density may serve all candidates, [..., 1]."""
+    weights = torch.log_softmax(-log_density, -1)
+    return torch.logsumexp(q + weights, -1)
 
 
 @mutant("06.3", "ratio of sums")
@@ -601,6 +714,34 @@ def _(policy_log_prob, n_uniform, action_dim):
     return _with_uniform(policy_log_prob, n_uniform, -action_dim * LOG_2 - math.log(n_uniform))
 
 
+@mutant("06.4", "A to the power -2")
+def _(policy_log_prob, n_uniform, action_dim):
+    """that is the log of one over A *squared*. The volume of the box is 2 to the power A: the log-density is minus A
+    log 2, not minus 2 log A."""
+    return _with_uniform(policy_log_prob, n_uniform, -2 * math.log(action_dim))
+
+
+@mutant("06.4", "minus log K")
+def _(policy_log_prob, n_uniform, action_dim):
+    """log K is subtracted from every log-density. A density says how one action is drawn; the mean over the candidates
+    is taken once, after the log-sum-exp."""
+    list_of_all = _with_uniform(policy_log_prob, n_uniform, -action_dim * LOG_2)
+    return list_of_all - math.log(list_of_all.shape[1])
+
+
+@mutant("06.4", "policy's sign")
+def _(policy_log_prob, n_uniform, action_dim):
+    """the policy's log-densities arrive with the other sign. They stay as they are: log_partition subtracts them."""
+    return _with_uniform(-policy_log_prob, n_uniform, -action_dim * LOG_2)
+
+
+@mutant("06.4", "one dimension, power of n")
+def _(policy_log_prob, n_uniform, action_dim):
+    """that is n_uniform times log 0.5: you count the candidates. The density of one uniform action depends on its
+    dimensions: A times log 0.5."""
+    return _with_uniform(policy_log_prob, n_uniform, -n_uniform * LOG_2)
+
+
 # ---------------------------------------------------------------- 06.5
 @exercise(
     "06.5",
@@ -694,6 +835,53 @@ def _(each):
 def _(each):
     """only the first proposal's density is used. A candidate could have come from any of them."""
     return each[0]
+
+
+@mutant("06.5", "product of the densities")
+def _(each):
+    """the log-densities are added up: that multiplies the densities, as for a candidate that *all* proposals drew. One
+    of them drew it: average the densities, then take the log."""
+    return each.sum(0)
+
+
+@mutant("06.5", "plus log P")
+def _(each):
+    """log P has the wrong sign: the mean divides the sum of the densities by P, so its log is *subtracted*."""
+    return torch.logsumexp(each, 0) + math.log(each.shape[0])
+
+
+@mutant("06.5", "divided outside the log")
+def _(each):
+    """the logarithm of the sum is divided by P. It is the sum that is divided, before the logarithm: *subtract* log
+    P."""
+    return torch.logsumexp(each, 0) / each.shape[0]
+
+
+@mutant("06.5", "always two proposals")
+def _(each):
+    """log 2 is subtracted, whatever the number of proposals: right for two. It is the log of their number, the size of
+    axis 0."""
+    return torch.logsumexp(each, 0) - LOG_2
+
+
+@mutant("06.5", "the first two proposals")
+def _(each):
+    """only the first two proposals are mixed. There may be more: all along axis 0."""
+    return torch.logaddexp(each[0], each[1]) - LOG_2
+
+
+@mutant("06.5", "clamped")
+def _(each):
+    """right for small numbers. Clamping very large and very small log-densities keeps exp finite and makes it another
+    number: torch.logsumexp takes the largest term out before it exponentiates, and needs no clamp."""
+    return each.clamp(-700, 700).exp().mean(0).log()
+
+
+@mutant("06.5", "one shift for all")
+def _(each):
+    """the largest term is taken out before the exponential, good, but it is that of *all* candidates: beside 900 the
+    others round to 0. Each candidate has its own largest term, and torch.logsumexp takes it."""
+    return (each - each.max()).exp().mean(0).log() + each.max()
 
 
 # ---------------------------------------------------------------- 06.6
@@ -958,6 +1146,20 @@ def _(critic, log_prob, observations, next_observations, u):
 def _(critic, log_prob, observations, next_observations, u):
     """log_prob returns the log-density already; subtract it as it comes."""
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, u).exp()
+
+
+@mutant("06.8", "slope counted twice")
+def _(critic, log_prob, observations, next_observations, u):
+    """the logarithm of the slope of tanh is subtracted once more. log_prob is the log-density of the *action* tanh(u)
+    under the policy: the slope is in it already."""
+    slope = 2 * (LOG_2 - u - F.softplus(-2 * u))
+    return critic(observations, torch.tanh(u)) - log_prob(next_observations, u) - slope
+
+
+@mutant("06.8", "atanh")
+def _(critic, log_prob, observations, next_observations, u):
+    """u is sent through atanh, which is not finite beyond 1. u is the number *before* tanh: the action is tanh(u)."""
+    return critic(observations, torch.atanh(u)) - log_prob(next_observations, u)
 
 
 @mutant("06.8", "plus the density")

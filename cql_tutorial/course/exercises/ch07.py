@@ -156,6 +156,35 @@ def _(q, log_density):
     return torch.full_like(q, 1 / q.shape[1])
 
 
+@mutant("07.1", "divided by the mean")
+def _(q, log_density):
+    """each term is divided by the *mean* of the terms, so that the shares add up to K. Divide by their sum."""
+    return q.shape[1] * torch.softmax(q - log_density, 1)
+
+
+@mutant("07.1", "overflow")
+def _(q, log_density):
+    """right for small values, but exp(900) overflows to inf, and inf / inf is nan. torch.softmax takes the largest
+    value out before it exponentiates."""
+    terms = (q - log_density).exp()
+    return terms / terms.sum(1, keepdim=True)
+
+
+@mutant("07.1", "over everything, overflow")
+def _(q, log_density):
+    """the terms are divided by one sum over the whole batch. Each state has its own: sum(1, keepdim=True). (And
+    exp(900) overflows: torch.softmax takes care of both.)"""
+    terms = (q - log_density).exp()
+    return terms / terms.sum()
+
+
+@mutant("07.1", "sum without densities, overflow")
+def _(q, log_density):
+    """the terms have their densities, the sum that divides them has not: the shares must add up to 1. (And exp(900)
+    overflows: torch.softmax takes care of both.)"""
+    return (q - log_density).exp() / q.exp().sum(1, keepdim=True)
+
+
 # ---------------------------------------------------------------- 07.2
 @exercise(
     "07.2",
@@ -228,7 +257,7 @@ def _(q, log_rho):
 @mutant("07.2", "sum of exp Q")
 def _(q, log_rho):
     """the terms are right; what divides them is the sum of exp Q without rho, so that they do not add up to 1."""
-    return (q + log_rho).exp() / q.exp().sum()
+    return log_rho.exp() * torch.softmax(q, 0)
 
 
 @mutant("07.2", "Q without exponential")
@@ -253,6 +282,55 @@ def _(q, log_rho):
 def _(q, log_rho):
     """the sign of Q is turned: the lowest values would be pushed down most."""
     return torch.softmax(log_rho - q, 0)
+
+
+@mutant("07.2", "all on the largest Q")
+def _(q, log_rho):
+    """all on the action of the largest Q: that is a hard maximum. The log-sum-exp shares the push among all candidates,
+    and rho says how many of them there are."""
+    return torch.nn.functional.one_hot(q.argmax(), len(q)).to(q)
+
+
+@mutant("07.2", "rho inside the exponential")
+def _(q, log_rho):
+    """rho stands inside the exponential, beside Q. It is exp Q that is weighed by rho: in the exponent that *adds* the
+    logarithm of rho."""
+    return torch.softmax(log_rho.exp() * q, 0)
+
+
+@mutant("07.2", "log of rho as weight")
+def _(q, log_rho):
+    """exp Q is weighed by the *logarithm* of rho, which is negative. The weight is rho itself: exp(log_rho)."""
+    weighted = (q - q.max()).exp() * log_rho
+    return weighted / weighted.sum()
+
+
+@mutant("07.2", "log of rho as weight, overflow")
+def _(q, log_rho):
+    """exp Q is weighed by the *logarithm* of rho, which is negative. The weight is rho itself: exp(log_rho). (And
+    exp(900) overflows: torch.softmax takes care of that.)"""
+    return q.exp() * log_rho / (q.exp() * log_rho).sum()
+
+
+@mutant("07.2", "average of the two")
+def _(q, log_rho):
+    """you average rho and softmax(Q). The derivative of log E_rho[exp Q] *multiplies* rho by exp Q, and divides by the
+    sum."""
+    return 0.5 * (log_rho.exp() + torch.softmax(q, 0))
+
+
+@mutant("07.2", "rho twice")
+def _(q, log_rho):
+    """rho counts twice: that is the expectation under rho of something weighed by rho already. In log E_rho[exp Q] each
+    action has the weight rho once."""
+    return torch.softmax(q + 2 * log_rho, 0)
+
+
+@mutant("07.2", "Q twice")
+def _(q, log_rho):
+    """exp Q is squared: that would be the answer if the divergence weighed one half. Its weight is 1: the exponent is Q
+    plus log rho."""
+    return torch.softmax(2 * q + log_rho, 0)
 
 
 # ---------------------------------------------------------------- 07.3
@@ -345,6 +423,33 @@ def _(chance, half_width, action_dim):
 def _(chance, half_width, action_dim):
     """rounded up to a whole number: right for drawing them; here the number before rounding is asked for."""
     return math.ceil(math.log(1 - chance) / math.log(1 - half_width**action_dim) - 1e-9)
+
+
+@mutant("07.3", "small chances")
+def _(chance, half_width, action_dim):
+    """log(1 - p) is replaced by -p, which is close for a small p. The exact number is asked for: all n miss with chance
+    (1 - p)^n."""
+    return -math.log(1 - chance) / half_width**action_dim
+
+
+@mutant("07.3", "small chances, sign")
+def _(chance, half_width, action_dim):
+    """a number of actions is not negative. log(1 - chance) is, and so is what divides it: log(1 - p), where you have p
+    itself."""
+    return math.log(1 - chance) / half_width**action_dim
+
+
+@mutant("07.3", "upside down")
+def _(chance, half_width, action_dim):
+    """the fraction is upside down: n times log(1 - p) equals log(1 - chance)."""
+    return math.log(1 - half_width**action_dim) / math.log(1 - chance)
+
+
+@mutant("07.3", "p for 1 - p")
+def _(chance, half_width, action_dim):
+    """you divide by the logarithm of p, the chance that one action *hits*. All n miss with chance (1 - p)^n: log(1 -
+    p)."""
+    return math.log(1 - chance) / math.log(half_width**action_dim)
 
 
 # ---------------------------------------------------------------- 07.4
@@ -472,6 +577,58 @@ def _(variant, correct, t_level):
     """the smallest and the largest difference: the range of single draws, which says nothing of the mean."""
     d = variant - correct
     return torch.stack([d.min(), d.max()])
+
+
+@mutant("07.4", "mean and half-width")
+def _(variant, correct, t_level):
+    """those are the middle of the interval and its half-width. Its two *ends* are asked for: middle minus half-width,
+    middle plus half-width."""
+    d = variant - correct
+    return torch.stack([d.mean(), t_level * d.std() / math.sqrt(len(d))])
+
+
+@mutant("07.4", "median")
+def _(variant, correct, t_level):
+    """the interval lies around the median of the differences. Its width is that of a *mean*: take the mean."""
+    d = variant - correct
+    return _ends(d.median(), t_level * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "sorted")
+def _(variant, correct, t_level):
+    """both lists are sorted before they are subtracted, so that the pairs are torn: place i of both is the *same*
+    draw."""
+    d = variant.sort().values - correct.sort().values
+    return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "variant alone")
+def _(variant, correct, t_level):
+    """that is the interval of the variant's own mean; correct is not used. Take the differences draw by draw first."""
+    return _ends(variant.mean(), t_level * variant.std() / math.sqrt(len(variant)))
+
+
+@mutant("07.4", "half of t")
+def _(variant, correct, t_level):
+    """half of t_level goes to each side. t_level standard errors go to *each* side, so that the whole interval is twice
+    as wide."""
+    d = variant - correct
+    return _ends(d.mean(), t_level / 2 * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "absolute differences")
+def _(variant, correct, t_level):
+    """the differences lose their signs. A draw on which the variant earns *less* has to count against it."""
+    d = (variant - correct).abs()
+    return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.4", "mean absolute deviation")
+def _(variant, correct, t_level):
+    """the spread is the mean absolute deviation. t_level belongs to the standard deviation: the root of the mean
+    square, with n - 1."""
+    d = variant - correct
+    return _ends(d.mean(), t_level * (d - d.mean()).abs().mean() / math.sqrt(len(d)))
 
 
 # ---------------------------------------------------------------- 07.5
@@ -650,6 +807,32 @@ def _(q_candidates, log_density, q_data, alpha, unit):
     return alpha * unit**2 * (torch.logsumexp(q_candidates / unit - log_density, 1) - q_data / unit).mean()
 
 
+@mutant("07.5", "alpha over the unit")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """alpha is divided by the unit. The squared error has *grown*, by unit**2: the penalty must grow with it, and it is
+    computed from Q / unit."""
+    return alpha / unit * _penalty(q_candidates, log_density, q_data)
+
+
+@mutant("07.5", "alpha forgotten")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """alpha is missing: everything else is there."""
+    return unit**2 * _penalty(q_candidates / unit, log_density, q_data / unit)
+
+
+@mutant("07.5", "sum over the batch")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the penalty is summed over the batch. It is a mean, like the squared error beside it."""
+    return alpha * unit**2 * len(q_data) * _penalty(q_candidates / unit, log_density, q_data / unit)
+
+
+@mutant("07.5", "unit squared after the division")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the penalty of Q / unit is divided by unit squared. It has become *smaller* by going back to the old unit; beside
+    the squared error in the new one it is multiplied by unit squared."""
+    return alpha / unit**2 * _penalty(q_candidates / unit, log_density, q_data / unit)
+
+
 # ---------------------------------------------------------------- 07.6
 @exercise(
     "07.6",
@@ -667,6 +850,10 @@ def _(q_candidates, log_density, q_data, alpha, unit):
         Example(
             (torch.full((5,), -3 * LOG_2, dtype=DOUBLE), 3, 0.0),
             "uniform behaviour in three dimensions, and no error: the floor is 0",
+        ),
+        Example(
+            (_numbers([-0.5, -0.9]), 1, 0.4),
+            "nearly uniform behaviour in one dimension; the log-integral is estimated 0.4 too *high*",
         ),
     ),
     hints=(
@@ -769,6 +956,33 @@ def _(log_behaviour, action_dim, estimate_error):
     return -log_behaviour.max() - action_dim * LOG_2 + estimate_error
 
 
+@mutant("07.6", "divided by the dimensions")
+def _(log_behaviour, action_dim, estimate_error):
+    """the mean log-density is divided by the number of dimensions. The log-density is that of the whole action, a sum
+    over them: use it as it comes."""
+    return -log_behaviour.mean() / action_dim - LOG_2 + estimate_error
+
+
+@mutant("07.6", "divided by the dimensions, A log 2 whole")
+def _(log_behaviour, action_dim, estimate_error):
+    """the mean log-density is divided by the number of dimensions, A log 2 is not. Both belong to the whole action."""
+    return -log_behaviour.mean() / action_dim - action_dim * LOG_2 + estimate_error
+
+
+@mutant("07.6", "cut off at 0")
+def _(log_behaviour, action_dim, estimate_error):
+    """the floor is cut off at 0. That of the exact gap is never above 0, but an integral that is estimated too high
+    lifts the logged one, and a few logged actions may be less dense than uniform."""
+    return (-log_behaviour.mean() - action_dim * LOG_2 + estimate_error).clamp(max=0)
+
+
+@mutant("07.6", "error always downwards")
+def _(log_behaviour, action_dim, estimate_error):
+    """the size of the error is subtracted, whatever its sign. An estimate that is too *high* lifts the logged gap: add
+    the error as it comes."""
+    return -log_behaviour.mean() - action_dim * LOG_2 - abs(estimate_error)
+
+
 # ---------------------------------------------------------------- 07.7
 BAR = 0.5  # Kendall's tau; guessing has 0 on average
 
@@ -778,8 +992,18 @@ def _judge_order(found: object, names: tuple[str, ...]) -> str | None:
     from ..studies import ch07 as study
     from ..studies.common import result_rows
 
-    if not isinstance(found, (list, tuple)) or sorted(map(str, found)) != sorted(names):
+    if not isinstance(found, (list, tuple)):
         return "every one of the names is wanted, once, in a list: the one that earns most first."
+    given = [str(name) for name in found]
+    if sorted(given) != sorted(names):
+        unknown = [name for name in dict.fromkeys(given) if name not in names]
+        faults = {
+            "missing": [name for name in names if name not in given],
+            "twice": [name for name in names if given.count(name) > 1],
+            "unknown": unknown[:8],
+        }
+        said = "; ".join(f"{what}: {', '.join(which)}" for what, which in faults.items() if which)
+        return f"every one of the names is wanted, once, in a list: the one that earns most first. {said[:300]}."
     score = study.order_score(result_rows("pitfalls"), [str(name) for name in found], "arm-narrow")
     if score.tau >= BAR:
         return None

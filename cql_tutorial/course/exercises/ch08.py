@@ -14,6 +14,9 @@ from ..checker import Example
 from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question, wrong_choice
 from ..studies import ch08 as page_study
 
+# All is float64, and the page of 08.9 is compared to this: a float32 number in one of its functions would show there.
+DIGITS = 1e-9
+
 
 def _numbers(values: object) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
@@ -27,6 +30,7 @@ def _numbers(values: object) -> Tensor:
     difficulty=2,
     importance=5,
     minutes=8,
+    tolerance=DIGITS,
     examples=(
         Example(
             (
@@ -69,6 +73,11 @@ def bellman_target(rewards, terminations, next_q, next_log_prob, temperature, di
     return rewards + discount * (~terminations).to(rewards.dtype) * next_q.amin(dim=0)
 
 
+def _goes_on(terminations, rewards):
+    """1 where the task goes on, 0 where it ended, of the rewards' dtype: a number times a bool would be float32."""
+    return (~terminations).to(rewards.dtype)
+
+
 @mutant("08.1", "through the termination")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """you bootstrap through the termination. After it there is nothing to come, and the critics' guess about that
@@ -87,80 +96,88 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """that is SAC's target: the entropy of the next action is paid as if it were a reward, and Q becomes the *soft*
     value. CQL leaves it out, so that Q can be held against the true Q^pi: next_log_prob is a decoy here."""
-    return rewards + discount * ~terminations * (next_q.amin(0) - temperature * next_log_prob)
+    return rewards + discount * _goes_on(terminations, rewards) * (next_q.amin(0) - temperature * next_log_prob)
 
 
 @mutant("08.1", "entropy added")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """you add temperature times log_prob, which is minus the entropy: neither CQL's target, which has no entropy in
     it, nor SAC's, which subtracts this term."""
-    return rewards + discount * ~terminations * (next_q.amin(0) + temperature * next_log_prob)
+    return rewards + discount * _goes_on(terminations, rewards) * (next_q.amin(0) + temperature * next_log_prob)
 
 
 @mutant("08.1", "sum of critics")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the critics are added up: E of them would promise E times the value. They are E opinions on one number: take
     the smallest."""
-    return rewards + discount * ~terminations * next_q.sum(0)
+    return rewards + discount * _goes_on(terminations, rewards) * next_q.sum(0)
 
 
 @mutant("08.1", "maximum")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """that is the largest of the critics. Whichever overrates an action wins, and the target spreads its error;
     the smallest is the cautious choice."""
-    return rewards + discount * ~terminations * next_q.amax(0)
+    return rewards + discount * _goes_on(terminations, rewards) * next_q.amax(0)
 
 
 @mutant("08.1", "mean")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """that is the mean of the critics. The policy searches for actions that they overrate, so the mean is too
     high; take the smallest at each transition."""
-    return rewards + discount * ~terminations * next_q.mean(0)
+    return rewards + discount * _goes_on(terminations, rewards) * next_q.mean(0)
 
 
 @mutant("08.1", "first critic")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """only the first critic is asked. The others are there to contradict it where it overrates: take the smallest."""
-    return rewards + discount * ~terminations * next_q[0]
+    return rewards + discount * _goes_on(terminations, rewards) * next_q[0]
 
 
 @mutant("08.1", "no minimum")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """each critic has its own target here, [E, B]. All learn from one cautious target: take the smallest over the
     critics, axis 0."""
-    return rewards + discount * ~terminations * next_q
+    return rewards + discount * _goes_on(terminations, rewards) * next_q
 
 
 @mutant("08.1", "one minimum")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """one minimum over the whole batch: every transition looks ahead to the worst of them all. The minimum runs
     over the critics, axis 0."""
-    return rewards + discount * ~terminations * next_q.amin()
+    return rewards + discount * _goes_on(terminations, rewards) * next_q.amin()
 
 
 @mutant("08.1", "no discount")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the discount is not used. Without it the values need not settle: they sum rewards for ever."""
-    return rewards + ~terminations * next_q.amin(0)
+    return rewards + _goes_on(terminations, rewards) * next_q.amin(0)
 
 
 @mutant("08.1", "all discounted")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the reward is discounted as well. It is earned now; only what follows it is a step away."""
-    return discount * (rewards + ~terminations * next_q.amin(0))
+    return discount * (rewards + _goes_on(terminations, rewards) * next_q.amin(0))
 
 
 @mutant("08.1", "last reward dropped")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the termination cancels the reward too. The last reward is often the one that counts, such as reaching the
     goal: cut only what follows."""
-    return ~terminations * (rewards + discount * next_q.amin(0))
+    return _goes_on(terminations, rewards) * (rewards + discount * next_q.amin(0))
 
 
 @mutant("08.1", "no reward")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the reward is missing: it is the only thing in the target that the data know and the critics do not."""
-    return discount * ~terminations * next_q.amin(0)
+    return discount * _goes_on(terminations, rewards) * next_q.amin(0)
+
+
+@mutant("08.1", "discount in float32")
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """right to seven digits only: a Python number times a tensor of True and False is a float32 tensor, in which 0.9 is
+    0.89999998. Turn the mask into the rewards' dtype first, or multiply next_q by the discount first; 08.9 compares to
+    nine digits."""
+    return rewards + discount * ~terminations * next_q.amin(0)
 
 
 # ---------------------------------------------------------------- 08.2
@@ -172,6 +189,7 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     importance=5,
     minutes=10,
     gradients=("q_data", "target", "penalty", "log_multiplier"),
+    tolerance=DIGITS,
     examples=(
         Example(
             (
@@ -341,6 +359,36 @@ def _(q_data, target, penalty, log_multiplier):
     return (log_multiplier.detach().exp() * td_loss(q_data, target) + penalty).sum()
 
 
+@mutant("08.2", "averaged over the critics, summed over the batch")
+def _(q_data, target, penalty, log_multiplier):
+    """the two axes are exchanged: the squared errors are averaged over the critics and summed over the batch. Axis 0 is
+    that of the critics: the mean runs over axis 1."""
+    return (q_data - target.detach()).square().mean(0).sum() + log_multiplier.detach().exp() * penalty.sum()
+
+
+@mutant("08.2", "every penalty for each critic")
+def _(q_data, target, penalty, log_multiplier):
+    """the penalties are summed before they are added to the errors, and the sum over critics counts that sum E times.
+    Each critic has its own penalty: add critic by critic, then sum once."""
+    return (td_loss(q_data, target) + log_multiplier.detach().exp() * penalty.sum()).sum()
+
+
+@mutant("08.2", "square of the mean")
+def _(q_data, target, penalty, log_multiplier):
+    """the error is averaged over the batch before it is squared, so that errors of opposite sign cancel. Square each,
+    then take the mean."""
+    return ((q_data - target.detach()).mean(-1).square() + log_multiplier.detach().exp() * penalty).sum()
+
+
+@mutant("08.2", "Huber loss", seen="code that descends from DQN's")
+def _(q_data, target, penalty, log_multiplier):
+    """that is the Huber loss (smooth_l1_loss), which beyond an error of 1 grows linearly, as in DQN. Here the error is
+    squared, however large."""
+    wanted = target.detach().expand_as(q_data)
+    errors = nn.functional.huber_loss(q_data, wanted, reduction="none").mean(-1)
+    return (errors + log_multiplier.detach().exp() * penalty).sum()
+
+
 # ---------------------------------------------------------------- 08.3
 @exercise(
     "08.3",
@@ -349,6 +397,7 @@ def _(q_data, target, penalty, log_multiplier):
     difficulty=4,
     importance=4,
     minutes=12,
+    tolerance=DIGITS,
     examples=(
         Example(
             (
@@ -609,6 +658,9 @@ class LinearCritics(torch.nn.Module):
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """[B, S], [B, K, A] -> [E, B, K]."""
+        if observations.dim() != 2 or actions.dim() != 3 or len(observations) != len(actions):
+            found = f"{list(observations.shape)} and {list(actions.shape)}"
+            raise ValueError(f"the critic takes observations [B, S] and actions [B, K, A]; it was given {found}.")
         s, a = observations[:, :1], actions[..., 0]
         features = torch.stack([s * a, s.expand_as(a), a], -1)
         return torch.einsum("bkf,ef->ebk", features, self.weight)
@@ -626,6 +678,7 @@ FOUR_CRITICS = LinearCritics([[1.3, -0.4, 0.6], [-0.8, 0.2, 1.9], [0.5, 1.1, -2.
     importance=5,
     minutes=10,
     gradients=("critic",),
+    tolerance=DIGITS,
     examples=(
         Example(
             (
@@ -982,6 +1035,38 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     return (log_partition(q, log_density) - critic(observations, actions[:, None])).mean(-1)
 
 
+@mutant("08.4", "axis kept, all averaged", seen="pytorch/rl, where the mean hides a square")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """Q of the logged action still has its axis of one candidate: [E, B] minus [E, B, 1] sets critics and states
+    against each other, and the mean over two axes hides it. Take that axis off with [..., 0]."""
+    q = critic(observations, candidates)
+    return (log_partition(q, log_density) - critic(observations, actions[:, None])).mean((1, 2))
+
+
+@mutant("08.4", "over the states")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the logsumexp runs over the states of the batch (axis 1). It runs over the *candidates* of each state, the last
+    axis."""
+    weighted = critic(observations, candidates) - log_density
+    soft = torch.logsumexp(weighted, 1) - math.log(weighted.shape[1])
+    return soft.mean(-1) - _logged(critic, observations, actions).mean(-1)
+
+
+@mutant("08.4", "largest weight")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the largest Q minus log-density alone is pushed down: that is a hard maximum. logsumexp, and then minus log K,
+    weighs all candidates."""
+    q = critic(observations, candidates)
+    return ((q - log_density).amax(-1) - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "sign")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the sign is turned: descent on this would pull the candidates up and push the logged action down."""
+    q = critic(observations, candidates)
+    return (_logged(critic, observations, actions) - log_partition(q, log_density)).mean(-1)
+
+
 # ---------------------------------------------------------------- 08.5
 @exercise(
     "08.5",
@@ -991,6 +1076,7 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     importance=5,
     minutes=8,
     gradients=("q", "target_q", "log_prob", "temperature"),
+    tolerance=DIGITS,
     examples=(
         Example(
             (
@@ -1163,6 +1249,26 @@ def _(q, target_q, log_prob, temperature):
     return (log_prob - temperature.detach() * q.amin(0)).mean()
 
 
+@mutant("08.5", "temperature on both")
+def _(q, target_q, log_prob, temperature):
+    """the temperature weighs Q as well, so it only scales the step. It is the price of *log_prob* alone."""
+    return (temperature.detach() * (log_prob - q.amin(0))).mean()
+
+
+@mutant("08.5", "density for its log")
+def _(q, target_q, log_prob, temperature):
+    """log_prob is exponentiated: that is the density. The entropy is minus the mean of the *log*-density: log_prob as
+    it comes."""
+    return (temperature.detach() * log_prob.exp() - q.amin(0)).mean()
+
+
+@mutant("08.5", "exp of the temperature")
+def _(q, target_q, log_prob, temperature):
+    """the temperature is exponentiated. The argument is the temperature itself and not its logarithm: use it as it
+    comes."""
+    return (temperature.detach().exp() * log_prob - q.amin(0)).mean()
+
+
 # ---------------------------------------------------------------- 08.6
 @exercise(
     "08.6",
@@ -1172,6 +1278,7 @@ def _(q, target_q, log_prob, temperature):
     importance=3,
     minutes=6,
     gradients=("log_temperature", "log_prob"),
+    tolerance=DIGITS,
     examples=(
         Example(
             (_numbers(-1.5), _numbers([1.0, 4.5, -0.3, 2.2]), 3),
@@ -1276,6 +1383,20 @@ def _(log_temperature, log_prob, action_dim):
     return -log_temperature.exp() * (log_prob.detach().mean() - action_dim)
 
 
+@mutant("08.6", "squared")
+def _(log_temperature, log_prob, action_dim):
+    """the distance to the target is squared, which hides on which side of it the entropy lies: the temperature would
+    always move the same way. Leave the bracket with its sign."""
+    return log_temperature * (log_prob.detach().mean() - action_dim) ** 2
+
+
+@mutant("08.6", "target outside the bracket")
+def _(log_temperature, log_prob, action_dim):
+    """the target stands outside the product, a constant that no gradient sees: log temperature multiplies the whole
+    bracket, mean log_prob plus target entropy."""
+    return -log_temperature * log_prob.detach().mean() - action_dim
+
+
 # ---------------------------------------------------------------- 08.7
 @exercise(
     "08.7",
@@ -1285,6 +1406,7 @@ def _(log_temperature, log_prob, action_dim):
     importance=4,
     minutes=6,
     gradients=("log_multiplier", "penalty"),
+    tolerance=DIGITS,
     examples=(
         Example(
             (_numbers(1.8), _numbers([3 * LOG_2 + 2.5, 3 * LOG_2 + 1, 3 * LOG_2 + 4.3, 3 * LOG_2 + 3.6]), 3, 0.7),
@@ -1295,6 +1417,10 @@ def _(log_temperature, log_prob, action_dim):
             (_numbers(-0.7), _numbers([0.2, -1.9, -0.4]), 1, 0.5),
             "log multiplier -0.7, three critics, one dimension, a CQL gap below its target",
             shown=False,
+        ),
+        Example(
+            (_numbers(9.6), _numbers([1.9, 0.4]), 2, -0.9),
+            "log multiplier 9.6, above the bound to which the update will put it back; two critics, two dimensions",
         ),
     ),
     hints=(
@@ -1414,6 +1540,28 @@ def _(log_multiplier, penalty, action_dim, target):
     """right while the CQL gap is above its target. Below it yours is clamped to 0, so the multiplier never falls
     again: it must be free to do both."""
     return -log_multiplier * (normalised_gap(penalty.detach().mean(), action_dim) - target).clamp(min=0)
+
+
+@mutant("08.7", "bounds in the loss")
+def _(log_multiplier, penalty, action_dim, target):
+    """right inside the bounds. Outside, the clamp has no gradient, and a multiplier that has come there never returns.
+    The bounds are put on the number itself, after its step; that belongs to the update and not to the loss."""
+    bounded = log_multiplier.clamp(math.log(1e-3), math.log(1e4))
+    return -bounded * (normalised_gap(penalty.detach().mean(), action_dim) - target)
+
+
+@mutant("08.7", "squared")
+def _(log_multiplier, penalty, action_dim, target):
+    """the distance to the target is squared, which hides on which side of it the CQL gap lies: the multiplier would
+    always move the same way. Leave the bracket with its sign."""
+    return -log_multiplier * (normalised_gap(penalty.detach().mean(), action_dim) - target) ** 2
+
+
+@mutant("08.7", "target outside the bracket")
+def _(log_multiplier, penalty, action_dim, target):
+    """the target stands outside the product, a constant that no gradient sees: log multiplier multiplies the whole
+    bracket, CQL gap minus target."""
+    return -log_multiplier * normalised_gap(penalty.detach().mean(), action_dim) - target
 
 
 # ---------------------------------------------------------------- 08.8
@@ -1957,6 +2105,111 @@ _page(
     'critic_adam = torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
     'critic_adam = torch.optim.Adam(critic_parameters, lr=settings["actor_lr"])',
     "the critics step at the actor's rate: theirs is critic_lr.",
+)
+
+
+_page(
+    "discount in float32",
+    'ended, next_q, next_log_prob, temperature, settings["discount"])',
+    'ended, next_q, next_log_prob, temperature, float(torch.tensor(settings["discount"])))',
+    "the numbers agree to seven digits only: the discount (or another constant of the critics' step) has been float32. "
+    "A Python number times a tensor of True and False is float32, and so is torch.tensor(0.9): see 08.1.",
+)
+_page(
+    "next action without noise",
+    "u = next_mean + next_log_std.exp() * noise.target",
+    "u = next_mean",
+    "the next action of the target is the policy's mean. It is *drawn*: tanh(mean + std * noise.target).",
+)
+_page(
+    "mean and log_std interleaved",
+    "actor(s).chunk(2, dim=-1)",
+    "actor(s).unflatten(-1, (-1, 2)).unbind(-1)",
+    "mean and log_std are taken from the actor's output in turns. The mean is its first *half*, log_std its second: "
+    "chunk(2, dim=-1).",
+)
+_page(
+    "action before observation",
+    "torch.cat([s, a], dim=-1)",
+    "torch.cat([a, s], dim=-1)",
+    "the critics are given the action before the observation. The weights are for observation and action, in this "
+    "order.",
+)
+_page(
+    "tanh in the networks",
+    "nn.Linear(inputs, H), nn.ReLU(), nn.Linear(H, H), nn.ReLU(),",
+    "nn.Linear(inputs, H), nn.Tanh(), nn.Linear(H, H), nn.Tanh(),",
+    "the hidden layers are followed by tanh. Those of this agent are followed by ReLU.",
+)
+_page(
+    "targets from the critics' weights",
+    'for weights in start["targets"]',
+    'for weights in start["critics"]',
+    'the target critics begin as copies of the critics. start has weights of their own for them: start["targets"].',
+)
+_page(
+    "noises of the proposals exchanged",
+    "noise.policy, noise.next_policy\n",
+    "noise.next_policy, noise.policy\n",
+    "noise.policy and noise.next_policy are exchanged: the first is for the candidates of pi(.|s), the second for "
+    "those of pi(.|s').",
+)
+_page(
+    "the actor's action detached",
+    "q, target_q = values(critics, s, torch.tanh(u)),",
+    "q, target_q = values(critics, s, torch.tanh(u).detach()),",
+    "the actor's action is detached before the critics see it, so that Q sends nothing back to the policy.",
+)
+_page(
+    "log_prob of the action",
+    "log_prob = tanh_gaussian_log_prob(u, mean, log_std)",
+    "log_prob = tanh_gaussian_log_prob(torch.tanh(u), mean, log_std)",
+    "tanh_gaussian_log_prob is asked at tanh(u) in the actor's step. It wants the u before tanh.",
+)
+_page(
+    "temperature reads the new policy",
+    "step(temperature_adam, temperature_loss(log_temperature, log_prob, A))",
+    "mean, log_std = policy(s)\n        step(temperature_adam, temperature_loss(log_temperature, "
+    "tanh_gaussian_log_prob(mean + log_std.exp() * noise.actor, mean, log_std), A))",
+    "the temperature's loss uses log_prob of the policy *after* its step. It uses the one of the actor's loss, "
+    "computed before.",
+)
+_page(
+    "multiplier reads the new critics",
+    "multiplier_loss(log_multiplier, penalty, A,",
+    f"multiplier_loss(log_multiplier, {PENALTY}, A,",
+    "the multiplier's loss uses the penalty of the critics *after* their step. It uses the one of the critics' loss, "
+    "computed before.",
+)
+_page(
+    "fixed multiplier moves",
+    'if settings["cql_lagrange"]:',
+    "if True:",
+    "the multiplier is stepped although cql_lagrange is false. Then it keeps its first value.",
+)
+_page(
+    "only the first update",
+    "    def numbers(networks):",
+    "        break\n\n    def numbers(networks):",
+    "only the first of the updates is made: is there a return or a break inside the loop?",
+)
+_page(
+    "other betas",
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"], betas=(0.5, 0.999))',
+    "the critics' Adam has other betas than its default settings.",
+)
+_page(
+    "numbers without logarithm",
+    "log_temperature.detach(), log_multiplier.detach(), numbers",
+    "log_temperature.detach().exp(), log_multiplier.detach().exp(), numbers",
+    "temperature and multiplier are returned themselves. Return their *logarithms*.",
+)
+_page(
+    "targets returned first",
+    "return numbers(critics), numbers([actor])[0], log_temperature.detach(), log_multiplier.detach(), numbers(targets)",
+    "return numbers(targets), numbers([actor])[0], log_temperature.detach(), log_multiplier.detach(), numbers(critics)",
+    "critics and target critics change places in what is returned: critics first, targets last.",
 )
 
 
