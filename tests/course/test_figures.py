@@ -52,6 +52,9 @@ def test_the_caption_follows_the_data() -> None:
     assert "below the truth at nearly every state, below it on average; few or none" in repr(below)
     few_high = repr(prediction_and_truth({"C": [history(-40.0, 0.6, 0.0)]}))
     assert "on both sides of the truth, above it on average" in few_high, "a mean far off is told whatever the shares"
+    unbounded = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)]}, bound=None)
+    assert repr(unbounded) == "A: the prediction ends above the truth at nearly every state, above it on average."
+    assert not unbounded.axes[0].texts and unbounded.axes[0].get_ylim()[0] > -70.0
 
 
 def test_an_algorithm_has_one_colour_whatever_its_panel_is_called() -> None:
