@@ -52,7 +52,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "over_estimation": ("the table pitfalls-causes alone: why the correct penalty is too high", ("pitfalls-causes",)),
     "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
-    "signature": ("the README's picture alone: prediction beside truth along training", ("signature",)),
+    "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
 

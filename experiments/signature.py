@@ -1,70 +1,103 @@
-"""The README's picture: what offline SAC and CQL predict along training on Pendulum medium, beside the truth."""
+"""Prediction beside truth along training: what offline SAC and CQL predict on two logs, for two pictures.
+
+The README draws the maze. Chapter 00 draws Pendulum, after a guess that no picture before it may give away.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cql_tutorial import History, fit_population
-from cql_tutorial.envs import Pendulum
+from cql_tutorial import OfflineDataset, fit_population
+from cql_tutorial.envs import Maze, Pendulum
 from cql_tutorial.evaluation import Evaluator
-from experiments.headline import DISCOUNT, chosen_alpha
-from experiments.logs import pendulum_data
+from experiments.headline import DISCOUNT
+from experiments.logs import maze_data, pendulum_data
 from experiments.runner import Study
 from experiments.settings import BATCH_SIZE, CQL, NETWORK, SAC, initial_value
 from experiments.storage import RESULTS, read_rows
 
-SEEDS, STEPS, EVERY = (0, 1, 2), 4000, 250
+SEEDS = (0, 1, 2)
 COLUMNS = (
-    "algorithm", "cql_alpha", "seed", "step", "return", "predicted", "predicted_p90", "true", "true_half_width",
-    "estimation_error", "share_over", "share_impossible",
+    "task", "algorithm", "cql_alpha", "seed", "step", "return", "predicted", "predicted_p90", "true",
+    "true_half_width", "estimation_error", "share_over", "share_impossible",
 )  # fmt: skip
-KEYS = COLUMNS[:3]
+KEYS = COLUMNS[:4]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A world, its log (the first draw that the headline table reports), and how its agents train."""
+
+    world: type[Maze] | type[Pendulum]
+    data: Callable[[], OfflineDataset]
+    steps: int
+    cql_alpha: str  # from the middle of the headline table's ladder, which has the others too
+    settings: dict[str, Any]
+
+
+TASKS = {
+    "maze": Task(
+        Maze,
+        lambda: maze_data(1000),
+        2000,
+        "0.1",
+        {"state_dim": 2, "action_dim": 2, "action_low": -1.0, "action_high": 1.0, "actor_lr": 1e-3},
+    ),
+    "pendulum-medium": Task(
+        Pendulum,
+        lambda: pendulum_data(0),
+        4000,
+        "5",
+        {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0, "actor_lr": 5e-4},
+    ),
+}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a row every 250 updates."""
+    """One run: a row after each sixteenth of its updates."""
 
+    task: str
     algorithm: str
     cql_alpha: str
     seed: int
 
 
 def jobs() -> Iterator[Job]:
-    """Three seeds of offline SAC, and of CQL at the alpha that the headline table chose."""
-    for algorithm, alpha in (("sac", ""), ("cql", chosen_alpha("pendulum-medium"))):
-        for seed in SEEDS:
-            yield Job(algorithm, alpha, seed)
+    """On either log three seeds of offline SAC, and of CQL."""
+    for name, task in TASKS.items():
+        for algorithm, alpha in (("sac", ""), ("cql", task.cql_alpha)):
+            for seed in SEEDS:
+                yield Job(name, algorithm, alpha, seed)
 
 
-def population_key(job: Job) -> str:
-    """The seeds of an algorithm are trained together."""
-    return job.algorithm
+def population_key(job: Job) -> tuple[str, str]:
+    """The seeds of an algorithm on a log are trained together."""
+    return job.task, job.algorithm
 
 
 def measure(jobs: list[Job]) -> list[dict[str, Any]]:
-    """Prediction and truth along the runs of one algorithm, on the first Pendulum medium set."""
+    """Prediction and truth along the runs of one algorithm on one log."""
     torch.set_num_threads(1)
-    algorithm, alpha = jobs[0].algorithm, jobs[0].cql_alpha
-    data = pendulum_data(0)
-    settings = {**(SAC if algorithm == "sac" else {**CQL, "cql_alpha": float(alpha)}), "actor_lr": 5e-4}
-    settings |= {**NETWORK, "discount": DISCOUNT, "initial_value": initial_value(data, DISCOUNT)}
-    dims = {"state_dim": 3, "action_dim": 1, "action_low": -2.0, "action_high": 2.0}
-    configs = [{**dims, **settings, "seed": job.seed} for job in jobs]
+    algorithm, alpha, task = jobs[0].algorithm, jobs[0].cql_alpha, TASKS[jobs[0].task]
+    data = task.data()
+    settings = SAC if algorithm == "sac" else {**CQL, "cql_alpha": float(alpha)}
+    settings = {**settings, **task.settings, **NETWORK, "discount": DISCOUNT}
+    settings["initial_value"] = initial_value(data, DISCOUNT)
     members = fit_population(
         algorithm,
-        configs,
+        [{**settings, "seed": job.seed} for job in jobs],
         data,
-        STEPS,
+        task.steps,
         batch_size=BATCH_SIZE,
-        log_every=STEPS,
-        evaluate=Evaluator(Pendulum(), data),
-        eval_every=EVERY,
+        log_every=task.steps,
+        evaluate=Evaluator(task.world(), data),
+        eval_every=task.steps // 16,
         progress=False,
     )
     rows = []
@@ -87,17 +120,11 @@ STUDY = Study(
 
 
 def draw(folder: Path = RESULTS) -> None:
-    """Draw the picture from the rows."""
+    """Draw the README's picture from the rows of the maze."""
     from cql_tutorial.course.figures import prediction_and_truth
+    from cql_tutorial.course.studies.common import histories
 
-    rows = read_rows("signature", folder)
-    alpha = next(row["cql_alpha"] for row in rows if row["algorithm"] == "cql")
-    runs: dict[str, list[History]] = {}
-    for algorithm, label in (("sac", "offline SAC (no penalty)"), ("cql", f"CQL, cql_alpha = {alpha}")):
-        for seed in SEEDS:
-            mine = [row for row in rows if (row["algorithm"], row["seed"]) == (algorithm, str(seed))]
-            numbers: list[dict[str, float]] = [{k: float(row[k]) for k in COLUMNS[len(KEYS) :]} for row in mine]
-            runs.setdefault(label, []).append(History(numbers))
-    figure = prediction_and_truth(runs)
+    runs = histories([row for row in read_rows("signature", folder) if row["task"] == "maze"])
+    figure = prediction_and_truth(runs, bound=None)
     figure.savefig(folder / "signature.png", dpi=110)
     print(figure)

@@ -29,6 +29,7 @@ from cql_tutorial.course.figures import (
 from cql_tutorial.course.figures.base import ALGORITHMS, BLACK, GREEN, LEARNED, VERMILION, algorithm_style, word_for
 from cql_tutorial.course.sliders import Explorer, explore_maze, explore_pitfalls, watch_maze, watch_pendulum
 from cql_tutorial.course.studies import ch08 as studies_08
+from cql_tutorial.course.studies.common import histories
 from cql_tutorial.envs import Maze, Pendulum
 
 
@@ -52,6 +53,22 @@ def test_the_caption_follows_the_data() -> None:
     assert "below the truth at nearly every state, below it on average; few or none" in repr(below)
     few_high = repr(prediction_and_truth({"C": [history(-40.0, 0.6, 0.0)]}))
     assert "on both sides of the truth, above it on average" in few_high, "a mean far off is told whatever the shares"
+    unbounded = prediction_and_truth({"A": [history(20.0, 1.0, 0.8)]}, bound=None)
+    assert repr(unbounded) == "A: the prediction ends above the truth at nearly every state, above it on average."
+    assert not unbounded.axes[0].texts and unbounded.axes[0].get_ylim()[0] > -70.0
+
+
+def test_the_rows_of_the_signature_table_are_histories_by_seed() -> None:
+    rows = [
+        {"task": "maze", "algorithm": name, "cql_alpha": alpha, "seed": seed, "step": step, "predicted": f"{seed}.5"}
+        for name, alpha in (("sac", ""), ("cql", "5"))
+        for seed in ("0", "2")
+        for step in ("250", "500")
+    ]
+    runs = histories(rows)
+    assert list(runs) == ["offline SAC", "CQL, alpha = 5"] and all(len(each) == 2 for each in runs.values())
+    assert [run["step"] for run in runs["offline SAC"]] == [[250.0, 500.0]] * 2
+    assert [run.last("predicted") for run in runs["CQL, alpha = 5"]] == [0.5, 2.5]
 
 
 def test_an_algorithm_has_one_colour_whatever_its_panel_is_called() -> None:

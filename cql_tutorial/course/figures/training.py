@@ -14,14 +14,14 @@ NEAR = 0.25  # a mean error of less than this share of the truth's size is told 
 
 
 def prediction_and_truth(
-    runs: Mapping[str, Sequence[Any]], *, bound: float = 0.0, why_bound: str = "every reward is negative"
+    runs: Mapping[str, Sequence[Any]], *, bound: float | None = 0.0, why_bound: str = "every reward is negative"
 ) -> CaptionedFigure:
     """Draw the predicted value and its named truth along training, a panel an algorithm, a thin line a seed.
 
     ``runs`` maps an algorithm's name to its histories (of `training.fit` with an `evaluation.Evaluator`), which have
     the columns ``step, predicted, predicted_p90, true, share_over, share_impossible``. A prediction has its algorithm's
-    colour. Values above ``bound`` cannot exist and are shaded. The caption is a verdict with a wide margin, so that it
-    holds on another machine too.
+    colour. Values above ``bound`` cannot exist and are shaded; with None nothing is said of such values. The caption is
+    a verdict with a wide margin, so that it holds on another machine too.
     """
     figure = CaptionedFigure(figsize=(9.0, 4.0))
     axes = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
@@ -36,23 +36,26 @@ def prediction_and_truth(
             axis.plot(
                 steps[0], np.mean(values, axis=0), linestyle=style, color=ink, linewidth=2.2, label=LABELS[column]
             )
-        axis.axhline(bound, color=BLACK, linewidth=1.0)
+        if bound is not None:
+            axis.axhline(bound, color=BLACK, linewidth=1.0)
         axis.set(title=name, xlabel="updates")
         axis.grid(alpha=0.25)
     low, high = axes[0].get_ylim()
-    high = max(high, bound + 0.15 * (high - low))
+    high = high if bound is None else max(high, bound + 0.15 * (high - low))
     for axis in axes:
+        axis.set_ylim(low, high)
+        if bound is None:
+            continue
         axis.axhspan(bound, high, color=OVER, alpha=0.15, linewidth=0)
         axis.text(
             0.02, 0.985, f"cannot exist: {why_bound}", color=OVER_INK, fontsize=8, va="top", transform=axis.transAxes
         )
-        axis.set_ylim(low, high)
     axes[0].set_ylabel("value of the policy's own actions\n(discounted sum of rewards)")
     # Black stands for the colour of each panel.
     inks: tuple[tuple[str, Any], ...] = ((BLACK, ":"), (BLACK, "-"), (truth, TRUTH["linestyle"]))
     marks = [Line2D([], [], color=ink, linestyle=style) for ink, style in inks]
     figure.legend(marks, list(LABELS.values()), loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    figure.caption = ". ".join(_verdict(name, histories) for name, histories in runs.items()) + "."
+    figure.caption = ". ".join(_verdict(name, histories, bound is not None) for name, histories in runs.items()) + "."
     return figure
 
 
@@ -70,7 +73,7 @@ def _measured(history: Any, column: str) -> tuple[np.ndarray, np.ndarray]:
     return steps[kept], values[kept]
 
 
-def _verdict(name: str, histories: Sequence[Any]) -> str:
+def _verdict(name: str, histories: Sequence[Any], bounded: bool) -> str:
     """Say on which side of the truth the states end, how far off their mean is, and whether values are impossible."""
     over, impossible, predicted, true = (
         float(np.mean([history.last(column) for history in histories]))
@@ -81,4 +84,4 @@ def _verdict(name: str, histories: Sequence[Any]) -> str:
     error, scale = predicted - true, NEAR * abs(true)
     mean = "near it on average" if abs(error) < scale else f"{'above' if error > 0 else 'below'} it on average"
     kind = "many of its values cannot exist" if impossible > 0.2 else "few or none of its values are impossible"
-    return f"{name}: the prediction ends {where}, {mean}; {kind}"
+    return f"{name}: the prediction ends {where}, {mean}" + (f"; {kind}" if bounded else "")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...datasets.files import search_places
 from ...errors import DatasetNotFoundError
 from ...evaluation.quadrature import log_partition_quadrature
+from ...training import History
 
 
 def result_rows(table: str) -> list[dict[str, str]]:
@@ -27,6 +28,16 @@ def result_rows(table: str) -> list[dict[str, str]]:
                 return list(csv.DictReader(file))
     expected = f"results/{table}.csv below one of the data folders of a checkout"
     raise DatasetNotFoundError(table, "no such result table", expected, "run this in a checkout, or make results.")
+
+
+def histories(rows: Sequence[Mapping[str, str]]) -> dict[str, list[History]]:
+    """Rows of the table ``signature`` (several a run) as histories: an algorithm and its alpha, a history a seed."""
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for row in rows:
+        name = f"CQL, alpha = {row['cql_alpha']}" if row["algorithm"] == "cql" else "offline SAC"
+        numbers = {k: float(v) for k, v in row.items() if k not in ("task", "algorithm", "cql_alpha", "seed")}
+        runs.setdefault(name, {}).setdefault(row["seed"], []).append(numbers)
+    return {name: [History(measured) for measured in seeds.values()] for name, seeds in runs.items()}
 
 
 @torch.no_grad()
