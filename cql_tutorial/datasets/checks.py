@@ -299,7 +299,8 @@ def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> t
     known = isinstance(out_of_bounds, str) and out_of_bounds in ("error", "clip")
     require(known, "out_of_bounds", out_of_bounds, '"error" or "clip"', "choose one.")
     # Bounds in the actions' dtype: 0.1 in float32 is above 0.1, and must not count as outside.
-    lowest, highest = (torch.as_tensor(bound, dtype=torch.float64).to(actions.dtype).to(actions.device) for bound in (low, high))
+    exact = (torch.as_tensor(bound, dtype=torch.float64, device="cpu") for bound in (low, high))
+    lowest, highest = (bound.to(actions.dtype).to(actions.device) for bound in exact)
     margin = 1e-6 * (highest - lowest)  # two roundings of the same bound differ by less
     one = lowest.ndim == highest.ndim == 0  # one bound for all dimensions is usual, and faster
     least, most = actions.aminmax() if one else (actions.amin(0), actions.amax(0))
@@ -401,6 +402,9 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     if "format" in data.metadata:  # what was assumed in reading it
         facts["read"] = {name: data.metadata.get(name) for name in ("format", "timeouts", "next_observations")}
         facts["read"] = {name: value for name, value in facts["read"].items() if value}
+    if isinstance(time := data.metadata.get("time"), Mapping) and time.get("of"):
+        facts["time"] = {name: time.get(name) for name in ("usual_step", "largest_step", "cut")}
+        facts["time"] = {name.replace("_", " "): value for name, value in facts["time"].items()}
     for name in ("unused", "observation_keys", "mended"):
         if data.metadata.get(name):
             facts[name] = ", ".join(

@@ -167,6 +167,7 @@ class OfflineDataset:
         path: Any,
         columns: Mapping[str, Any] | None = None,
         *,
+        max_gap: float | None = None,
         max_episode_steps: int | None = None,
         max_gigabytes: float = 8.0,
         use_next_observations: bool = True,
@@ -175,13 +176,15 @@ class OfflineDataset:
         """Read an HDF5 file of D4RL (v0-v2), d3rlpy (1, 2), robomimic, or `to_hdf5`.
 
         ``terminals`` become terminations, ``timeouts`` truncations, and d3rlpy's ``episode_terminals`` truncations
-        where the task did not end. ``columns`` maps our names to other keys (``{"terminations": "done"}``; or
-        ``"none"``). ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed,
+        where the task did not end. ``columns`` maps our names to other keys, as in `from_dataframe`: also to several,
+        whose arrays are joined, and to those within groups (``{"observations": ["obs/pos", "obs/vel"], "terminations":
+        "done"}``). ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed,
         which keys were not used, and how many last rows lacked a next observation (see `files.fill_next_observations`),
         is in ``metadata``. Raises as `d4rl_io.arrays`.
         """
+        more = options | {"max_gap": max_gap}
         read = d4rl_io.read(
-            path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options), columns, options
+            path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options), columns, more
         )
         if options.get("n_actions") is not None or any(options.get(name) is not None for name in _BOUNDS):
             read = {name: value for name, value in read.items() if name not in (*_BOUNDS, "n_actions")}
@@ -189,18 +192,26 @@ class OfflineDataset:
 
     @classmethod
     def from_dataframe(
-        cls, frame: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+        cls,
+        frame: Any,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        max_gap: float | None = None,
+        max_gigabytes: float = 8.0,
+        **options: Any,
     ) -> OfflineDataset:
         """Read a data frame: a row a transition, the rows of an episode one after another.
 
-        ``columns`` maps our names (and ``episode``, a label) to the frame's: ``{"observations": "obs_*", "actions":
-        ["a"], ...}``; ``terminations`` may be ``"none"`` (the task never ends) or ``"every-row"``. None takes columns
-        whose names are plain (obs_0, action, reward, termination, ...) and says which. pandas, or anything with
+        ``columns`` maps our names to the frame's: ``{"observations": "obs_*", "actions": ["a"], ...}``; and
+        ``episode``, a label, and ``time``, by which the order of the rows is checked. ``terminations`` may be
+        ``"none"`` (the task never ends), ``"every-row"``, or ``"last-row"`` (of each ``episode``). None takes columns
+        whose names are plain (obs_0, action, reward, termination, ...) and says which. Episodes are cut where more than
+        ``max_gap`` seconds (units of a ``time`` of numbers) lie between two rows. pandas, or anything with
         ``to_pandas`` or ``__dataframe__``. Missing values, words and times are refused, with counts; nothing is filled
         in. Without next_observations, last rows are treated as by `files.fill_next_observations`. ``metadata`` names
         the columns used and those unused. Raises ``DataError``, ``ConfigError``.
         """
-        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_frame(frame, columns, **(options | more)) | options))
 
     @classmethod
@@ -211,6 +222,7 @@ class OfflineDataset:
         *,
         delimiter: str | None = None,
         decimal: str = ".",
+        max_gap: float | None = None,
         max_gigabytes: float = 8.0,
         **options: Any,
     ) -> OfflineDataset:
@@ -220,18 +232,24 @@ class OfflineDataset:
         comma. Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`; errors name the line.
         """
         more = {"delimiter": delimiter, "decimal": decimal, "max_gigabytes": max_gigabytes}
-        more |= {"dtype": _dtype_name(options)}
+        more |= {"dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_csv(path, columns, **(options | more)) | options))
 
     @classmethod
     def from_parquet(
-        cls, path: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+        cls,
+        path: Any,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        max_gap: float | None = None,
+        max_gigabytes: float = 8.0,
+        **options: Any,
     ) -> OfflineDataset:
         """Read a Parquet file; ``columns`` as in `from_dataframe`. Columns without a role are not read.
 
         Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`.
         """
-        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_parquet(path, columns, **(options | more)) | options))
 
     def to_dataframe(self) -> Any:
