@@ -359,7 +359,7 @@ def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) ->
 
 def _to_pandas(pandas: Any, frame: Any) -> Any:
     expected, mend = (
-        "a pandas DataFrame, or what has to_pandas or __dataframe__",
+        "a pandas DataFrame, or what has to_pandas, __dataframe__ or __arrow_c_stream__",
         "pandas.DataFrame(...) makes one of a dict.",
     )
     try:
@@ -369,6 +369,10 @@ def _to_pandas(pandas: Any, frame: Any) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return pandas.api.interchange.from_dataframe(frame)
+        if hasattr(frame, "__arrow_c_stream__"):
+            import pyarrow
+
+            return pyarrow.table(frame).to_pandas()
     except ImportError as error:
         raise missing_package(error, "turns that frame into one of pandas") from error
     if isinstance(frame, Mapping):
