@@ -147,9 +147,10 @@ def _joined_numbers(name: str, items: list[Any], dtype: str | None, collapsed: d
 
 def _item(store: Any, key: str, rows: int | None = None, name: str = "") -> Any:
     """Check one array of the file without reading it: numbers, and ``rows`` rows (None: one or more)."""
-    near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
-    mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)."
-    require_data(key in store, f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
+    if key not in store:
+        near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
+        mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)."
+        raise DataError(f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
     item = store[key]
     shape: Any = getattr(item, "shape", None)
     dtype = getattr(item, "dtype", np.dtype(object))

@@ -209,7 +209,7 @@ def _actions(columns: Mapping[str, Any], options: Mapping[str, Any], where: Mapp
     one = wide.shape[1] == 1
     whole = array.dtype.kind in "iu" or all(
         bool((wide[rows] == np.round(wide[rows])).all() and np.isfinite(wide[rows]).all())
-        for rows in check.row_blocks(len(wide), wide.shape[1])
+        for rows in (slice(256), *check.row_blocks(len(wide), wide.shape[1]))  # amounts mostly show in a few rows
     )
     if n_actions is not None:
         return flat.astype(np.int64) if whole and one else array
@@ -263,11 +263,12 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     outstanding = _outstanding(columns["rewards"], last & ~term)
     dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
-    following = np.empty_like(obs)
-    following[:-1], following[last] = obs[1:], obs[last]
-    columns["next_observations"] = following
+    following = kept + 1
+    following[last[kept]] = kept[last[kept]]
+    columns["next_observations"] = _gather(obs, following, np.empty((len(kept), *obs.shape[1:]), obs.dtype))
     if dropped:  # every episode now ends in a flag, from which the starts follow
-        columns |= {name: _move_up(columns[name], kept) for name in _ROWS if name in columns}
+        own = (name for name in _ROWS if name in columns and name != "next_observations")
+        columns |= {name: _gather(columns[name], kept, columns[name][: len(kept)]) for name in own}
     note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
     about = {"next_observations": note, "dropped_rows": dropped} | outstanding
     return columns | {"metadata": known | about}
@@ -284,14 +285,28 @@ def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
         if len(earned):
             large = np.sort(earned)[int((1 - level) * (len(earned) - 1))]
             count = int((size >= large).sum())
-            share = float((np.abs(rewards[~dropped]) >= large).mean())
+            others = int((rewards >= large).sum()) + int((rewards <= -large).sum()) - count
+            share = others / max(1, len(rewards) - len(size))
             if count >= 3 and count / len(size) >= max(0.1, 5 * share):
                 return {"dropped_rewards": [count, float(large), share]}
     return {}
 
 
-def _move_up(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return ``array[kept]`` in the same memory; ``kept`` must rise."""
-    for rows in check.row_blocks(len(kept), array[:1].size):
-        array[rows] = array.take(kept[rows], 0)
-    return array[: len(kept)]
+def _gather(array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write ``array[rows]`` into ``out``, which may be the beginning of ``array`` if ``rows`` rise; return ``out``.
+
+    Rows that follow each other, as within an episode, are copied together; short runs of them row by row.
+    """
+    width = array[:1].size
+    edges = np.r_[0, np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)]
+    if 32 * len(edges) > len(rows):
+        for part in check.row_blocks(len(rows), width):
+            out[part] = array.take(rows[part], 0)
+        return out
+    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        shift = int(rows[start]) - start
+        if shift or not np.shares_memory(array[:1], out[:1]):
+            for part in check.row_blocks(end - start, width):
+                first, last = start + part.start, start + part.stop
+                out[first:last] = array[first + shift : last + shift]
+    return out
