@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -265,10 +266,11 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
     following = kept + 1
     following[last[kept]] = kept[last[kept]]
-    columns["next_observations"] = _gather(obs, following, np.empty((len(kept), *obs.shape[1:]), obs.dtype))
+    empty = np.empty((len(kept), *obs.shape[1:]), obs.dtype)
+    columns["next_observations"] = _gather(obs, following, empty, _runs(following))
     if dropped:  # every episode now ends in a flag, from which the starts follow
-        own = (name for name in _ROWS if name in columns and name != "next_observations")
-        columns |= {name: _gather(columns[name], kept, columns[name][: len(kept)]) for name in own}
+        own, edges = (name for name in _ROWS if name in columns and name != "next_observations"), _runs(kept)
+        columns |= {name: _gather(columns[name], kept, columns[name][: len(kept)], edges) for name in own}
     note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
     about = {"next_observations": note, "dropped_rows": dropped} | outstanding
     return columns | {"metadata": known | about}
@@ -292,21 +294,26 @@ def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
     return {}
 
 
-def _gather(array: np.ndarray, rows: np.ndarray, out: np.ndarray) -> np.ndarray:
+def _runs(rows: np.ndarray) -> list[int]:
+    """Where the runs of consecutive numbers begin in ``rows``, and its length at the end."""
+    return [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+
+
+def _gather(array: np.ndarray, rows: np.ndarray, out: np.ndarray, edges: list[int]) -> np.ndarray:
     """Write ``array[rows]`` into ``out``, which may be the beginning of ``array`` if ``rows`` rise; return ``out``.
 
-    Rows that follow each other, as within an episode, are copied together; short runs of them row by row.
+    Rows that follow each other (between two ``edges``), as within an episode, are copied together; short runs of them
+    row by row.
     """
-    width = array[:1].size
-    edges = np.r_[0, np.flatnonzero(np.diff(rows) != 1) + 1, len(rows)]
+    width = max(1, array[:1].size)
     if 32 * len(edges) > len(rows):
         for part in check.row_blocks(len(rows), width):
             out[part] = array.take(rows[part], 0)
         return out
-    for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+    most, own = max(1, 2**18 // width), np.shares_memory(array[:1], out[:1])
+    for start, end in pairwise(edges):
         shift = int(rows[start]) - start
-        if shift or not np.shares_memory(array[:1], out[:1]):
-            for part in check.row_blocks(end - start, width):
-                first, last = start + part.start, start + part.stop
-                out[first:last] = array[first + shift : last + shift]
+        for first in range(start, end, most) if shift or not own else ():
+            last = min(end, first + most)
+            out[first:last] = array[first + shift : last + shift]
     return out
