@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -71,9 +71,9 @@ def convert(data: DataOptions, target: ConvertOptions) -> int:
         print(f"written: {target.parquet} ({len(dataset)} rows)")
         print(f"read it with {data.again(target.parquet, dataset, columns(dataset))}")
     if target.id is not None:
-        folder = dataset.to_minari(
-            target.id, target.out, description=target.description, author=target.author, overwrite=target.overwrite
-        )
+        names = {"columns": dataset.metadata["columns"]} if dataset.metadata.get("columns") else {}
+        about: dict[str, Any] = {"description": target.description, "author": target.author, "extra": names}
+        folder = dataset.to_minari(target.id, target.out, **about, overwrite=target.overwrite)
         print(f"written: {folder}\nread it with --data {folder}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import tyro
 
 from ..datasets import defects
 from ..datasets.offline_dataset import OfflineDataset
+from ..datasets.roles import names_of
 from ..errors import CQLTutorialError, require
 from ..files import atomic_write
 from .files import in_flags, plain, versions, write_json
@@ -96,14 +98,24 @@ def _scales(dataset: OfflineDataset) -> dict[str, Any]:
     """Print each observation column's scale and what to switch on; return it as facts."""
     from ..agents.normaliser import column_faults, column_statistics, several
 
+    names = names_of(dataset.metadata, "observations", dataset.observation_dim)
+
+    def named(text: str) -> str:
+        if names is None:
+            return text
+        return re.sub(r"\bcolumn (\d+)\b", lambda found: f"column {found[1]} ({names[int(found[1])][:40]})", text)
+
     mean, std = (values.tolist() for values in column_statistics(dataset.observations))
     faults = column_faults(dataset.observations, dataset.next_observations)
     scales, outliers = ([one for one in faults if one.outlier is kind] for kind in (False, True))
-    shown = [f"{c}: {m:.3g} ± {s:.3g}" for c, (m, s) in enumerate(zip(mean, std, strict=True))]
+    titles = names or list(map(str, range(dataset.observation_dim)))
+    shown = [f"{c[:40]}: {m:.3g} ± {s:.3g}" for c, m, s in zip(titles, mean, std, strict=True)]
     print(f"observation scale      {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''} (mean ± sd)")
     if scales:
-        print(f"  not of order 1: {several(scales)}.")
+        print(f"  not of order 1: {named(several(scales))}.")
         print("  Normalise them: train does so by itself; in Python set normalize_observations=True.")
     if outliers:
-        print(f"  far from all others: {several(outliers)}. Correct or drop those rows: normalising does not help.")
-    return {"observation_scale": {"mean": mean, "std": std, "told": [one.text for one in faults]}}
+        print(
+            f"  far from all others: {named(several(outliers))}. Correct or drop those rows: normalising does not help."
+        )
+    return {"observation_scale": {"columns": titles, "mean": mean, "std": std, "told": [one.text for one in faults]}}

@@ -23,6 +23,7 @@ _FLAGS = {
     r"action_low=, action_high=": "--action-low, --action-high",
     r"max_episode_steps=": "--max-episode-steps",
     r"max_gigabytes=": "--max-gigabytes",
+    r"max_gap=": "--max-gap",
     r"dtype=torch.float64": "--read-dtype float64",
     r"columns=": "--columns",
     r"decimal=','": "--decimal ,",
@@ -31,18 +32,23 @@ _FLAGS = {
     r"resume=False": "another --out",
     r"use_next_observations=False": "--mend next-episode (of cql-tutorial convert)",
 }
+_CALL = re.compile(r"(\w[\w.]*\((?:[^()]|\([^()]*\))*\))")
 
 
 def in_flags(text: str) -> str:
     """A message with the command line's words in place of Python's."""
     text = re.sub(r" ?\((?:columns|delimiter|decimal|dtype|n_actions|action_low)=[^()]*in Python\)", "", text)
-    text = re.sub(r" ?\((?:n_actions|columns)= in Python\)| ?\(action_low=, action_high=\)", "", text)
+    text = re.sub(r" ?\((?:n_actions|columns|max_gap)= in Python\)| ?\(action_low=, action_high=\)", "", text)
     text = re.sub(r"^columns\['(\w+)'\]:", r"--columns \1:", text)
-    text = re.sub(r"^(columns|n_actions|delimiter|decimal):", lambda found: f"--{found[1].replace('_', '-')}:", text)
+    text = re.sub(
+        r"^(columns|n_actions|delimiter|decimal|max_gap):", lambda found: f"--{found[1].replace('_', '-')}:", text
+    )
     if "OfflineDataset." in text or "load_dataset(" in text:  # a line of Python is meant as one
         return text
+    parts = _CALL.split(text)  # every second one is a call of Python's, which stays as it is
     for words, flag in _FLAGS.items():
-        text = re.sub(rf"(?<![\w-]){re.escape(words)}", flag, text)
+        parts[::2] = [re.sub(rf"(?<![\w-]){re.escape(words)}", flag, part) for part in parts[::2]]
+    text = "".join(parts)
     return re.sub(r"(--n-actions) +(?=[^\w<]|$)", r"\1", text).replace("  ", " ")
 
 

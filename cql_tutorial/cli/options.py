@@ -68,7 +68,8 @@ class DataOptions:
     ] = ()
     """Tables: what holds what, e.g. observations=obs_* actions=a rewards=r terminations=fell truncations=cut.
     Terminations end the task, truncations only the recording. episode=run names the episodes, if a column does.
-    terminations=none: the task never ends; terminations=every-row: each row is an episode. Left out, columns with plain
+    terminations=none: the task never ends; terminations=every-row: each row is an episode; terminations=last-row: the
+    task ends in the last row of each episode. time=t: the order of the rows is checked. Left out, columns with plain
     names (obs_0, action, reward, termination, ...) are taken and shown. HDF5: other keys than the usual ones."""
     delimiter: str | None = None
     """Tables only: what stands between two cells (left out: a comma, else what the first line shows)."""
@@ -82,6 +83,8 @@ class DataOptions:
     """Largest action, likewise."""
     out_of_bounds: typing.Literal["error", "clip"] = "error"
     """What to do with actions beyond the bounds; clipped rows are marked and counted."""
+    max_gap: float | None = None
+    """Cut episodes where more time than this lies between two rows: seconds, or the unit of the time= column."""
     max_episode_steps: int | None = None
     """D4RL files without timeouts: the task's time limit (1000 in D4RL's Gym tasks)."""
     read_dtype: typing.Literal["float32", "float64"] = "float32"
@@ -107,6 +110,7 @@ class DataOptions:
             )
             mend = "leave it out for a Minari data set, or give the file such an ending."
             require(not self.columns, "--columns", " ".join(self.columns), expected, mend)
+            require(self.max_gap is None, "--max-gap", self.max_gap, "a table or an HDF5 file with it", "leave it out.")
         if kind != "d4rl":
             require(
                 self.max_episode_steps is None, "--max-episode-steps", self.max_episode_steps, "a D4RL file with it"
@@ -120,7 +124,9 @@ class DataOptions:
     def mapping(self) -> dict[str, Any] | None:
         """``--columns`` as a mapping of our names to the file's; None if it was left out."""
         expected, mend = "NAME=COLUMN entries", "for example --columns observations=obs_* actions=a rewards=r ..."
-        for entry in self.columns:
+        for before, entry in zip(("", *self.columns), self.columns, strict=False):
+            if before and "=" not in entry:
+                mend = f"several columns are joined by commas: {before},{entry}"
             require("=" in entry and entry.partition("=")[2], "--columns", entry, expected, mend)
         pairs = [entry.partition("=")[::2] for entry in self.columns]
         names = [name.strip() for name, _ in pairs]
@@ -160,6 +166,7 @@ class DataOptions:
         self.guard()
         if kind == "minari":
             return load_dataset(self.data, remote=self.remote, **options)
+        options["max_gap"] = self.max_gap
         if kind == "d4rl":
             columns = self.mapping()
             return OfflineDataset.from_d4rl_hdf5(
@@ -190,7 +197,7 @@ class DataOptions:
         kind, options = self.kind(), self.reading()
         self.guard()
         more = {name: value for name, value in options.items() if name in ("action_low", "action_high", "n_actions")}
-        raw: dict[str, Any] = {**more, "raw": True, "warn": False, "dtype": "float64"}
+        raw: dict[str, Any] = {**more, "raw": True, "warn": False, "dtype": "float64", "max_gap": self.max_gap}
         if kind == "d4rl":
             read = d4rl_io.read(
                 self.data, self.max_episode_steps, self.max_gigabytes, columns=self.mapping(), options=raw

@@ -11,6 +11,7 @@ import tyro
 
 from ..agents import AGENTS, make_agent
 from ..datasets.offline_dataset import OfflineDataset
+from ..datasets.roles import names_of
 from ..errors import CheckpointError, DivergedError, check_int, require
 from ..evaluation.intervals import t_interval
 from ..evaluation.off_policy import initial_state_value
@@ -93,6 +94,7 @@ def train(name: str, settings: Any, data: DataOptions, task: TaskOptions, option
     content = {
         "format": "cql-tutorial train 1", "agent": name, "settings": settings_of(settings),
         "data": plain(data) | {"transitions": len(dataset), "fingerprint": dataset.fingerprint()},
+        "observation_columns": names_of(dataset.metadata, "observations", dataset.observation_dim),
         "run": plain(options), "simulator": plain(task), "versions": versions(),
         "seeds": rows, "summary": summary,
     }  # fmt: skip

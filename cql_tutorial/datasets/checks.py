@@ -299,7 +299,8 @@ def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> t
     known = isinstance(out_of_bounds, str) and out_of_bounds in ("error", "clip")
     require(known, "out_of_bounds", out_of_bounds, '"error" or "clip"', "choose one.")
     # Bounds in the actions' dtype: 0.1 in float32 is above 0.1, and must not count as outside.
-    lowest, highest = (torch.as_tensor(bound, dtype=torch.float64).to(actions) for bound in (low, high))
+    exact = (torch.as_tensor(bound, dtype=torch.float64, device="cpu") for bound in (low, high))
+    lowest, highest = (bound.to(actions.dtype).to(actions.device) for bound in exact)
     margin = 1e-6 * (highest - lowest)  # two roundings of the same bound differ by less
     one = lowest.ndim == highest.ndim == 0  # one bound for all dimensions is usual, and faster
     least, most = actions.aminmax() if one else (actions.amin(0), actions.amax(0))
@@ -361,7 +362,7 @@ def _text(value: Any) -> str:
 
 
 def _spread(tensor: Tensor) -> dict[str, Any]:
-    return {"min": tensor.min().item(), "mean": tensor.double().mean().item(), "max": tensor.max().item()}
+    return {"min": tensor.min().item(), "mean": tensor.cpu().double().mean().item(), "max": tensor.max().item()}
 
 
 def _ranges(tensor: Tensor) -> dict[str, Any]:
@@ -382,14 +383,14 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     facts["rewards"] = _spread(data.rewards)
     facts["observations"] = _ranges(data.observations)
     if data.discrete:
-        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).double() / n).tolist()
+        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).cpu().double() / n).tolist()
     else:
         facts["actions"] = _ranges(data.actions)
         facts["action_bounds"] = {"low": data.action_low, "high": data.action_high}
         low, high = (torch.as_tensor(bound).to(data.actions) for bound in (data.action_low, data.action_high))
         margin = 1e-3 * (high - low)
         at_bounds = (data.actions <= low + margin) | (data.actions >= high - margin)
-        facts["actions_at_bounds"] = at_bounds.double().mean().item()  # share within 0.1 % of the range
+        facts["actions_at_bounds"] = at_bounds.cpu().double().mean().item()  # share within 0.1 % of the range
         facts["clipped_rows"] = int(data.clipped.sum())
     ended = data.terminations | data.truncations
     facts["terminations"] = int(data.terminations.sum())
@@ -401,6 +402,9 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     if "format" in data.metadata:  # what was assumed in reading it
         facts["read"] = {name: data.metadata.get(name) for name in ("format", "timeouts", "next_observations")}
         facts["read"] = {name: value for name, value in facts["read"].items() if value}
+    if isinstance(time := data.metadata.get("time"), Mapping) and time.get("of"):
+        facts["time"] = {name: time.get(name) for name in ("usual_step", "largest_step", "cut")}
+        facts["time"] = {name.replace("_", " "): value for name, value in facts["time"].items()}
     for name in ("unused", "observation_keys", "mended"):
         if data.metadata.get(name):
             facts[name] = ", ".join(

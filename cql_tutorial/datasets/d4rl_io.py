@@ -10,6 +10,7 @@ numbers alone: it runs nothing that is in a file, and follows no link. What it d
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import warnings
@@ -19,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CQLWarning, check_int, require, require_data
+from ..errors import CQLWarning, DataError, check_int, require_data
 from . import checks as check
-from .files import finish, open_checked, require_file
-from .roles import EVERY_ROW, FLAGS, NONE
+from .files import episode_starts, finish, keep_time, no_time_to_cut_at, open_checked, require_file
+from .roles import EVERY_ROW, FLAGS, LAST_ROW, NONE, Roles, assign
 
 _NEEDED = {"observations": "observations", "actions": "actions", "rewards": "rewards", "terminals": "terminations"}
 _NAMES = _NEEDED | {"timeouts": "truncations", "next_observations": "next_observations"}
@@ -46,61 +47,119 @@ def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str
         return _load(store, {}, None, None)[0]
 
 
-def _keys(store: Any, columns: Mapping[str, Any]) -> dict[str, str]:
-    """Name of ours -> key of the file: asked for, D4RL's, or Gymnasium's where D4RL's is not there."""
-    for name in columns:
-        near = ", ".join(difflib.get_close_matches(str(name), _NAMES.values(), 1)) or ", ".join(_NAMES.values())
-        require(name in _NAMES.values(), "columns", name, f"known names (nearest: {near})", "rename that entry.")
-    result = {}
+def _roles(store: Any, columns: Mapping[str, Any]) -> Roles:
+    """Which arrays of the file are what: those asked for, D4RL's, or Gymnasium's where D4RL's are not there."""
+    names = _arrays_of(store) if columns else [str(key) for key in store]
+    wanted: dict[str, Any] = {}
     for key, name in _NAMES.items():
-        asked = columns.get(name)
-        asked = asked[0] if isinstance(asked, (list, tuple)) and len(asked) == 1 else asked
-        require(asked is None or isinstance(asked, str), f"columns[{name!r}]", asked, "one key of the file", "name it.")
         other = _ALSO.get(key)
-        known = key if key in store or other is None or other not in store else other
-        wanted = known if asked is None else str(asked)
-        if wanted in (NONE, EVERY_ROW) and name in FLAGS and wanted not in store:
-            continue
-        if wanted in store or key in _NEEDED or asked is not None:
-            result[name] = wanted
-    double = [key for key in result.values() if list(result.values()).count(key) > 1]
-    require(not double, "columns", double[:1], "each key in one role", "name the keys one by one.")
-    return result
+        wanted[name] = key if key in store or other is None or other not in store else other
+    absent = [key for name, key in wanted.items() if name not in columns and key in _NEEDED and key not in store]
+    if absent:
+        near = difflib.get_close_matches(absent[0], list(store), 1) or sorted(store)[:8]
+        role = _NEEDED[absent[0]]
+        more = f" (nor {', '.join(absent[1:])})" if len(absent) > 1 else ""
+        mend = f"rename it in the file, or say which key it is: --columns {role}=KEY (columns= in Python)"
+        mend += f"; the file has {_shown(store, _arrays_of(store))}"
+        if "terminals" in absent:
+            mend += f"; terminations={NONE} says that the task never ends, {LAST_ROW} that it ends with each episode="
+        raise DataError(
+            f"key {absent[0]!r}{more}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", f"{mend}."
+        )
+    wanted = {name: key for name, key in wanted.items() if name in columns or key in store} | dict(columns)
+    for name, asked in columns.items():
+        for one in asked if isinstance(asked, (list, tuple)) else [asked]:
+            if isinstance(one, str) and one in store and not hasattr(store[one], "shape"):
+                inside = [path for path in names if path.startswith(f"{one}/")]
+                flat = [path for path in inside if len(store[path].shape) in (1, 2)]
+                mend = f"name its arrays, in the order that you want: {name}={','.join(flat[:8])}"
+                mend += ", ..." * (len(flat) > 8) + (
+                    f", or {name}={one}/*." if flat == inside else "; images cannot be read."
+                )
+                raise DataError(f"key {one!r}", f"a group of {_shown(store, inside)}", "arrays", mend)
+    return assign(names, wanted, "file")
+
+
+def _arrays_of(store: Any) -> list[str]:
+    """The paths of all arrays in a file, in its own order."""
+    paths: list[str] = []
+    store.visititems_links(lambda path, _: paths.append(str(path)))  # links, as `open_checked` has looked at them
+    return [path for path in paths if hasattr(store[path], "shape")]
+
+
+def _shown(store: Any, paths: list[str]) -> str:
+    text = [f"{path} {list(store[path].shape)}" for path in paths[:12]]
+    return ", ".join(text) + (f" and {len(paths) - 12} more" if len(paths) > 12 else "") or "no array"
 
 
 def _load(
     store: Any, columns: Mapping[str, Any], dtype: str | None, left_out: str | None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and facts about them."""
-    keys = {name: key for name, key in _keys(store, columns).items() if name != left_out}
-    rewards = _item(store, keys["rewards"])
-    items = {name: _item(store, key, rewards.shape[0]) for name, key in keys.items()}
-    about: dict[str, Any] = {name: str(item.dtype.newbyteorder("=")) for name, item in items.items()}
+    roles = _roles(store, columns)
+    keys = {name: paths for name, paths in roles.columns.items() if name not in (left_out, "episode", "time")}
+    rewards = _item(store, keys["rewards"][0])
+    n = rewards.shape[0]
+    items = {name: [_item(store, key, n, name) for key in paths] for name, paths in keys.items()}
+    facts: dict[str, Any] = {"stored_dtypes": {name: _stored_as(found) for name, found in items.items()}}
     collapsed: dict[str, Any] = {}
-    result = {name: _numbers(name, item, dtype, collapsed) for name, item in items.items()}
+    result = {name: _joined_numbers(name, found, dtype, collapsed) for name, found in items.items()}
     for name in FLAGS:
-        word = columns.get(name)
-        word = word[0] if isinstance(word, (list, tuple)) and len(word) == 1 else word
-        if name not in result and word in (NONE, EVERY_ROW):
-            result[name] = np.full(len(result["rewards"]), word == EVERY_ROW)
-    return result, {"stored_dtypes": about, "collapsed": collapsed, "keys": keys}
+        if name not in result and name in roles.constants:
+            result[name] = np.full(n, roles.constants[name] == EVERY_ROW)
+    facts |= {"collapsed": collapsed, "keys": {name: paths[0] for name, paths in keys.items()}, "roles": roles}
+    if columns:
+        widths = {name: [x[:1].size // max(1, len(x[:1])) for x in found] for name, found in items.items()}
+        facts["columns"] = {
+            name: [
+                key if width == 1 else f"{key}_{i}" for key, width in zip(keys[name], widths[name], strict=True)
+                for i in range(width)
+            ]
+            for name in keys
+        } | roles.constants  # fmt: skip
+    return result, facts
 
 
-def _item(store: Any, key: str, rows: int | None = None) -> Any:
+def _stored_as(items: list[Any]) -> str:
+    """The dtype of the arrays that make one of ours; which of its columns are of 16 bits where not all are."""
+    kinds = [str(item.dtype.newbyteorder("=")) for item in items]
+    widths = [int(np.prod(item.shape[1:])) for item in items]
+    half = sum(width for kind, width in zip(kinds, widths, strict=True) if kind == "float16")
+    if len(set(kinds)) == 1 or not half:
+        return kinds[0] if len(set(kinds)) == 1 else str(np.result_type(*(item.dtype for item in items)))
+    return f"float16 in {half} of {sum(widths)} columns"
+
+
+def _joined_numbers(name: str, items: list[Any], dtype: str | None, collapsed: dict[str, Any]) -> np.ndarray:
+    """One array of one item, or of several side by side."""
+    if len(items) == 1:
+        return _numbers(name, items[0], dtype, collapsed)
+    widths = [int(np.prod(item.shape[1:])) for item in items]
+    edges = np.cumsum([0, *widths]).tolist()
+    kind = np.dtype(dtype or np.result_type(np.float32, *(item.dtype for item in items)))
+    result = np.empty((items[0].shape[0], edges[-1]), kind)
+    for item, start, end in zip(items, edges[:-1], edges[1:], strict=True):
+        lost: dict[str, Any] = {}
+        result[:, start:end] = _numbers(name, item, dtype, lost).reshape(len(result), -1)
+        collapsed |= {f"{name} {start + int(key.removeprefix(name) or 0)}": pair for key, pair in lost.items()}
+    return result
+
+
+def _item(store: Any, key: str, rows: int | None = None, name: str = "") -> Any:
     """Check one array of the file without reading it: numbers, and ``rows`` rows (None: one or more)."""
-    near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
-    mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)"
-    if key == "terminals":
-        mend += "; terminations=none says that the task never ends"
-    require_data(key in store, f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", f"{mend}.")
+    if key not in store:
+        near = difflib.get_close_matches(key, list(store), 1) or sorted(store)[:8]
+        mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)."
+        raise DataError(f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
     item = store[key]
     shape: Any = getattr(item, "shape", None)
     dtype = getattr(item, "dtype", np.dtype(object))
-    fits = shape and dtype.kind in "biuf" and shape[0] == (rows or shape[0]) > 0
+    text = name == "episode" and dtype.kind in "SO"  # labels may be words
+    fits = shape and (dtype.kind in "biuf" or text) and shape[0] == (rows or shape[0]) > 0
     found = f"a {type(item).__name__} of shape {shape} and dtype {dtype}"
     expected = f"an array of numbers, {rows or 'one or more'} rows (one a reward)"
     require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_DOWNLOAD_AGAIN}")
-    pixels = key.endswith("observations") and len(shape) > 2
+    pixels = name.endswith("observations") and len(shape) > 2
     expected, mend = "one row of numbers an observation", "these agents read vectors: encode images or stacks first."
     require_data(not pixels, f"key {key!r}", f"shape {shape}: images, or stacks of frames", expected, mend)
     return item
@@ -124,7 +183,8 @@ def _numbers(name: str, item: Any, dtype: str | None, collapsed: dict[str, Any])
         item.read_direct(array)  # HDF5 converts a megabyte at a time: no second copy of the column
     if name in ("rewards", "terminations", "truncations"):
         return array[:, 0] if array.shape[1:] == (1,) else array
-    return array[:, None] if array.ndim == 1 and array.dtype.kind == "f" else array
+    column = array.ndim == 1 and (array.dtype.kind == "f" or name != "actions")  # choices stay [N]
+    return array[:, None] if column else array
 
 
 # ---- files with a group, or numbered arrays, for each episode --------------------------------------------------------
@@ -217,7 +277,7 @@ def read(
     """Read such a file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
     file, asked = require_file(path), dict(options or {})
     with open_checked(file, max_gigabytes, _DOWNLOAD_AGAIN) as store:
-        own = _own_facts(store)
+        own, noted = _own_facts(store), _noted(store)
         grouped = None if columns else _grouped(store)
         if grouped is not None:
             found, about = grouped
@@ -225,9 +285,12 @@ def read(
                 found.pop("next_observations", None)
             return _finish_grouped(found, about, file, asked, dtype)
         arrays, about = _load(store, columns or {}, dtype, None if use_next_observations else "next_observations")
-        unused = [str(key) for key in store if key not in (*about["keys"].values(), _EPISODE_ENDS, *_OWN)]
+        roles = about.pop("roles")
+        unused = [key for key in _unused(store, roles) if key not in (_EPISODE_ENDS, *_OWN)]
+        labels, times = _labels_and_times(store, roles, len(arrays["rewards"]))
         ends = _item(store, _EPISODE_ENDS, len(arrays["rewards"]))[()] if _EPISODE_ENDS in store else None
-        labels = _item(store, "episode_starts")[()] if "episode_starts" in store else None
+        if labels is None and "episode_starts" in store:
+            labels = _item(store, "episode_starts")[()]
     result: dict[str, Any] = dict(arrays)
     n = len(result["rewards"])
     for name, key in (("terminations", "terminals"), ("truncations", "timeouts")):
@@ -256,15 +319,48 @@ def read(
         assumed.append(f"after {max_episode_steps} steps")
     if labels is not None:
         result["episode_starts"] = labels
-    if "truncations" not in result and not assumed and ends is None and not asked.get("raw"):
+    if roles.constants.get("terminations") == LAST_ROW:
+        term[np.r_[np.asarray(labels)[1:] - 1, n - 1]] = True
+        result["terminations"] = term
+    if times is not None:
+        key, raw = f"key {roles.columns['time'][0]!r}", asked.get("raw", False)
+        both: dict[str, Any] = {"terminations": term, "truncations": trunc}
+        both |= {"episode_starts": labels} if labels is not None else {}
+        about["time"] = keep_time(both, times, asked.get("max_gap"), key, lambda row: f"row {row}", raw)
+        result |= {"episode_starts": both["episode_starts"]} if labels is not None else {}
+    else:
+        no_time_to_cut_at(asked.get("max_gap"))
+    known = "truncations" in result or assumed or ends is not None or "episode" in roles.columns or times is not None
+    if not known and roles.constants.get("terminations", NONE) == NONE and not asked.get("raw"):
         assumed.append("nowhere: only terminals end an episode")
         text = f"{file.name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
         warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
     result |= {"terminations": term, "truncations": trunc} if not asked.get("raw") else {"truncations": trunc}
     about.pop("keys")
-    metadata = about | {"format": "D4RL HDF5" if ends is None else "d3rlpy 1 HDF5", "unused": unused}
+    metadata = noted | about | {"format": "D4RL HDF5" if ends is None else "d3rlpy 1 HDF5", "unused": unused}
     metadata["timeouts"] = "; assumed ".join([how, *assumed])
     return _end(result | own | {"metadata": metadata}, file, asked)
+
+
+def _unused(store: Any, roles: Roles) -> list[str]:
+    """Arrays, and groups of them, that have no role; of a group of which a part is used, the other parts."""
+    used = {path for paths in roles.columns.values() for path in paths}
+    tops = {path.partition("/")[0] for path in used}
+    parts = [path for path in roles.unused if "/" in path and path.partition("/")[0] in tops]
+    return [str(key) for key in store if str(key) not in tops] + parts
+
+
+def _labels_and_times(store: Any, roles: Roles, n: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """First rows of the episodes by the file's own labels, and its times; None for what it does not have."""
+    starts = times = None
+    if "episode" in roles.columns:
+        key = roles.columns["episode"][0]
+        labels = np.asarray(_item(store, key, n, "episode")[()]).reshape(n)
+        names, codes = np.unique(labels.astype(str) if labels.dtype.kind in "SO" else labels, return_inverse=True)
+        starts = episode_starts(codes, f"key {key!r}", lambda row: f"row {row}", lambda label: str(names[label]))
+    if "time" in roles.columns:
+        times = np.asarray(_item(store, roles.columns["time"][0], n)[()], np.float64).reshape(n)
+    return starts, times
 
 
 def _finish_grouped(
@@ -290,7 +386,11 @@ def _finish_grouped(
 def _end(columns: dict[str, Any], file: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
     about = columns.pop("metadata")
     own_id = columns.pop("id", file.stem)
-    done = finish(columns, asked, where={"terminations": "terminals", "truncations": "timeouts"})
+    where = {"terminations": "terminals", "truncations": "timeouts"}
+    for name in where:
+        if name in about.get("columns", {}) and isinstance(about["columns"][name], list):
+            where[name] = f"key {about['columns'][name][0]!r}"
+    done = finish(columns, asked, where=where)
     inner = np.flatnonzero(done.pop("flags_within", np.zeros(0, bool))).tolist()
     about |= {"flags_within": inner} if inner else {}
     return done | {"id": own_id, "metadata": about | done.get("metadata", {}), "copy": False}
@@ -309,6 +409,18 @@ def _own_facts(store: Any) -> dict[str, Any]:
     return facts
 
 
+def _noted(store: Any) -> dict[str, Any]:
+    """What `write` has noted of the source: the names of its columns, and its times."""
+    text = store.attrs.get("cql_tutorial")
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        return {}
+    return {
+        key: found[key] for key in ("columns", "time") if isinstance(found, dict) and isinstance(found.get(key), dict)
+    }
+
+
 def write(data: Any, path: Path) -> None:
     """Write an ``OfflineDataset`` as one flat HDF5 file under D4RL's names, which this module and others read back.
 
@@ -324,6 +436,8 @@ def write(data: Any, path: Path) -> None:
             store.create_dataset(key, data=getattr(data, name).detach().cpu().numpy())
         store.create_dataset("episode_starts", data=data.episode_starts.cpu().numpy())
         store.attrs["id"] = data.id
+        if noted := {key: data.metadata[key] for key in ("columns", "time") if data.metadata.get(key)}:
+            store.attrs["cql_tutorial"] = json.dumps(noted)
         if data.n_actions is not None:
             store.attrs["n_actions"] = data.n_actions
         else:

@@ -8,6 +8,7 @@ integers if discrete), ``rewards [N]``, flags ``[N]`` bool. They look at data as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,8 +101,11 @@ def find(
     clipped = get("clipped")
     about = get("metadata") or {}
     stored, discrete = about.get("stored_dtypes", {}), get("n_actions")
+    default = not (np.any(bounds[0] != -1.0) or np.any(bounds[1] != 1.0))
+    unasked = isinstance(source, Mapping) and low is None and high is None  # of a data set nobody knows
+    whole = whole_numbers_as_actions(act, discrete, not default, -np.inf if unasked else 0.0)
     result = [
-        whole_numbers_as_actions(act, discrete, np.any(bounds[0] != -1.0) or np.any(bounds[1] != 1.0)),
+        whole,
         next_state_of_next_episode(obs, nxt, term, last),
         flags_within_episodes(term | trunc, first if labels is not None else None, about),
         doubled_terminations(obs, nxt, term, last),
@@ -110,6 +114,9 @@ def find(
         both_flags(term, trunc, last, time_limit),
         jumps(obs, nxt, last),
         clipped_actions(np.zeros(n, bool) if clipped is None else as_array(clipped)),
+        rewards_of_dropped_rows(about),
+        gaps_in_time(about.get("time")),
+        rows_at_one_time(about.get("time")),
         not_finite(data),
         half_precision(data, stored),
         collapsed_values(data, about.get("collapsed")),
@@ -118,7 +125,9 @@ def find(
         observations_hold_the_answer(obs, act, rew, term | trunc),
     ]
     if act.dtype.kind == "f" and discrete is None:
-        result += [actions_out_of_bounds(act, *bounds), actions_of_another_range(act, *bounds)]
+        result.append(actions_out_of_bounds(act, *bounds))
+        if not whole.count:  # to rescale choices would be wrong
+            result.append(actions_of_another_range(act, *bounds))
     if discrete is not None:
         result.append(actions_never_chosen(act, int(discrete)))
     if duplicates:
@@ -139,6 +148,11 @@ def _count(column: Array, good: Callable[[Array], Array]) -> int:
 
 def _all(column: Array, good: Callable[[Array], Array]) -> bool:
     return all(bool(good(column[rows]).all()) for rows in check.row_blocks(len(column), column[:1].size))
+
+
+def _range(columns: Array) -> str:
+    least, most = (" ".join(f"{x:.4g}" for x in end[:8]) for end in (columns.min(0), columns.max(0)))
+    return f"{least} to {most}" + " ..." * (columns.shape[1] > 8)
 
 
 def _first(wrong: Array) -> str:
@@ -344,22 +358,67 @@ def jumps(obs: Array, nxt: Array | None, last: Array) -> Defect:
     )
 
 
-def whole_numbers_as_actions(act: Array, n_actions: int | None, bounded: Any) -> Defect:
-    """A single action column of whole numbers 0..n-1, read as numbers: they may be choices."""
-    wrong = 0
-    highest = 0
-    if n_actions is None and not bounded and act.shape[1] == 1 and len(act) > 1:
-        least, highest = act.min(), act.max()
-        if least == 0 and 1 <= highest < 1000 and _all(act, lambda x: x == np.round(x)):
-            wrong = len(act)
+def rewards_of_dropped_rows(about: Mapping[str, Any]) -> Defect:
+    """Last rows that a reader has dropped for want of a next observation, and whose rewards are not like the others'.
+
+    ``about["dropped_rewards"]`` is ``[how many of them, how large, their share in the rows kept]``.
+    """
+    count, large, share = about.get("dropped_rewards", (0, 0.0, 0.0))
+    return Defect(
+        name="rewards left out with last rows",
+        count=int(count),
+        of=max(int(about.get("dropped_rows", 0)), 1),
+        what="rows that were dropped, as they have no next observation",
+        worst=f"a reward of size {large:g} or more, as {100 * share:.2g} % of the rows kept have",
+        remedy="if the task ends there, say so, and the rows are kept: a column of terminations, or "
+        "terminations=last-row beside episode=; if only the recording ends there, give next observations",
+    )
+
+
+def gaps_in_time(time: Mapping[str, Any] | None) -> Defect:
+    """Steps within episodes that take more than five times as long as usual, where the source has a ``time``."""
+    time = time or {}
+    return Defect(
+        name="gaps in time",
+        count=int(time.get("gaps", 0)),
+        of=max(int(time.get("of", 0)), 1),
+        what="steps within episodes",
+        worst=f"the longest {time.get('largest_step', 0):,.6g}, up to row {time.get('row', 0)} of the source, where "
+        f"{time.get('usual_step', 0):,.6g} is usual",
+        remedy="cut episodes there, as the next row is not what the action led to: "
+        f"--max-gap {2 * float(time.get('usual_step', 0)):.6g} (max_gap= in Python), or what is right for the task",
+    )
+
+
+def rows_at_one_time(time: Mapping[str, Any] | None) -> Defect:
+    """Rows of one episode that have the time of the row before."""
+    time = time or {}
+    return Defect(
+        name="rows at the same time",
+        count=int(time.get("still", 0)),
+        of=max(int(time.get("of", 0)), 1),
+        what="steps within episodes",
+        worst=f"column {time.get('column', '')}".replace("column column", "column"),
+        remedy="if the rows come from several devices or people, name the column that tells them apart (episode=); if "
+        "a row was written twice, drop one",
+    )
+
+
+def whole_numbers_as_actions(act: Array, n_actions: int | None, bounded: Any, lowest: float = 0.0) -> Defect:
+    """Actions of whole numbers alone, ``lowest`` or more, read as amounts: they may be choices."""
+    least, most = act.min(), act.max()
+    n = int(most - least) + 1 if lowest <= least < most < least + 1000 and (lowest < 0 or least == 0) else 0
+    asked = n_actions is None and not bounded and len(act) > 1 and n > 0
+    wrong = asked and _all(act, lambda x: x == np.round(x))
+    several = f" (in {act.shape[1]} columns: make one of them first)" if act.shape[1] > 1 else ""
     return Defect(
         name="whole numbers as actions",
-        count=wrong,
+        count=len(act) if wrong else 0,
         of=max(len(act), 1),
         what="actions",
-        worst=f"0..{highest:g}",
-        remedy=f"if they are choices, say so: --n-actions {int(highest) + 1} (n_actions= in Python); if they are "
-        f"amounts: --action-low 0 --action-high {highest:g}",
+        worst=f"{least:g}..{most:g}",
+        remedy=f"if they are choices, count them from 0 and say so: --n-actions {n} (n_actions= in Python){several}; "
+        f"if they are amounts: --action-low {least:g} --action-high {most:g}",
     )
 
 
@@ -414,7 +473,8 @@ def actions_out_of_bounds(act: Array, low: Array, high: Array) -> Defect:
         of=act.size,
         what="values",
         worst=f"the worst {act[row, column]:g} in row {row}, column {column}",
-        remedy="pass the bounds of the actuators (--action-low and --action-high), or clip if only few are outside",
+        remedy="pass the bounds of the actuators (--action-low and --action-high; the log's own range is "
+        f"{_range(act)}), or clip if only few are outside",
         mend="clip",
     )
 
@@ -477,10 +537,14 @@ def not_finite(data: Mapping[str, Array]) -> Defect:
 
 def half_precision(data: Mapping[str, Array], stored: Mapping[str, str]) -> Defect:
     """Values stored in 16 bits: 3 digits, at most 65,504; ``stored`` names the dtypes a column had in its file."""
-    half = [name for name, column in data.items() if stored.get(name, str(column.dtype)) == "float16"]
+    half = {}
+    for name, column in data.items():
+        found = re.fullmatch(r"float16(?: in (\d+) of (\d+) columns)?", str(stored.get(name, column.dtype)))
+        if found is not None:
+            half[name] = column.size * int(found[1]) // int(found[2]) if found[1] else column.size
     return Defect(
         name="stored as float16",
-        count=sum(data[name].size for name in half),
+        count=sum(half.values()),
         of=sum(data[name].size for name in _FLOATS if name in data),
         what="values",
         worst=", ".join(half),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,69 @@ def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]
         raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
 
 
+def episode_starts(
+    labels: np.ndarray, column: str, line: Callable[[int], Any], name_of: Callable[[Any], Any] = str
+) -> np.ndarray:
+    """First row ``[E]`` of each run of equal labels ``[N]``; ``DataError`` for an episode that goes on after another.
+
+    ``name_of(label)`` is what the source calls it, ``line(row)`` where that row stands in it.
+    """
+    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    again = np.delete(starts, np.unique(labels[starts], return_index=True)[1])
+    if len(again):
+        expected = "the rows of an episode one after another"
+        mend = "sort the file by episode and time (frame.sort_values([...], kind='stable') of a data frame)."
+        found = f"episode {name_of(labels[again[0]])!r} again, after another one ({len(again):,} such places)"
+        raise DataError(f"{column}, {line(int(again[0]))}", found, expected, mend)
+    return starts
+
+
+def keep_time(
+    columns: dict[str, Any], times: np.ndarray, max_gap: float | None, column: str, line: Callable[[int], Any], raw: Any
+) -> dict[str, Any]:
+    """Check that ``times [N]`` rise within episodes, cut where more than ``max_gap`` lies between two rows.
+
+    Works on the arguments of ``from_arrays`` in place: the row before such a gap is truncated. Returns what `defects`
+    tells: the usual step, how many steps are longer than five of it, how many rows stand at the time of the row before.
+    Raises ``DataError`` where the time falls, unless ``raw``.
+    """
+    good = max_gap is None or (isinstance(max_gap, (int, float)) and max_gap > 0)
+    require(
+        good, "max_gap", max_gap, "a number > 0: seconds, or the unit of the column", "leave it out to cut nowhere."
+    )
+    follows = np.r_[False, ~(columns["terminations"] | columns["truncations"])[:-1].astype(bool)]
+    if "episode_starts" in columns:
+        follows[columns["episode_starts"]] = False
+    step = np.diff(times, prepend=times[:1])
+    back = follows & (step < 0)
+    if back.any() and not raw:
+        row = int(back.argmax())
+        found = f"a time {-step[row]:,.6g} before that of the row above, in the same episode ({int(back.sum()):,} such)"
+        mend = "sort by episode and time (frame.sort_values([...], kind='stable')); a clock that is put back, as where "
+        mend += "summer time ends, needs UTC; or name the column that tells recordings apart: episode=..."
+        raise DataError(f"{column}, {line(row)}", found, "times that rise within an episode", mend)
+    forward = step[follows & (step > 0)]
+    usual = float(np.median(forward)) if len(forward) else 0.0
+    if max_gap is not None:
+        cut = follows & (step > max_gap)
+        columns["truncations"][np.flatnonzero(cut) - 1] = True
+        if "episode_starts" in columns:
+            columns["episode_starts"] = np.union1d(columns["episode_starts"], np.flatnonzero(cut))
+        follows &= ~cut
+    far = follows & (step > 5 * usual)
+    row = int(np.where(far, step, -1).argmax()) if far.any() else 0
+    return {
+        "column": column, "usual_step": usual, "largest_step": float(step[follows].max()) if follows.any() else 0.0,
+        "gaps": int(far.sum()), "of": int(follows.sum()), "row": row, "still": int((follows & (step == 0)).sum()),
+        "cut": int(cut.sum()) if max_gap is not None else 0,
+    }  # fmt: skip
+
+
+def no_time_to_cut_at(max_gap: float | None) -> None:
+    """``ConfigError`` where a longest gap is asked for, but no column has the role of a time."""
+    require(max_gap is None, "max_gap", max_gap, "a column of times beside it", "name it: columns time=...")
+
+
 _ROWS = (
     "observations",
     "actions",
@@ -133,28 +197,45 @@ def finish(
 
 
 def _actions(columns: Mapping[str, Any], options: Mapping[str, Any], where: Mapping[str, str]) -> Any:
-    """Choices as int64 ``[N]``, numbers as they are; ``DataError`` for a column that may be either."""
+    """Choices as int64 ``[N]``, numbers as they are; ``DataError`` for columns that may be either."""
     array = columns["actions"]
-    one = array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)
     n_actions = options.get("n_actions", columns.get("n_actions"))
     bounded = any(
         source.get(name) is not None for name in ("action_low", "action_high") for source in (options, columns)
     )
-    if not one or not array.size:
+    if not array.size or array.ndim > 2:
         return array
-    flat = array.reshape(len(array))
-    whole = array.dtype.kind in "iu" or (np.isfinite(flat).all() and bool((flat == np.round(flat)).all()))
+    wide = array.reshape(len(array), -1)
+    flat = wide[:, 0]
+    one = wide.shape[1] == 1
+    whole = array.dtype.kind in "iu" or all(
+        bool((wide[rows] == np.round(wide[rows])).all() and np.isfinite(wide[rows]).all())
+        for rows in (slice(256), *check.row_blocks(len(wide), wide.shape[1]))  # amounts mostly show in a few rows
+    )
     if n_actions is not None:
-        return flat.astype(np.int64) if whole else array
-    least, most = flat.min(), flat.max()
-    if whole and not bounded and least >= 0 and most > least and most < 2**31:
+        return flat.astype(np.int64) if whole and one else array
+    least, most = wide.min(), wide.max()
+    if whole and not bounded and most > least and abs(least) < 2**31 > most:
+        expected = "to be told whether they are choices or amounts"
+        amounts = f"--action-low {least:g} --action-high {most:g} if they are amounts (action_low=, action_high=)."
         name = where.get("actions", "actions")
+        if not one:
+            hot = least == 0 and most == 1 and bool((wide.sum(1, dtype=np.int64) == 1).all())
+            found = f"{wide.shape[1]} columns of whole numbers {least:g}..{most:g}"
+            found += ", one 1 in each row: one choice in several columns" if hot else ""
+            mend = (
+                f"make one column of them, a = frame[[...]].to_numpy().argmax(1), and pass --n-actions {wide.shape[1]} "
+                if hot
+                else "make one column of the choices, a = np.ravel_multi_index(frame[[...]].to_numpy().T, sizes), and "
+                "pass --n-actions np.prod(sizes) "
+            )
+            raise DataError(name, found, expected, f"{mend}if they are choices (n_actions= in Python); {amounts}")
         found = f"whole numbers {least:g}..{most:g} ({len(np.unique(flat)):,} different)"
-        mend = (
-            f"--n-actions {int(most) + 1} if they are choices (n_actions= in Python); --action-low {least:g} "
-            f"--action-high {most:g} if they are amounts (action_low=, action_high=)."
-        )
-        raise DataError(name, found, "to be told whether they are choices or amounts", mend)
+        mend = f"--n-actions {int(most) + 1} if they are choices (n_actions= in Python); {amounts}"
+        if least < 0:
+            mend = f"if they are choices, count them from 0 (a - a.min()) and pass --n-actions {int(most - least) + 1} "
+            mend += f"(n_actions= in Python); {amounts}"
+        raise DataError(name, found, expected, mend)
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
@@ -180,20 +261,59 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     require_data(len(kept), "observations", found, "episodes of two rows or more", mend)
     cut = np.zeros(len(last), bool)
     cut[:-1] = (last & ~term)[1:] & ~last[:-1]
+    outstanding = _outstanding(columns["rewards"], last & ~term)
     dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
-    following = np.empty_like(obs)
-    following[:-1], following[last] = obs[1:], obs[last]
-    columns["next_observations"] = following
+    following = kept + 1
+    following[last[kept]] = kept[last[kept]]
+    empty = np.empty((len(kept), *obs.shape[1:]), obs.dtype)
+    columns["next_observations"] = _gather(obs, following, empty, _runs(following))
     if dropped:  # every episode now ends in a flag, from which the starts follow
-        columns |= {name: _move_up(columns[name], kept) for name in _ROWS if name in columns}
+        own, edges = (name for name in _ROWS if name in columns and name != "next_observations"), _runs(kept)
+        columns |= {name: _gather(columns[name], kept, columns[name][: len(kept)], edges) for name in own}
     note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
-    about = {"next_observations": note, "dropped_rows": dropped}
+    about = {"next_observations": note, "dropped_rows": dropped} | outstanding
     return columns | {"metadata": known | about}
 
 
-def _move_up(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return ``array[kept]`` in the same memory; ``kept`` must rise."""
-    for rows in check.row_blocks(len(kept), array[:1].size):
-        array[rows] = array.take(kept[rows], 0)
-    return array[: len(kept)]
+def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
+    """``dropped_rewards: [how many, how large, their share in the rows kept]`` where dropped rows earn unlike others.
+
+    At least three and a tenth of them have a reward that is five times rarer in the rows kept.
+    """
+    size = np.abs(rewards[dropped])
+    earned = size[size > 0]
+    for level in (0.5, 0.1):
+        if len(earned):
+            large = np.sort(earned)[int((1 - level) * (len(earned) - 1))]
+            count = int((size >= large).sum())
+            others = int((rewards >= large).sum()) + int((rewards <= -large).sum()) - count
+            share = others / max(1, len(rewards) - len(size))
+            if count >= 3 and count / len(size) >= max(0.1, 5 * share):
+                return {"dropped_rewards": [count, float(large), share]}
+    return {}
+
+
+def _runs(rows: np.ndarray) -> list[int]:
+    """Where the runs of consecutive numbers begin in ``rows``, and its length at the end."""
+    return [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+
+
+def _gather(array: np.ndarray, rows: np.ndarray, out: np.ndarray, edges: list[int]) -> np.ndarray:
+    """Write ``array[rows]`` into ``out``, which may be the beginning of ``array`` if ``rows`` rise; return ``out``.
+
+    Rows that follow each other (between two ``edges``), as within an episode, are copied together; short runs of them
+    row by row.
+    """
+    width = max(1, array[:1].size)
+    if 32 * len(edges) > len(rows):
+        for part in check.row_blocks(len(rows), width):
+            out[part] = array.take(rows[part], 0)
+        return out
+    most, own = max(1, 2**18 // width), np.shares_memory(array[:1], out[:1])
+    for start, end in pairwise(edges):
+        shift = int(rows[start]) - start
+        for first in range(start, end, most) if shift or not own else ():
+            last = min(end, first + most)
+            out[first:last] = array[first + shift : last + shift]
+    return out

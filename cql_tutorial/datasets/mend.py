@@ -215,15 +215,19 @@ def _own_bounds(data: Columns, defect: known.Defect) -> str:
 
 def _not_finite(data: Columns, defect: known.Defect) -> str:
     made = _fill(data)
-    bad = np.zeros(len(data["rewards"]), bool)
+    wrong = {name: np.zeros(len(data["rewards"]), bool) for name in ("own", "next")}
     for name in _ROWS:
         column = data.get(name)
         if column is not None and column.dtype.kind == "f":
-            bad |= ~np.isfinite(column).reshape(len(column), -1).all(1)
+            place = "next" if name == "next_observations" else "own"
+            wrong[place] |= ~np.isfinite(column).reshape(len(column), -1).all(1)
     if made:  # a last row that may not be bootstrapped has no next observation of its own
-        bad |= np.isin(np.arange(len(bad)), data.pop("_unknown"))
+        wrong["next"] |= np.isin(np.arange(len(wrong["next"])), data.pop("_unknown"))
+    bad = wrong["own"] | wrong["next"]
     _keep(data, ~bad, _starts(data))
-    return f"dropped {int(bad.sum())} rows, and marked the rows before as truncated"
+    only_next = int((bad & ~wrong["own"]).sum())
+    more = f" ({only_next} of them as they have no whole next state)" if only_next else ""
+    return f"dropped {int(bad.sum())} rows{more}, and marked the rows before as truncated"
 
 
 def _constant_columns(data: Columns, defect: known.Defect) -> str:

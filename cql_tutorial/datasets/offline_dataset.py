@@ -167,6 +167,7 @@ class OfflineDataset:
         path: Any,
         columns: Mapping[str, Any] | None = None,
         *,
+        max_gap: float | None = None,
         max_episode_steps: int | None = None,
         max_gigabytes: float = 8.0,
         use_next_observations: bool = True,
@@ -175,13 +176,15 @@ class OfflineDataset:
         """Read an HDF5 file of D4RL (v0-v2), d3rlpy (1, 2), robomimic, or `to_hdf5`.
 
         ``terminals`` become terminations, ``timeouts`` truncations, and d3rlpy's ``episode_terminals`` truncations
-        where the task did not end. ``columns`` maps our names to other keys (``{"terminations": "done"}``; or
-        ``"none"``). ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed,
+        where the task did not end. ``columns`` maps our names to other keys, as in `from_dataframe`: also to several,
+        whose arrays are joined, and to those within groups (``{"observations": ["obs/pos", "obs/vel"], "terminations":
+        "done"}``). ``max_episode_steps`` ends episodes in files that mark no (or not all) timeouts; what was assumed,
         which keys were not used, and how many last rows lacked a next observation (see `files.fill_next_observations`),
         is in ``metadata``. Raises as `d4rl_io.arrays`.
         """
+        more = options | {"max_gap": max_gap}
         read = d4rl_io.read(
-            path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options), columns, options
+            path, max_episode_steps, max_gigabytes, use_next_observations, _dtype_name(options), columns, more
         )
         if options.get("n_actions") is not None or any(options.get(name) is not None for name in _BOUNDS):
             read = {name: value for name, value in read.items() if name not in (*_BOUNDS, "n_actions")}
@@ -189,18 +192,26 @@ class OfflineDataset:
 
     @classmethod
     def from_dataframe(
-        cls, frame: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+        cls,
+        frame: Any,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        max_gap: float | None = None,
+        max_gigabytes: float = 8.0,
+        **options: Any,
     ) -> OfflineDataset:
         """Read a data frame: a row a transition, the rows of an episode one after another.
 
-        ``columns`` maps our names (and ``episode``, a label) to the frame's: ``{"observations": "obs_*", "actions":
-        ["a"], ...}``; ``terminations`` may be ``"none"`` (the task never ends) or ``"every-row"``. None takes columns
-        whose names are plain (obs_0, action, reward, termination, ...) and says which. pandas, or anything with
+        ``columns`` maps our names to the frame's: ``{"observations": "obs_*", "actions": ["a"], ...}``; and
+        ``episode``, a label, and ``time``, by which the order of the rows is checked. ``terminations`` may be
+        ``"none"`` (the task never ends), ``"every-row"``, or ``"last-row"`` (of each ``episode``). None takes columns
+        whose names are plain (obs_0, action, reward, termination, ...) and says which. Episodes are cut where more than
+        ``max_gap`` seconds (units of a ``time`` of numbers) lie between two rows. pandas, or anything with
         ``to_pandas`` or ``__dataframe__``. Missing values, words and times are refused, with counts; nothing is filled
         in. Without next_observations, last rows are treated as by `files.fill_next_observations`. ``metadata`` names
         the columns used and those unused. Raises ``DataError``, ``ConfigError``.
         """
-        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_frame(frame, columns, **(options | more)) | options))
 
     @classmethod
@@ -211,6 +222,7 @@ class OfflineDataset:
         *,
         delimiter: str | None = None,
         decimal: str = ".",
+        max_gap: float | None = None,
         max_gigabytes: float = 8.0,
         **options: Any,
     ) -> OfflineDataset:
@@ -220,18 +232,24 @@ class OfflineDataset:
         comma. Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`; errors name the line.
         """
         more = {"delimiter": delimiter, "decimal": decimal, "max_gigabytes": max_gigabytes}
-        more |= {"dtype": _dtype_name(options)}
+        more |= {"dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_csv(path, columns, **(options | more)) | options))
 
     @classmethod
     def from_parquet(
-        cls, path: Any, columns: Mapping[str, Any] | None = None, *, max_gigabytes: float = 8.0, **options: Any
+        cls,
+        path: Any,
+        columns: Mapping[str, Any] | None = None,
+        *,
+        max_gap: float | None = None,
+        max_gigabytes: float = 8.0,
+        **options: Any,
     ) -> OfflineDataset:
         """Read a Parquet file; ``columns`` as in `from_dataframe`. Columns without a role are not read.
 
         Needs the extra ``cql-tutorial[tables]``. Raises as `from_dataframe`.
         """
-        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options)}
+        more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_parquet(path, columns, **(options | more)) | options))
 
     def to_dataframe(self) -> Any:
@@ -411,7 +429,7 @@ class OfflineDataset:
         given = 0.0 if truncation_value is None else truncation_value
         expected, mend = f"a finite number, or {len(self)} of them, one a row", "pass 0.0, or the values of a critic."
         try:
-            after = torch.as_tensor(given).detach().double().cpu()
+            after = torch.as_tensor(given).detach().cpu().double()  # on the host: Apple's GPUs have no float64
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError("truncation_value", repr(given)[:80], expected, mend) from error
         found = f"shape {tuple(after.shape)}"
@@ -422,12 +440,12 @@ class OfflineDataset:
         require(scale, "reward_scale", reward_scale, "a finite number", "1.0 leaves the rewards as they are.")
         beyond = torch.where(self.terminations.cpu(), 0.0, after).tolist()
         ends = set(self._last_rows().tolist()) | set(self._gaps().nonzero()[0].tolist())
-        rewards = (self.rewards.double().cpu() * reward_scale).tolist()
+        rewards = (self.rewards.cpu().double() * reward_scale).tolist()
         # Plain floats: a division by discount**t (the usual vector form) overflows on long episodes.
         result, value = [0.0] * len(self), 0.0
         for t in reversed(range(len(self))):
             result[t] = value = rewards[t] + discount * (beyond[t] if t in ends else value)
-        return torch.tensor(result, dtype=torch.float64).to(self.rewards)
+        return torch.tensor(result, dtype=torch.float64).to(self.dtype).to(self.device)
 
     def episode_lengths(self) -> Tensor:
         """Number of rows of each episode, ``[E]``."""
@@ -436,8 +454,10 @@ class OfflineDataset:
 
     def episode_returns(self) -> Tensor:
         """Undiscounted return of each episode, ``[E]`` (summed in float64)."""
-        total = torch.zeros(len(self.episode_starts), dtype=torch.float64, device=self.device)
-        return total.index_add_(0, self._episode_of_row(), self.rewards.double()).to(self.dtype)
+        # On the host, as Apple's GPUs have no float64.
+        total = torch.zeros(len(self.episode_starts), dtype=torch.float64)
+        total.index_add_(0, self._episode_of_row().cpu(), self.rewards.cpu().double())
+        return total.to(self.dtype).to(self.device)
 
     def describe(self, with_defects: bool = True) -> check.Description:
         """Describe the data in a dict that prints as a table: sizes, ranges, ends, and signs of trouble.

@@ -15,10 +15,10 @@ from typing import Any
 from ..errors import ConfigError, DataError, require
 
 REQUIRED = ("observations", "actions", "rewards", "terminations")
-KNOWN = (*REQUIRED, "next_observations", "truncations", "episode")
+KNOWN = (*REQUIRED, "next_observations", "truncations", "episode", "time")
 WIDE = ("observations", "next_observations", "actions")  # of several columns; the others have one
 FLAGS = ("terminations", "truncations")
-NONE, EVERY_ROW = "none", "every-row"  # what may stand in place of a column of flags
+NONE, EVERY_ROW, LAST_ROW = "none", "every-row", "last-row"  # what may stand in place of a column of flags
 
 _MEANT = {
     "done": "terminations (the task ended) or truncations (only the recording did)",
@@ -35,6 +35,9 @@ _MEANT = {
     "next_obs": "next_observations",
     "next_states": "next_observations",
     "episodes": "episode",
+    "episode_id": "episode",
+    "timestamp": "time",
+    "timestamps": "time",
 }
 _SERIES = r"[_.\[]?\d+\]?"
 _PLAIN = {  # whole names that cannot mean anything else
@@ -74,6 +77,14 @@ class Roles:
         return entries + [f"{name}={word}" for name, word in self.constants.items()]
 
 
+def names_of(metadata: Mapping[str, Any], role: str, width: int) -> list[str] | None:
+    """The source's names of the ``width`` columns of a role, in their order; None if it has none, or others."""
+    columns = metadata.get("columns")
+    names = columns.get(role) if isinstance(columns, Mapping) else None
+    fits = isinstance(names, (list, tuple)) and len(names) == width and all(isinstance(name, str) for name in names)
+    return list(names) if fits and names is not None else None
+
+
 def _listed(names: Sequence[str]) -> str:
     shown = [name[:40] or "(no name)" for name in names]
     count = f" ({len(names)})" if len(names) > 1 else ""
@@ -83,9 +94,10 @@ def _listed(names: Sequence[str]) -> str:
 def assign(header: Sequence[str], wanted: Mapping[str, Any] | None, where: str = "header") -> Roles:
     """The role of each column of a ``header``; ``wanted`` maps our names to its names, lists of them, or ``"obs_*"``.
 
-    A pattern takes all columns that fit, ordered by their numbers. ``terminations`` (and ``truncations``) may be the
-    words ``none`` and ``every-row``. None guesses from names that are plain. Raises ``ConfigError`` for the mapping,
-    ``DataError`` for what the header lacks or has twice.
+    A pattern takes all columns that fit, in the order of the header; names that differ in their numbers alone are
+    ordered by these. ``terminations`` (and ``truncations``) may be the word ``none``; ``terminations`` also
+    ``every-row``, or ``last-row`` (of each ``episode``). None guesses from names that are plain. Raises ``ConfigError``
+    for the mapping, ``DataError`` for what the header lacks or has twice.
     """
     header = [str(name) for name in header]
     if wanted is None:
@@ -98,12 +110,17 @@ def assign(header: Sequence[str], wanted: Mapping[str, Any] | None, where: str =
     mend = "name the columns for these"
     if "terminations" in missing:
         mend += (
-            f"; terminations={NONE} says that the task never ends, terminations={EVERY_ROW} that each row is an episode"
+            f"; terminations={NONE} says that the task never ends, terminations={EVERY_ROW} that each row is an "
+            f"episode, terminations={LAST_ROW} that it ends in the last row of each episode="
         )
     require(not missing, "columns", missing, f"entries for {', '.join(REQUIRED)}", f"{mend}.")
     count, place = Counter(header), {name: i for i, name in enumerate(header)}
     constants = {name: word for name in FLAGS if (word := _word(wanted.get(name))) and word not in place}
-    require(constants.get("truncations") != EVERY_ROW, "columns['truncations']", EVERY_ROW, "a column, or none")
+    word = constants.get("truncations")
+    require(word in (None, NONE), "columns['truncations']", word, "a column, or none", "leave it out.")
+    labelled = constants.get("terminations") != LAST_ROW or "episode" in wanted
+    mend = "name the column that changes with each episode: episode=..."
+    require(labelled, "columns['terminations']", LAST_ROW, "episode beside it, which says which row is the last", mend)
     chosen = {
         name: _chosen(header, place, name, wanted[name], where)
         for name in KNOWN
@@ -126,9 +143,9 @@ def assign(header: Sequence[str], wanted: Mapping[str, Any] | None, where: str =
 
 
 def _word(wanted: Any) -> str | None:
-    """``none`` or ``every-row``, if that is asked for in place of a column."""
+    """``none``, ``every-row`` or ``last-row``, if that is asked for in place of a column."""
     one = wanted[0] if isinstance(wanted, (list, tuple)) and len(wanted) == 1 else wanted
-    return one if isinstance(one, str) and one in (NONE, EVERY_ROW) else None
+    return one if isinstance(one, str) and one in (NONE, EVERY_ROW, LAST_ROW) else None
 
 
 def _entry(name: str, wanted: Mapping[str, Any]) -> str:
@@ -152,7 +169,7 @@ def _chosen(header: Sequence[str], place: Mapping[str, int], name: str, wanted: 
             close = difflib.get_close_matches(one, list(place)[:2000], 3, 0.4) or list(header[:10])
             near = str([text[:40] for text in close])[1:-1] or "none: it is empty"
             found, expected = f"no column {one!r} in the {where}", f"a column name (nearest: {near})"
-            hint = f", or {NONE}, or {EVERY_ROW}" if name == "terminations" else ""
+            hint = f", or {NONE}, or {EVERY_ROW}, or {LAST_ROW}" if name == "terminations" else ""
             raise DataError(f"columns[{name!r}]", found, expected, f"correct the name; capitals count{hint}.")
         later = [
             column for column in hits if name == "observations" and _LATER.search(column) and not _LATER.search(one)
@@ -161,14 +178,20 @@ def _chosen(header: Sequence[str], place: Mapping[str, int], name: str, wanted: 
             found = f"{one!r} takes {later[0]!r} too, which by its name belongs to next_observations"
             mend = "name the columns one by one, or use a pattern that fits fewer; what you name in full is taken."
             raise ConfigError(f"columns[{name!r}]", found, "what was known when the decision was taken", mend)
-        result += sorted(
-            hits, key=lambda text: [int(x) if i % 2 else x for i, x in enumerate(re.split(r"(\d+)", text))]
-        )
+        result += _ordered(hits)
     one_only = name not in WIDE
     if len(set(result)) < len(result) or (one_only and len(result) > 1):
         expected = "one column" if one_only else "each column once"
         raise ConfigError(f"columns[{name!r}]", f"the columns {result[:8]}", expected, "name it in full.")
     return result
+
+
+def _ordered(columns: list[str]) -> list[str]:
+    """Columns as they stand; obs_2 before obs_10 where names differ in their numbers alone."""
+    pieces = {column: re.split(r"(\d+)", column) for column in columns}
+    if len({tuple(parts[::2]) for parts in pieces.values()}) > 1:
+        return columns
+    return sorted(columns, key=lambda column: [int(number) for number in pieces[column][1::2]])
 
 
 def _guess(header: Sequence[str], where: str) -> Roles:
@@ -184,7 +207,7 @@ def _guess(header: Sequence[str], where: str) -> Roles:
         mend = "say which is what: --columns observations=... (columns= in Python); "
         mend += f"the {where} has {_listed(header[:40])}"
         if missing == ["terminations"]:
-            mend += f"; terminations={NONE} says that the task never ends"
+            mend += f"; terminations={NONE} says that the task never ends, {LAST_ROW} that it ends with each episode="
         raise ConfigError("columns", found, "which column holds what", f"{mend}.")
     roles = assign(header, chosen, where)
     return Roles(roles.columns, roles.places, roles.constants, roles.unused, guessed=True)

@@ -11,7 +11,7 @@ import csv
 import gzip
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,8 +21,8 @@ import numpy as np
 
 from ..errors import CQLTutorialError, CQLWarning, DataError, require, require_data
 from . import checks as check
-from .files import finish, missing_package, require_file
-from .roles import EVERY_ROW, FLAGS, WIDE, Roles, assign
+from .files import episode_starts, finish, keep_time, missing_package, no_time_to_cut_at, require_file
+from .roles import EVERY_ROW, FLAGS, LAST_ROW, WIDE, Roles, assign
 
 _FLAGS = {
     **dict.fromkeys(["true", "t", "yes", "y", "on", "1"], True),
@@ -61,6 +61,7 @@ class _Faults:
     words: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell, kinds]
     times: dict[str, Any] = field(default_factory=dict)  # column -> an example
     flags: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell]
+    moments: dict[str, list[Any]] = field(default_factory=dict)  # the same, of cells of a time that are none
     labels: dict[Any, int] = field(default_factory=dict)  # of the episodes, in the order of appearance
     unequal: dict[str, list[int]] = field(default_factory=dict)  # column -> [values lost to float32, distinct values]
 
@@ -81,10 +82,13 @@ def _numbers(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -
     )
     numbers = pandas.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = np.isnan(numbers) & ~absent
+    no_word = wrong.copy()
     for row in np.flatnonzero(wrong):
         text = str(cells.iloc[row]).strip().lower()
-        if text in ("nan", "na", "n/a", "null", "none", "-nan"):
-            wrong[row] = False
+        no_word[row] = text not in ("nan", "na", "n/a", "null", "none", "-nan")
+    if no_word.any() and np.isnan(numbers).all():  # a column of words, in which none is one of them
+        no_word = wrong
+    wrong = no_word
     if wrong.any():
         places = np.flatnonzero(wrong)
         said = {str(cells.iloc[row]).strip().lower() for row in places[:1000]}
@@ -124,6 +128,27 @@ def _flags_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
     return values
 
 
+def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -> np.ndarray:
+    """A column of times as float64: numbers as they are, dates and spans of time in seconds; NaN where missing."""
+    if pandas.api.types.is_numeric_dtype(series.dtype):
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    if getattr(series.dtype, "kind", "O") == "m":
+        return series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
+    if not pandas.api.types.is_datetime64_any_dtype(series.dtype):
+        numbers = pandas.to_numeric(series.astype(object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if not np.isnan(numbers[~series.isna().to_numpy()]).any():
+            return numbers
+        absent = series.isna()
+        series, cells = pandas.to_datetime(series, utc=True, errors="coerce", format="ISO8601"), series
+        wrong = (series.isna() & ~absent).to_numpy()
+        if wrong.any():
+            first = int(wrong.argmax())
+            known = faults.moments.setdefault(name, [0, start + first, cells.iloc[first]])
+            known[0] += int(wrong.sum())
+    moments = pandas.to_datetime(series, utc=True)
+    return (moments - pandas.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
+
+
 def _labels_of(series: Any, codes: dict[Any, int]) -> np.ndarray:
     """Labels as whole numbers in the order of appearance; -1 where missing."""
     places, uniques = series.factorize()
@@ -143,6 +168,9 @@ def _collect(pandas: Any, blocks: Iterator[Any], roles: Roles, dtype: str) -> tu
             if name == "episode":
                 block = _labels_of(part.iloc[:, 0], faults.labels)
                 absent = (block < 0)[:, None]
+            elif name == "time":
+                block = _times_of(pandas, part.iloc[:, 0], names[0], start, faults)
+                absent = np.isnan(block)[:, None]
             else:
                 plain = all(isinstance(one, np.dtype) and one.kind in "fiub" for one in part.dtypes)
                 read = _flags_of if name in FLAGS else _numbers
@@ -159,11 +187,11 @@ def _collect(pandas: Any, blocks: Iterator[Any], roles: Roles, dtype: str) -> tu
                     with np.errstate(over="ignore"):  # infinite then, which from_arrays reports
                         block = block if whole else block.astype(dtype)
             for i in np.flatnonzero(absent.any(0)):
-                if names[i] not in faults.words and names[i] not in faults.times:
+                if names[i] not in (*faults.words, *faults.times, *faults.moments):
                     known = faults.missing.setdefault(names[i], [0, start + int(absent[:, i].argmax())])
                     known[0] += int(absent[:, i].sum())
                     incomplete |= absent[:, i]
-            parts[name].append(block if name in WIDE or name == "episode" else block[:, 0])
+            parts[name].append(block if name in WIDE or block.ndim == 1 else block[:, 0])
         faults.rows += int(incomplete.sum())
         start += len(frame)
     arrays: dict[str, Any] = {}
@@ -181,13 +209,19 @@ def _count_unequal(block: np.ndarray, role: str, names: list[str], faults: _Faul
         known[0], known[1] = known[0] + pair[0], known[1] + pair[1]
 
 
-def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str) -> None:
+def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str, actions: Sequence[str]) -> None:
     """One ``DataError`` for what cells are not; ``line(row)`` says where a row stands."""
+    for name, (count, row, cell) in faults.moments.items():
+        found = f"{str(cell)[:40]!r}" + (f" and {count - 1:,} more cells that are no times" if count > 1 else "")
+        expected = "a number, or a date such as 2026-03-29T01:30:00+00:00"
+        mend = f"make dates of it first: frame[{name!r}] = pandas.to_datetime(frame[{name!r}], format=...)."
+        raise DataError(f"column {name!r}, {line(row)}", found, expected, mend)
     if faults.times:
         name, example = next(iter(faults.times.items()))
         mend = (
             f"turn it into a number first, from a start that keeps it small: (t - t.min()).dt.total_seconds(), or the "
-            f"hour of the day, with t = frame[{name!r}]; or leave the column out."
+            f"hour of the day, with t = frame[{name!r}]; or leave the column out; or, if it only says when a row was "
+            f"written, give it the role: time={name}."
         )
         raise DataError(f"column {name!r}", f"times, such as {str(example)[:40]!r}", "numbers", mend)
     for name, (count, row, cell, kinds) in faults.words.items():
@@ -198,6 +232,8 @@ def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str) -> None:
         import_time = _looks_like_time(text)
         few = len(kinds) <= 12
         found = f"{text!r}" + (f" and {count - 1} more cells that are no numbers" if count > 1 else "")
+        others = [repr(other) for other in faults.words if other != name]
+        found += f" (likewise in {', '.join(others[:8])})" if others else ""
         if isinstance(cell, (list, tuple, np.ndarray, dict)):
             mend = f"make one column of each of their numbers: frame[{name!r}].tolist() is a matrix if all are as long."
             raise DataError(field, f"a {type(cell).__name__} in a cell", "one number a cell", mend)
@@ -207,6 +243,11 @@ def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str) -> None:
             mend = (
                 f"turn it into a number first, such as seconds since the start of the episode: t = "
                 f"pandas.to_datetime(frame[{name!r}]); (t - t.min()).dt.total_seconds(); or leave the column out."
+            )
+        elif count > 1 and name in actions:
+            mend = (
+                f"if they are choices, number them: frame[{name!r}], names = pandas.factorize(frame[{name!r}]), and "
+                f"pass --n-actions {len(kinds)} (n_actions= in Python); names says which number is which."
             )
         elif count > 1 and few:
             shown = ", ".join(sorted(map(repr, kinds))[:6])
@@ -263,8 +304,9 @@ def _arguments(
 ) -> dict[str, Any]:
     """Flags, labels and actions of what was read, checked unless ``options["raw"]``, and the metadata."""
     raw, kind = options.get("raw", False), about["format"]
-    if faults.words or faults.times or faults.flags or not raw:
-        _raise_faults(faults, line, f"{kind} {about['source']}", options.get("decimal", "."))
+    if faults.words or faults.times or faults.flags or faults.moments or not raw:
+        actions = roles.columns["actions"]
+        _raise_faults(faults, line, f"{kind} {about['source']}", options.get("decimal", "."), actions)
     n = len(arrays["rewards"])
     require_data(n, f"{kind} {about['source']}", "no row below the header", "one row a transition", "export again.")
     for name in FLAGS:
@@ -273,9 +315,18 @@ def _arguments(
     for name, word in roles.constants.items():
         arrays[name] = np.full(n, word == EVERY_ROW)
     arrays.setdefault("truncations", np.zeros(n, bool))
-    labels = arrays.pop("episode", None)
+    labels, times = arrays.pop("episode", None), arrays.pop("time", None)
     if labels is not None:
-        arrays["episode_starts"] = _episode_starts(labels, roles.columns["episode"][0], line, faults.labels)
+        names = list(faults.labels)
+        column = f"column {roles.columns['episode'][0]!r}"
+        arrays["episode_starts"] = episode_starts(labels, column, line, lambda label: names[label])
+    if roles.constants.get("terminations") == LAST_ROW:
+        arrays["terminations"][np.r_[arrays["episode_starts"][1:] - 1, n - 1]] = True
+    if times is not None:
+        column = f"column {roles.columns['time'][0]!r}"
+        about = about | {"time": keep_time(arrays, times, options.get("max_gap"), column, line, raw)}
+    else:
+        no_time_to_cut_at(options.get("max_gap"))
     metadata = about | {"columns": roles.columns | roles.constants, "unused": roles.unused}
     metadata |= {"guessed": "from their names"} if roles.guessed else {}
     metadata |= {"collapsed": faults.unequal} if faults.unequal else {"collapsed": {}}
@@ -284,19 +335,6 @@ def _arguments(
         "id": about["source"],
         "copy": False,
     }
-
-
-def _episode_starts(labels: np.ndarray, column: str, line: Any, known: Mapping[Any, int]) -> np.ndarray:
-    """First row of each episode; ``DataError`` for an episode that goes on after another one."""
-    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    again = np.delete(starts, np.unique(labels[starts], return_index=True)[1])
-    if len(again):
-        expected = "the rows of an episode one after another"
-        mend = "sort the file by episode and step (frame.sort_values([...], kind='stable') of a data frame)."
-        label = next((one for one, code in known.items() if code == labels[again[0]]), "")
-        found = f"episode {label!r} again, after another one ({len(again):,} such places)"
-        raise DataError(f"column {column!r}, {line(int(again[0]))}", found, expected, mend)
-    return starts
 
 
 def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) -> dict[str, Any]:
@@ -321,7 +359,7 @@ def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) ->
 
 def _to_pandas(pandas: Any, frame: Any) -> Any:
     expected, mend = (
-        "a pandas DataFrame, or what has to_pandas or __dataframe__",
+        "a pandas DataFrame, or what has to_pandas, __dataframe__ or __arrow_c_stream__",
         "pandas.DataFrame(...) makes one of a dict.",
     )
     try:
@@ -331,6 +369,10 @@ def _to_pandas(pandas: Any, frame: Any) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return pandas.api.interchange.from_dataframe(frame)
+        if hasattr(frame, "__arrow_c_stream__"):
+            import pyarrow
+
+            return pyarrow.table(frame).to_pandas()
     except ImportError as error:
         raise missing_package(error, "turns that frame into one of pandas") from error
     if isinstance(frame, Mapping):
