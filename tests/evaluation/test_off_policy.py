@@ -132,7 +132,8 @@ def test_fqe_with_a_network_and_with_sampled_actions(covering: TabularLog) -> No
         found = fitted_q_evaluation(policy, data, 2200, samples=2, **settings)
         error = (q_table(found) - truth)[:, GOING].abs()
         assert float(error.max()) < 0.5 and float(error.mean()) < 0.1
-        assert found.history["step"] == sorted([*range(100, 2201, 100), 1650]) and found.history["bellman_error"][-1] > 0
+        assert found.history["step"] == sorted([*range(100, 2201, 100), 1650])
+        assert found.history["bellman_error"][-1] > 0
 
 
 def test_one_seed_decides_fqe(covering: TabularLog) -> None:

@@ -37,36 +37,55 @@ def make_dataset(rows: int = 300, seed: int = 0, scale: float = 1.0) -> OfflineD
 
 
 RUN = """
-    import os, signal, sys
+    import os, signal, sys, time
     import torch
     torch.set_num_threads(1)
-    from tests.training.test_offline import SMALL, make_dataset
+    from tests.training.test_offline import mixed_units
     from cql_tutorial import fit, make_agent
-    import cql_tutorial.agents.checkpoint as files
+    from cql_tutorial.training import offline
 
-    if {die_in_save}:
-        real_replace, count = os.replace, 0
-        def replace(source, target):
-            global count
-            count += 1
-            if count == {die_in_save}:          # the temporary file is written, the rename never happens
-                with open(source, "r+b") as file:
-                    file.truncate(os.path.getsize(source) // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            real_replace(source, target)
-        files.os.replace = replace
-    agent = make_agent("cql-lagrange", {{**SMALL, "cql_target_action_gap": 0.0}})
+    path, fast, die_at_update, die_in_save = {path!r}, {fast}, {die_at_update}, {die_in_save}
+    real_replace, saves, real_add = os.replace, 0, offline.Run.add
+    def replace(source, target):
+        global saves
+        saves += 1
+        if saves == die_in_save:          # the temporary file is half written, the rename never happens
+            with open(source, "r+b") as file:
+                file.truncate(os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real_replace(source, target)
+    def add(run, metrics, batch):
+        real_add(run, metrics, batch)
+        if run.step == die_at_update:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace, offline.Run.add = replace, add
+    settings = {{"cql_target_action_gap": 0.0, "normalize_observations": True, "reward_scale": 0.01}}
+    settings |= {{"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 2, "device": "cpu"}}
+    agent = make_agent("cql-lagrange", settings)
     evaluate = lambda agent: {{"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}}
     print("ready", flush=True)
-    fit(agent, make_dataset(), 600, batch_size=16, seed=3, log_every=37, evaluate=evaluate, eval_every=50,
-        checkpoint={path!r}, checkpoint_every=25, progress=False)
+    fit(agent, mixed_units(), 250, batch_size=16, seed=3, log_every=37, evaluate=evaluate, eval_every=50,
+        checkpoint=path, checkpoint_every=25, progress=False, fast=fast)
     print("done", flush=True)
 """
+FIRST_SAVE, LATER_SAVE = 1, 3  # of a process: the kill comes while it is being written
 
 
-def start(path: Path, die_in_save: int = 0) -> subprocess.Popen[str]:
-    code = textwrap.dedent(RUN).format(path=str(path), die_in_save=die_in_save)
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def mixed_units() -> OfflineDataset:
+    """Columns of three scales and rewards of hundreds: an agent of it has statistics and a reward scale."""
+    data = make_dataset()
+    scale, shift = torch.tensor([1.0, 5000.0, 0.001]), torch.tensor([30.0, -8000.0, 0.0])
+    observations, following = (x * scale + shift for x in (data.observations, data.next_observations))
+    return OfflineDataset.from_arrays(
+        observations, data.actions, 100 * data.rewards, following, data.terminations, action_low=-1, action_high=1
+    )
+
+
+def start(path: Path, fast: bool, die_at_update: int = 0, die_in_save: int = 0) -> subprocess.Popen[str]:
+    code = textwrap.dedent(RUN).format(path=str(path), fast=fast, die_at_update=die_at_update, die_in_save=die_in_save)
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
 
 
 def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[Any]]:
@@ -76,35 +95,34 @@ def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[A
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.safetensors"
-    process = start(whole)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    training_began = time.perf_counter()
+@pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
+def test_a_killed_run_resumes_bit_for_bit(fast: bool, tmp_path: Path) -> None:
+    """kill -9 before the first checkpoint, while one is written, between two, and at any time from outside."""
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    process, began = start(whole, fast), time.perf_counter()
     assert process.wait() == 0
-    training_seconds = time.perf_counter() - training_began
+    seconds = time.perf_counter() - began
 
-    broken = tmp_path / "broken.safetensors"
-    rng = random.Random(0)
-    for kill in range(5):
-        process = start(broken, die_in_save=3 if kill == 2 else 0)  # the third dies while a checkpoint is written
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        if kill != 2:
-            time.sleep(rng.uniform(0.02, 0.08) * training_seconds)
+    reached = []
+    for kill in ({"die_in_save": FIRST_SAVE}, {"die_at_update": 60}, {"die_in_save": LATER_SAVE}, {}):
+        process = start(broken, fast, **kill)
+        if not kill:
+            time.sleep(random.Random(0).uniform(0.1, 0.4) * seconds)
             process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        if kill == 2:
-            assert os.path.exists(f"{broken}.tmp")
-        if broken.exists():
-            assert outcome(broken)[2][1] < 600
-    process = start(broken)
-    assert process.wait() == 0
+        assert "die_in_save" not in kill or os.path.exists(f"{broken}.tmp")
+        reached.append(outcome(broken)[2][1] if broken.exists() else 0)
+    assert reached[:3] == [0, 50, 100] and 100 <= reached[3] < 250
+    assert start(broken, fast).wait() == 0
 
     tensors, header, rest = outcome(whole)
     again, header_again, rest_again = outcome(broken)
-    assert header == header_again and rest == rest_again and rest[1] == 600
+    assert header == header_again and rest == rest_again and rest[1] == 250
     assert tensors.keys() == again.keys()
     assert all(torch.equal(tensors[key], again[key]) for key in tensors)
+    expected = mixed_units().observations.double().mean(0)
+    assert torch.allclose(again["module.normaliser.mean"].double(), expected, rtol=1e-5, atol=1e-6)
+    assert json.loads(header["config"])["reward_scale"] == 0.01
 
 
 def test_history_holds_the_mean_of_each_metric(tmp_path: Path) -> None:
