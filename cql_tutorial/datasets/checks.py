@@ -361,7 +361,7 @@ def _text(value: Any) -> str:
 
 
 def _spread(tensor: Tensor) -> dict[str, Any]:
-    return {"min": tensor.min().item(), "mean": tensor.double().mean().item(), "max": tensor.max().item()}
+    return {"min": tensor.min().item(), "mean": tensor.cpu().double().mean().item(), "max": tensor.max().item()}
 
 
 def _ranges(tensor: Tensor) -> dict[str, Any]:
@@ -382,14 +382,14 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     facts["rewards"] = _spread(data.rewards)
     facts["observations"] = _ranges(data.observations)
     if data.discrete:
-        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).double() / n).tolist()
+        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).cpu().double() / n).tolist()
     else:
         facts["actions"] = _ranges(data.actions)
         facts["action_bounds"] = {"low": data.action_low, "high": data.action_high}
         low, high = (torch.as_tensor(bound).to(data.actions) for bound in (data.action_low, data.action_high))
         margin = 1e-3 * (high - low)
         at_bounds = (data.actions <= low + margin) | (data.actions >= high - margin)
-        facts["actions_at_bounds"] = at_bounds.double().mean().item()  # share within 0.1 % of the range
+        facts["actions_at_bounds"] = at_bounds.cpu().double().mean().item()  # share within 0.1 % of the range
         facts["clipped_rows"] = int(data.clipped.sum())
     ended = data.terminations | data.truncations
     facts["terminations"] = int(data.terminations.sum())

@@ -436,8 +436,8 @@ class OfflineDataset:
 
     def episode_returns(self) -> Tensor:
         """Undiscounted return of each episode, ``[E]`` (summed in float64)."""
-        total = torch.zeros(len(self.episode_starts), dtype=torch.float64, device=self.device)
-        return total.index_add_(0, self._episode_of_row(), self.rewards.double()).to(self.dtype)
+        total = torch.zeros(len(self.episode_starts), dtype=torch.float64)  # on the CPU: not every device has it
+        return total.index_add_(0, self._episode_of_row().cpu(), self.rewards.cpu().double()).to(self.rewards)
 
     def describe(self, with_defects: bool = True) -> check.Description:
         """Describe the data in a dict that prints as a table: sizes, ranges, ends, and signs of trouble.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -36,41 +34,6 @@ def make_dataset(rows: int = 300, seed: int = 0, scale: float = 1.0) -> OfflineD
     )
 
 
-RUN = """
-    import os, signal, sys, time
-    import torch
-    torch.set_num_threads(1)
-    from tests.training.test_offline import mixed_units
-    from cql_tutorial import fit, make_agent
-    from cql_tutorial.training import offline
-
-    path, fast, die_at_update, die_in_save = {path!r}, {fast}, {die_at_update}, {die_in_save}
-    real_replace, saves, real_add = os.replace, 0, offline.Run.add
-    def replace(source, target):
-        global saves
-        saves += 1
-        if saves == die_in_save:          # the temporary file is half written, the rename never happens
-            with open(source, "r+b") as file:
-                file.truncate(os.path.getsize(source) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        real_replace(source, target)
-    def add(run, metrics, batch):
-        real_add(run, metrics, batch)
-        if run.step == die_at_update:
-            os.kill(os.getpid(), signal.SIGKILL)
-    os.replace, offline.Run.add = replace, add
-    settings = {{"cql_target_action_gap": 0.0, "normalize_observations": True, "reward_scale": 0.01}}
-    settings |= {{"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 2, "device": "cpu"}}
-    agent = make_agent("cql-lagrange", settings)
-    evaluate = lambda agent: {{"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}}
-    print("ready", flush=True)
-    fit(agent, mixed_units(), 250, batch_size=16, seed=3, log_every=37, evaluate=evaluate, eval_every=50,
-        checkpoint=path, checkpoint_every=25, progress=False, fast=fast)
-    print("done", flush=True)
-"""
-FIRST_SAVE, LATER_SAVE = 1, 3  # of a process: the kill comes while it is being written
-
-
 def mixed_units() -> OfflineDataset:
     """Columns of three scales and rewards of hundreds: an agent of it has statistics and a reward scale."""
     data = make_dataset()
@@ -81,11 +44,40 @@ def mixed_units() -> OfflineDataset:
     )
 
 
-def start(path: Path, fast: bool, die_at_update: int = 0, die_in_save: int = 0) -> subprocess.Popen[str]:
-    code = textwrap.dedent(RUN).format(path=str(path), fast=fast, die_at_update=die_at_update, die_in_save=die_in_save)
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    return process
+def run_with_units(path: Path, fast: bool) -> None:
+    units = {"normalize_observations": True, "reward_scale": 0.01}
+    agent = make_agent("cql-lagrange", {**SMALL, **units, "cql_target_action_gap": 0.0})
+
+    def evaluate(agent: Any) -> dict[str, float]:
+        return {"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}
+
+    often = {"log_every": 37, "eval_every": 50, "checkpoint_every": 25}
+    settings = {"batch_size": 16, "seed": 3, "evaluate": evaluate, "progress": False, **often}
+    fit(agent, mixed_units(), 250, checkpoint=path, fast=fast, **settings)
+
+
+KILLED = """
+    import os, signal
+    from pathlib import Path
+    from cql_tutorial.training import offline
+    from tests.training.test_offline import run_with_units
+
+    real_replace, real_add, saves = os.replace, offline.Run.add, 0
+    def replace(source, target):
+        global saves
+        saves += 1
+        if saves == {save}:          # the temporary file is half written, the rename never happens
+            with open(source, "r+b") as file:
+                file.truncate(os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real_replace(source, target)
+    def add(run, metrics, batch):
+        real_add(run, metrics, batch)
+        if run.step == {update}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace, offline.Run.add = replace, add
+    run_with_units(Path({path!r}), {fast})
+"""
 
 
 def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[Any]]:
@@ -97,23 +89,15 @@ def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[A
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
 def test_a_killed_run_resumes_bit_for_bit(fast: bool, tmp_path: Path) -> None:
-    """kill -9 before the first checkpoint, while one is written, between two, and at any time from outside."""
+    """kill -9 while the first checkpoint is written, so that there is none; between two; while another is written."""
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
-    process, began = start(whole, fast), time.perf_counter()
-    assert process.wait() == 0
-    seconds = time.perf_counter() - began
-
-    reached = []
-    for kill in ({"die_in_save": FIRST_SAVE}, {"die_at_update": 60}, {"die_in_save": LATER_SAVE}, {}):
-        process = start(broken, fast, **kill)
-        if not kill:
-            time.sleep(random.Random(0).uniform(0.1, 0.4) * seconds)
-            process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        assert "die_in_save" not in kill or os.path.exists(f"{broken}.tmp")
-        reached.append(outcome(broken)[2][1] if broken.exists() else 0)
-    assert reached[:3] == [0, 50, 100] and 100 <= reached[3] < 250
-    assert start(broken, fast).wait() == 0
+    run_with_units(whole, fast)
+    for save, update, left in ((1, 0, 0), (0, 60, 50), (3, 0, 100)):  # of this process, of the run, on the disk
+        code = textwrap.dedent(KILLED).format(path=str(broken), fast=fast, save=save, update=update)
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
+        assert bool(save) == broken.with_name(f"{broken.name}.tmp").exists()
+        assert (outcome(broken)[2][1] if broken.exists() else 0) == left
+    run_with_units(broken, fast)
 
     tensors, header, rest = outcome(whole)
     again, header_again, rest_again = outcome(broken)
