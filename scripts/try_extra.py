@@ -81,6 +81,17 @@ def tables(folder: Path) -> None:
         assert len(made) == len(frame)
 
 
+def onnx(folder: Path) -> None:
+    """A policy as an ONNX file, run by onnxruntime."""
+    import onnxruntime
+
+    from cql_tutorial import make_agent
+
+    agent, states = make_agent("cql", SMALL | {"state_dim": 2, "action_dim": 2}), np.eye(2, dtype=np.float32)
+    session = onnxruntime.InferenceSession(str(agent.export(folder / "policy.onnx", format="onnx")))
+    np.testing.assert_allclose(session.run(None, {"observations": states})[0], agent.act(states), atol=1e-6)
+
+
 def course(folder: Path) -> None:
     """A figure and a check, as the notebooks make them."""
     from cql_tutorial import load_dataset
@@ -89,7 +100,7 @@ def course(folder: Path) -> None:
     data_report(load_dataset("maze/stitch-8k-v0")).savefig(folder / "report.png")
 
 
-MORE: dict[str, Callable[[Path], None]] = {"cli": cli, "tables": tables, "course": course}
+MORE: dict[str, Callable[[Path], None]] = {"cli": cli, "tables": tables, "onnx": onnx, "course": course}
 
 
 def main(names: list[str]) -> None:

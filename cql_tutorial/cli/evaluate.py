@@ -90,7 +90,7 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
             notes.append(f"{rule}, {'all' if len(whom) == len(rows) else ', '.join(whom)}: {why}")
         if moving := [name for name, one in verdicts.items() if not one.settled]:
             which = "all" if len(moving) == len(rows) else ", ".join(moving)
-            notes.append(f"{rule}, {which}: not settled, it moved to the end of its training: more --fqe-steps")
+            notes.append(f"{rule}, {which}: not settled by the end of its training: more --fqe-steps")
     discount = next(iter(agents.values())).config.discount
     returns = dataset.returns_to_go(discount)[dataset.episode_starts].cpu().double()
     log = {"mean": float(returns.mean()), "best": float(returns.max()), "episodes": len(returns), "discount": discount}

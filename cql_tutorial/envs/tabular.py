@@ -117,7 +117,7 @@ def policy_probabilities(world: TabularWorld, policy: Any, dtype: torch.dtype = 
     if not isinstance(policy, Tensor):
         _require_method(policy, "probabilities", "(observations) -> [n, n_actions]", "or pass the table [S, A] itself.")
         policy = policy.probabilities(torch.eye(world.observation_dim, dtype=dtype))
-    table, shape = policy.detach().double().cpu(), (world.observation_dim, world.action_dim)
+    table, shape = policy.detach().cpu().double(), (world.observation_dim, world.action_dim)
     require_data(table.shape == shape, "policy probabilities", f"shape {tuple(table.shape)}", f"shape {shape}")
     bad = ~((table >= 0).all(-1) & ((table.sum(-1) - 1).abs() < 1e-4))
     for s in bad.nonzero().flatten().tolist():

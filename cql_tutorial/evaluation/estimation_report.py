@@ -14,7 +14,7 @@ from ..envs.base import UniformPolicy, World
 from ..envs.tabular import TabularWorld
 from ..errors import check_int, require
 from .intervals import t_quantile
-from .true_values import _check_pairs, _discount, _interval, _returns, optimal_q
+from .true_values import _check_pairs, _discount, _interval, _returns, optimal_q, where_float64_is
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +110,12 @@ def estimation_report(
     device = getattr(agent, "device", dataset.observations.device)
     rows = torch.randperm(len(dataset.observations), generator=generator)[:n_states].to(dataset.observations.device)
     observations, logged = _check_pairs(world, dataset.observations[rows].to(device), dataset.actions[rows])
-    own = policy(observations, torch.Generator(device).manual_seed(seed + 1))
+    own = policy(observations, torch.Generator(observations.device).manual_seed(seed + 1))
     actions = {"data": logged, "policy": own, "uniform": UniformPolicy(world)(observations, generator)}
     n, everywhere, chosen = len(rows), observations.repeat(3, 1), torch.cat([a.to(logged) for a in actions.values()])
     returns, tail = _returns(world, policy, everywhere, chosen, gamma, rollouts, tolerance, seed + 2, temperature)
     true, half = _interval(returns, tail)
-    ensemble = agent.q_values(everywhere, chosen).double().to(true.device)
+    ensemble = where_float64_is(agent.q_values(everywhere, chosen)).double().to(true.device)
     predicted = {"min": ensemble.amin(0), "max": ensemble.amax(0), "mean": ensemble.mean(0)}[q]
     bound, summary, raw = _value_bound(world, everywhere, chosen, gamma, temperature, seed + 3), {}, {}
     slack = 1e-6 * bound.abs().clamp(min=1)  # for rounding

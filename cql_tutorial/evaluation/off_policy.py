@@ -33,7 +33,8 @@ WEIGHTS, RESAMPLES = 10, 12  # what a random stream is for; an agent's own are n
 class FittedQ:
     """Critics fitted to one fixed policy's values on a log, by `fitted_q_evaluation`. Do not train its agent on.
 
-    ``history``: ``step``, ``bellman_error`` (mean squared, since the row before), ``value`` (mean over episode starts).
+    ``history``: ``step``, ``bellman_error`` (mean squared, since the row before), ``value`` (mean over episode starts);
+    a row every ``log_every`` updates, after three quarters of them, and at the end.
     """
 
     critic: EnsembleMLP
@@ -62,20 +63,27 @@ class FittedQ:
         critics that saw the same batches from other first weights: the training's error, not that of a short log. It is
         not ``possible`` if a critic's mean is beyond what the log's least or best reward, got for ever, could pay.
         """
-        data, covers = self._fixed.data if dataset is None else dataset, f"episode starts, drift {self.drift:+.2g}"
+        data = self._fixed.data if dataset is None else dataset
+        covers = "episode starts" if math.isnan(self.drift) else f"episode starts, drift {self.drift:+.2g}"
         values = self.state_values(data.observations[data.episode_starts]).cpu().double()
         found = Estimate.of(values.mean(0), covers, values).within_reach(self._fixed.data, self.discount)
-        return replace(found, settled=not abs(self.drift) > max(SETTLED * abs(found.value), found.half_width))
+        return replace(found, settled=abs(self.drift) <= max(SETTLED * abs(found.value), found.half_width))
 
     @property
     def drift(self) -> float:
-        """How far ``value`` moved in the last quarter of the history (nan for one row): not near 0, more steps."""
-        values = self.history["value"]
-        return values[-1] - values[-1 - max(1, len(values) // 4)] if len(values) > 1 else math.nan
+        """How far ``value`` moved in the last quarter of the updates (nan for one update): not near 0, more steps."""
+        steps, values = self.history.series("value")
+        before = [value for step, value in zip(steps, values, strict=True) if step <= _three_quarters(steps[-1])]
+        return values[-1] - before[-1] if before else math.nan
 
     def __str__(self) -> str:
         error = f"Bellman error {self.history.last('bellman_error'):.3g}"
         return f"FQE at discount {self.discount:g}: {self.initial_value()}; {error}"
+
+
+def _three_quarters(steps: int) -> int:
+    """The update after which the last quarter begins."""
+    return 3 * steps // 4
 
 
 def fitted_q_evaluation(
@@ -140,7 +148,7 @@ def fitted_q_evaluation(
         optimizer.step()
         soft_update(target, critic, tau)
         errors.append(error.detach().mean())
-        if step % log_every == 0 or step == steps:
+        if step % log_every == 0 or step in (_three_quarters(steps), steps):
             row = {"step": step, "bellman_error": float(torch.stack(errors).mean())}
             row["value"] = float(result.state_values(fixed.starts).mean())
             if not math.isfinite(sum(row.values())):

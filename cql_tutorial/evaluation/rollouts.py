@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, check_int, require
 from .estimation_report import estimation_report
+from .true_values import where_float64_is
 
 Policy = Callable[..., Tensor]
 EVALUATION_SEED = 2_000_003  # of the start states common to all runs; far from the seeds that people train with
@@ -32,6 +33,7 @@ def rollout_returns(
 
     An episode ends at a termination or after ``horizon`` steps (the world's own by default).
     """
+    states = where_float64_is(states)
     returns = torch.zeros(len(states), dtype=torch.float64, device=states.device)
     alive = torch.ones(len(states), dtype=torch.bool, device=states.device)
     for _ in range(horizon or world.horizon):

@@ -17,6 +17,13 @@ from ..envs.tabular import TabularWorld, _require_method, policy_probabilities
 from ..errors import ConfigError, check_int, require, require_data
 from .intervals import t_quantile
 
+WITHOUT_FLOAT64 = ("mps",)  # kinds of devices
+
+
+def where_float64_is(tensor: Tensor) -> Tensor:
+    """The tensor, on the CPU if its device has no float64, in which values are summed: worlds are simulated there."""
+    return tensor.cpu() if tensor.device.type in WITHOUT_FLOAT64 else tensor
+
 
 def _discount(world: World, discount: float | None) -> float:
     value = world.discount if discount is None else discount
@@ -143,7 +150,7 @@ def _returns(
 
 
 def _check_pairs(world: World, observations: Any, actions: Any) -> tuple[Tensor, Tensor]:
-    observations, actions = torch.as_tensor(observations), torch.as_tensor(actions)
+    observations, actions = (where_float64_is(torch.as_tensor(one)) for one in (observations, actions))
     expected = f"shape [n, {world.observation_dim}], the observations of the world {world.name!r}"
     fits = observations.dim() == 2 and observations.shape[1] == world.observation_dim
     require_data(fits, "observations", f"shape {list(observations.shape)}", expected)
@@ -197,7 +204,7 @@ def monte_carlo_value(
     With a temperature the soft value, ``E_pi[Q - temperature log pi]``: the first action's entropy counts.
     """
     require(temperature >= 0, "temperature", temperature, "a number >= 0 (0: no entropy in the value)")
-    gamma = _discount(world, discount)
+    gamma, states = _discount(world, discount), where_float64_is(states)
     return _interval(*_monte_carlo(world, policy, states, None, gamma, rollouts, tolerance, seed, temperature))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..agents.agent import Agent
 from ..agents.checkpoint import agent_header, copy_state, header_settings, read_tensors, write_tensors
-from ..agents.normaliser import ColumnFault, column_faults, column_statistics, several, warn_of_columns
+from ..agents.normaliser import ColumnFault, column_faults, several, warn_of_columns
 from ..batch import Batch
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CallbackError, CheckpointError, ConfigError, CQLTutorialError, DivergedError, check_int
@@ -173,21 +173,17 @@ class Run:
         self.stopped = False
         self.faults: list[ColumnFault] = []
 
-    def begin(self, dataset: OfflineDataset, known: dict[int, dict[str, Any]] | None = None) -> None:
+    def begin(self, dataset: OfflineDataset, known: dict[int, list[ColumnFault]] | None = None) -> None:
         """Take the statistics of the training rows, and warn of columns that train badly.
 
         ``known`` keeps what was found of a data set, for several runs on the same one.
         """
-        found = ({} if known is None else known).setdefault(id(dataset), {})
-        normaliser, columns = self.agent.normaliser, dataset.observations
-        if normaliser is not None and not normaliser.ready:
-            found["statistics"] = found.get("statistics") or column_statistics(columns, self.agent.dtype)
-            mean, std = found["statistics"]
-            normaliser.set(mean, std, len(columns))
-        if "faults" not in found:
-            found["faults"] = column_faults(columns, dataset.next_observations)
-            warn_of_columns(found["faults"], normaliser is not None, self.agent.told, stacklevel=4)
-        self.faults = found["faults"]
+        self.agent.take_statistics(dataset.observations)
+        known, number = {} if known is None else known, id(dataset)
+        if number not in known:
+            known[number] = column_faults(dataset.observations, dataset.next_observations)
+            warn_of_columns(known[number], self.agent.normaliser is not None, self.agent.told, stacklevel=4)
+        self.faults = known[number]
 
     def add(self, metrics: dict[str, Tensor], batch: Batch) -> None:
         """Add the metrics of one update, on the device."""

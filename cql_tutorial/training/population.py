@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..agents import Agent, AgentConfig, make_agent
+from ..agents.normaliser import ColumnFault
 from ..batch import Batch, Noise
 from ..datasets.offline_dataset import OfflineDataset
 from ..errors import CQLWarning, DivergedError, check_int, require
@@ -151,7 +152,7 @@ def fit_population(
         ]
     fingerprints = {id(one): one.fingerprint() for one in data} if checkpoint is not None else {}
     runs: list[_MemberRun] = []
-    known: dict[int, dict[str, Any]] = {}
+    known: dict[int, list[ColumnFault]] = {}
     for number, (agent, one, seed) in enumerate(zip(agents, data, own, strict=True)):
         check_actions(agent, one)
         runs.append(_MemberRun(agent, {"batch_size": batch_size, "seed": seed, "log_every": log_every}))

@@ -14,14 +14,20 @@ from torch.utils._pytree import tree_leaves
 
 from cql_tutorial import OfflineDataset, fit, fit_population, make_agent
 from cql_tutorial.agents import AGENTS
+from cql_tutorial.agents.agent import AgentPolicy
 from cql_tutorial.batch import as_tensor
+from cql_tutorial.datasets.recording import record
+from cql_tutorial.envs import make
+from cql_tutorial.envs.base import UniformPolicy
 from cql_tutorial.errors import DataError
+from cql_tutorial.evaluation import monte_carlo_value, true_values
 from cql_tutorial.evaluation.off_policy import (
     bellman_error,
     fitted_q_evaluation,
     initial_state_value,
     weighted_importance_sampling,
 )
+from cql_tutorial.evaluation.rollouts import Evaluator, rollout_returns
 from cql_tutorial.fast.cuda_graph import GraphRunner
 
 torch.set_num_threads(1)
@@ -150,6 +156,31 @@ def test_facts_of_the_data(discrete: bool, monkeypatch: pytest.MonkeyPatch) -> N
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == torch.float32
         torch.testing.assert_close(one, other.float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "world"), [("cql", "maze"), ("sac", "bandit"), ("discrete-cql", "gridworld"), ("bc", "pendulum")]
+)
+def test_the_true_values(name: str, world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports, rollouts and returns: worlds are simulated on the host, where float64 is."""
+    task = make(world)
+    log = record(task, UniformPolicy(task), 60, seed=0)
+    dims = {"state_dim": log.observation_dim, "action_dim": log.action_dim, "hidden_dim": 8, "device": "cpu"}
+    bounds = {} if log.discrete else {"action_low": log.action_low, "action_high": log.action_high}
+    agent = make_agent(name, {**dims, **bounds, "normalize_observations": True})
+    agent.take_statistics(log.observations)
+    act, draw = AgentPolicy.__call__, AgentPolicy.sample
+    with pretended(monkeypatch):  # in which nothing else shows that `.to(states.device)` leads to the host
+        task = make(world)  # its tables are on the host
+        states = task.reset(3, torch.Generator().manual_seed(0))
+        monkeypatch.setattr(AgentPolicy, "__call__", lambda *words: act(*words).cpu())
+        monkeypatch.setattr(AgentPolicy, "sample", lambda *words: tuple(one.cpu() for one in draw(*words)))
+        monkeypatch.setattr(true_values, "WITHOUT_FLOAT64", ("cpu",))
+        row = Evaluator(task, log, n_starts=3, n_states=3, rollouts=2)(agent)
+        value, _ = monte_carlo_value(task, agent.policy(), states, discount=0.5)
+        rollout_returns(task, agent.policy(), states, torch.Generator().manual_seed(0), horizon=2)
+        assert value.dtype == torch.float64 and log.describe() and log.episode_returns().dtype == torch.float32
+    assert ("true" in row) == hasattr(agent, "q_values") and all(np.isfinite(one) for one in row.values())
 
 
 # ---------------------------------------------------------------- arrays that people have

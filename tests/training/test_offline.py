@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
 import subprocess
 import sys
@@ -36,37 +34,50 @@ def make_dataset(rows: int = 300, seed: int = 0, scale: float = 1.0) -> OfflineD
     )
 
 
-RUN = """
-    import os, signal, sys
-    import torch
-    torch.set_num_threads(1)
-    from tests.training.test_offline import SMALL, make_dataset
-    from cql_tutorial import fit, make_agent
-    import cql_tutorial.agents.checkpoint as files
+def mixed_units() -> OfflineDataset:
+    """Columns of three scales and rewards of hundreds: an agent of it has statistics and a reward scale."""
+    data = make_dataset()
+    scale, shift = torch.tensor([1.0, 5000.0, 0.001]), torch.tensor([30.0, -8000.0, 0.0])
+    observations, following = (x * scale + shift for x in (data.observations, data.next_observations))
+    return OfflineDataset.from_arrays(
+        observations, data.actions, 100 * data.rewards, following, data.terminations, action_low=-1, action_high=1
+    )
 
-    if {die_in_save}:
-        real_replace, count = os.replace, 0
-        def replace(source, target):
-            global count
-            count += 1
-            if count == {die_in_save}:          # the temporary file is written, the rename never happens
-                with open(source, "r+b") as file:
-                    file.truncate(os.path.getsize(source) // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            real_replace(source, target)
-        files.os.replace = replace
-    agent = make_agent("cql-lagrange", {{**SMALL, "cql_target_action_gap": 0.0}})
-    evaluate = lambda agent: {{"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}}
-    print("ready", flush=True)
-    fit(agent, make_dataset(), 600, batch_size=16, seed=3, log_every=37, evaluate=evaluate, eval_every=50,
-        checkpoint={path!r}, checkpoint_every=25, progress=False)
-    print("done", flush=True)
+
+def run_with_units(path: Path, fast: bool) -> None:
+    units = {"normalize_observations": True, "reward_scale": 0.01}
+    agent = make_agent("cql-lagrange", {**SMALL, **units, "cql_target_action_gap": 0.0})
+
+    def evaluate(agent: Any) -> dict[str, float]:
+        return {"probe": float(agent.q_values(torch.ones(1, 3), torch.zeros(1, 2)).mean())}
+
+    often = {"log_every": 37, "eval_every": 50, "checkpoint_every": 25}
+    settings = {"batch_size": 16, "seed": 3, "evaluate": evaluate, "progress": False, **often}
+    fit(agent, mixed_units(), 250, checkpoint=path, fast=fast, **settings)
+
+
+KILLED = """
+    import os, signal
+    from pathlib import Path
+    from cql_tutorial.training import offline
+    from tests.training.test_offline import run_with_units
+
+    real_replace, real_add, saves = os.replace, offline.Run.add, 0
+    def replace(source, target):
+        global saves
+        saves += 1
+        if saves == {save}:          # the temporary file is half written, the rename never happens
+            with open(source, "r+b") as file:
+                file.truncate(os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real_replace(source, target)
+    def add(run, metrics, batch):
+        real_add(run, metrics, batch)
+        if run.step == {update}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace, offline.Run.add = replace, add
+    run_with_units(Path({path!r}), {fast})
 """
-
-
-def start(path: Path, die_in_save: int = 0) -> subprocess.Popen[str]:
-    code = textwrap.dedent(RUN).format(path=str(path), die_in_save=die_in_save)
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[Any]]:
@@ -76,35 +87,26 @@ def outcome(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[A
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
-    whole = tmp_path / "whole.safetensors"
-    process = start(whole)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    training_began = time.perf_counter()
-    assert process.wait() == 0
-    training_seconds = time.perf_counter() - training_began
-
-    broken = tmp_path / "broken.safetensors"
-    rng = random.Random(0)
-    for kill in range(5):
-        process = start(broken, die_in_save=3 if kill == 2 else 0)  # the third dies while a checkpoint is written
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        if kill != 2:
-            time.sleep(rng.uniform(0.02, 0.08) * training_seconds)
-            process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        if kill == 2:
-            assert os.path.exists(f"{broken}.tmp")
-        if broken.exists():
-            assert outcome(broken)[2][1] < 600
-    process = start(broken)
-    assert process.wait() == 0
+@pytest.mark.parametrize("fast", [False, True], ids=["readable", "fast"])
+def test_a_killed_run_resumes_bit_for_bit(fast: bool, tmp_path: Path) -> None:
+    """kill -9 while the first checkpoint is written, so that there is none; between two; while another is written."""
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    run_with_units(whole, fast)
+    for save, update, left in ((1, 0, 0), (0, 60, 50), (3, 0, 100)):  # of this process, of the run, on the disk
+        code = textwrap.dedent(KILLED).format(path=str(broken), fast=fast, save=save, update=update)
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
+        assert bool(save) == broken.with_name(f"{broken.name}.tmp").exists()
+        assert (outcome(broken)[2][1] if broken.exists() else 0) == left
+    run_with_units(broken, fast)
 
     tensors, header, rest = outcome(whole)
     again, header_again, rest_again = outcome(broken)
-    assert header == header_again and rest == rest_again and rest[1] == 600
+    assert header == header_again and rest == rest_again and rest[1] == 250
     assert tensors.keys() == again.keys()
     assert all(torch.equal(tensors[key], again[key]) for key in tensors)
+    expected = mixed_units().observations.double().mean(0)
+    assert torch.allclose(again["module.normaliser.mean"].double(), expected, rtol=1e-5, atol=1e-6)
+    assert json.loads(header["config"])["reward_scale"] == 0.01
 
 
 def test_history_holds_the_mean_of_each_metric(tmp_path: Path) -> None:
