@@ -51,7 +51,7 @@ class Batch(Mapping[str, Tensor]):
     Shapes: ``observations [B, S]``, ``actions [B, A]`` (``[B]`` integers for discrete agents), ``rewards [B]``,
     ``next_observations [B, S]``, ``terminations [B]`` (bool, or float 0/1). A termination ends the task and cuts
     the bootstrap; a truncation only ends the recording and is therefore not part of a batch.
-    ``returns_to_go [B]`` is for Cal-QL; the agents of this version do not read it.
+    ``returns_to_go [B]`` is the discounted sum of rewards from the row to its episode's end; Cal-QL alone reads it.
     """
 
     observations: Tensor
@@ -125,6 +125,8 @@ def check_batch(batch: Batch, state_dim: int, action_dim: int, discrete: bool) -
         "next_observations": ((size, state_dim), states),
         "terminations": ((size,), flat),
     }
+    if batch.returns_to_go is not None:
+        shapes["returns_to_go"] = ((size,), flat)
     for key, (shape, mend) in shapes.items():
         value = batch[key]
         if tuple(value.shape) != shape:

@@ -46,6 +46,11 @@ def build(name: str, **settings: Any) -> Any:
     return make_agent(name, {**SMALL, **settings})
 
 
+def batch_for(agent: Any, seed: int) -> dict[str, Any]:
+    """A batch with all that some agent reads: Cal-QL wants returns-to-go."""
+    return {**make_batch(seed, discrete=agent.discrete), "returns_to_go": make_batch(seed + 1)["rewards"]}
+
+
 # ---------------------------------------------------------------- a plain re-implementation
 def linear_stack(network: Any, member: int) -> list[torch.Tensor]:
     """Copies of one member's weights and biases, ready for a plain gradient."""
@@ -352,7 +357,7 @@ def test_unreachable_targets_warn_once_by_name(target: float, warning: type[Warn
 def test_contract_of_every_agent(name: str) -> None:
     agent = build(name, action_low=-2.0, action_high=2.0) if "discrete" not in name and name != "dqn" else build(name)
     assert isinstance(agent, torch.nn.Module) and all(isinstance(p, torch.nn.Parameter) for p in agent.parameters())
-    batch = make_batch(0, discrete=agent.discrete)
+    batch = batch_for(agent, 0)
     metrics = agent.update({**batch, "ignored": "a string"}, agent.draw_noise(8))
     assert all(value.dim() == 0 and not value.requires_grad and f"{value:.3f}" for value in metrics.values())
     one, many = agent.act(np.zeros(3)), agent.act(np.zeros((4, 3)), deterministic=False)
@@ -389,7 +394,7 @@ def test_same_seed_same_numbers() -> None:
 def test_saved_and_loaded_agents_go_on_equally(name: str, tmp_path: Any) -> None:
     agent = build(name)
     for step in range(3):
-        agent.update(make_batch(step, discrete=agent.discrete))
+        agent.update(batch_for(agent, step))
     path = tmp_path / "agent.safetensors"
     agent.save(path)
     loaded, other = load_agent(path, device="cpu"), build(name, seed=7)
@@ -397,7 +402,7 @@ def test_saved_and_loaded_agents_go_on_equally(name: str, tmp_path: Any) -> None
     other.load_state(path)
     assert [parameter.data_ptr() for parameter in other.parameters()] == before  # copied in place
     for step in range(3, 6):
-        batch = make_batch(step, discrete=agent.discrete)
+        batch = batch_for(agent, step)
         rows = [{k: float(v) for k, v in a.update(batch).items()} for a in (agent, loaded, other)]
         assert rows[0] == rows[1] == rows[2]
     assert [p.name for p in tmp_path.iterdir()] == ["agent.safetensors"]

@@ -47,6 +47,7 @@ def make_batch(discrete: bool, device: str = "cpu") -> dict[str, torch.Tensor]:
         "rewards": rewards,
         "next_observations": states + 0.1,
         "terminations": torch.zeros(6, dtype=torch.bool, device=device),
+        "returns_to_go": rewards - 0.5,  # which Cal-QL reads
     }
 
 

@@ -121,7 +121,8 @@ def test_float32_columns_are_summed_in_float64() -> None:
 @pytest.mark.parametrize("name", sorted(AGENTS))
 def test_an_agent_without_statistics_says_so(name: str) -> None:
     agent, data = make_agent(name, NORMALISED), log(discrete(name))
-    calls = [lambda: agent.act(data.observations), lambda: agent.update(next(data.batches(1, 8)))]
+    batch = next(data.with_returns_to_go(0.9).batches(1, 8))
+    calls = [lambda: agent.act(data.observations), lambda: agent.update(batch)]
     calls += [lambda: agent.q_values(data.observations, data.actions)] if hasattr(agent, "q_values") else []
     for call in calls:
         with pytest.raises(ConfigError, match=r"observation statistics: found none.*set_observation_statistics"):
