@@ -92,7 +92,7 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
             which = "all" if len(moving) == len(rows) else ", ".join(moving)
             notes.append(f"{rule}, {which}: not settled, it moved to the end of its training: more --fqe-steps")
     discount = next(iter(agents.values())).config.discount
-    returns = dataset.returns_to_go(discount)[dataset.episode_starts].double()
+    returns = dataset.returns_to_go(discount)[dataset.episode_starts].cpu().double()
     log = {"mean": float(returns.mean()), "best": float(returns.max()), "episodes": len(returns), "discount": discount}
     cut = _cut(dataset, discount)
     print(table(list(shown.values())))

@@ -299,7 +299,7 @@ def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> t
     known = isinstance(out_of_bounds, str) and out_of_bounds in ("error", "clip")
     require(known, "out_of_bounds", out_of_bounds, '"error" or "clip"', "choose one.")
     # Bounds in the actions' dtype: 0.1 in float32 is above 0.1, and must not count as outside.
-    lowest, highest = (torch.as_tensor(bound, dtype=torch.float64).to(actions) for bound in (low, high))
+    lowest, highest = (torch.as_tensor(bound, dtype=torch.float64).to(actions.dtype).to(actions.device) for bound in (low, high))
     margin = 1e-6 * (highest - lowest)  # two roundings of the same bound differ by less
     one = lowest.ndim == highest.ndim == 0  # one bound for all dimensions is usual, and faster
     least, most = actions.aminmax() if one else (actions.amin(0), actions.amax(0))
@@ -361,7 +361,7 @@ def _text(value: Any) -> str:
 
 
 def _spread(tensor: Tensor) -> dict[str, Any]:
-    return {"min": tensor.min().item(), "mean": tensor.double().mean().item(), "max": tensor.max().item()}
+    return {"min": tensor.min().item(), "mean": tensor.cpu().double().mean().item(), "max": tensor.max().item()}
 
 
 def _ranges(tensor: Tensor) -> dict[str, Any]:
@@ -382,14 +382,14 @@ def describe(data: Any, last_rows: Tensor, jumps: Tensor) -> Description:
     facts["rewards"] = _spread(data.rewards)
     facts["observations"] = _ranges(data.observations)
     if data.discrete:
-        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).double() / n).tolist()
+        facts["action_shares"] = (torch.bincount(data.actions, minlength=data.n_actions).cpu().double() / n).tolist()
     else:
         facts["actions"] = _ranges(data.actions)
         facts["action_bounds"] = {"low": data.action_low, "high": data.action_high}
         low, high = (torch.as_tensor(bound).to(data.actions) for bound in (data.action_low, data.action_high))
         margin = 1e-3 * (high - low)
         at_bounds = (data.actions <= low + margin) | (data.actions >= high - margin)
-        facts["actions_at_bounds"] = at_bounds.double().mean().item()  # share within 0.1 % of the range
+        facts["actions_at_bounds"] = at_bounds.cpu().double().mean().item()  # share within 0.1 % of the range
         facts["clipped_rows"] = int(data.clipped.sum())
     ended = data.terminations | data.truncations
     facts["terminations"] = int(data.terminations.sum())

@@ -411,7 +411,7 @@ class OfflineDataset:
         given = 0.0 if truncation_value is None else truncation_value
         expected, mend = f"a finite number, or {len(self)} of them, one a row", "pass 0.0, or the values of a critic."
         try:
-            after = torch.as_tensor(given).detach().double().cpu()
+            after = torch.as_tensor(given).detach().cpu().double()  # on the host: Apple's GPUs have no float64
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError("truncation_value", repr(given)[:80], expected, mend) from error
         found = f"shape {tuple(after.shape)}"
@@ -422,12 +422,12 @@ class OfflineDataset:
         require(scale, "reward_scale", reward_scale, "a finite number", "1.0 leaves the rewards as they are.")
         beyond = torch.where(self.terminations.cpu(), 0.0, after).tolist()
         ends = set(self._last_rows().tolist()) | set(self._gaps().nonzero()[0].tolist())
-        rewards = (self.rewards.double().cpu() * reward_scale).tolist()
+        rewards = (self.rewards.cpu().double() * reward_scale).tolist()
         # Plain floats: a division by discount**t (the usual vector form) overflows on long episodes.
         result, value = [0.0] * len(self), 0.0
         for t in reversed(range(len(self))):
             result[t] = value = rewards[t] + discount * (beyond[t] if t in ends else value)
-        return torch.tensor(result, dtype=torch.float64).to(self.rewards)
+        return torch.tensor(result, dtype=torch.float64).to(self.dtype).to(self.device)
 
     def episode_lengths(self) -> Tensor:
         """Number of rows of each episode, ``[E]``."""
@@ -436,8 +436,10 @@ class OfflineDataset:
 
     def episode_returns(self) -> Tensor:
         """Undiscounted return of each episode, ``[E]`` (summed in float64)."""
-        total = torch.zeros(len(self.episode_starts), dtype=torch.float64, device=self.device)
-        return total.index_add_(0, self._episode_of_row(), self.rewards.double()).to(self.dtype)
+        # On the host, as Apple's GPUs have no float64.
+        total = torch.zeros(len(self.episode_starts), dtype=torch.float64)
+        total.index_add_(0, self._episode_of_row().cpu(), self.rewards.cpu().double())
+        return total.to(self.dtype).to(self.device)
 
     def describe(self, with_defects: bool = True) -> check.Description:
         """Describe the data in a dict that prints as a table: sizes, ranges, ends, and signs of trouble.

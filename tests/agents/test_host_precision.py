@@ -134,6 +134,24 @@ def test_judging(rule: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(found.value, float)
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_facts_of_the_data(discrete: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Returns are summed in float64 on the host, and come back in the data's dtype with the same values."""
+    log = data(discrete)
+    exact = log.to(dtype=torch.float64)
+    wanted = [exact.returns_to_go(0.9, 2.0, 1.5), exact.episode_returns()]
+    with pretended(monkeypatch):
+        found = [log.returns_to_go(0.9, 2.0, log.rewards * 0 + 1.5), log.episode_returns()]
+        log.with_returns_to_go(0.9).split(0.5)
+        log.top_episodes(0.5)
+        log.describe()
+        log.defects()
+        log.subset(range(40)).fingerprint()
+    for one, other in zip(found, wanted, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other.float(), rtol=0, atol=0)
+
+
 # ---------------------------------------------------------------- arrays that people have
 @pytest.mark.parametrize("kind", [">f4", "<f8", ">f8", "f2", "longdouble", "u2", ">i4", "u4", "i8"])
 def test_numbers_of_any_width_and_order(kind: str) -> None:
