@@ -31,6 +31,10 @@ AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
     "cql": (CQLAgent, {}),
     "cql-lagrange": (CQLAgent, {"cql_lagrange": True}),
     "cal-ql": (CalQLAgent, {}),
+    "cql-redq": (
+        CQLAgent,
+        {"n_critics": 10, "target_subset": 2, "subset_replacement": False, "actor_reduction": "mean"},
+    ),
     "iql": (IQLAgent, {}),
     "discrete-cql": (DiscreteCQLAgent, {}),
     "discrete-cal-ql": (DiscreteCalQLAgent, {}),

@@ -76,7 +76,11 @@ class CalQLAgent(CQLAgent):
         with torch.no_grad():
             policy, next_policy = self.actor(s), self.actor(s_next)
             next_action = next_policy.sample(noise.target)
-            next_value = self.target_critic(s_next, next_action.actions).amin(0)  # min over critics, [B]
+            next_q = self.target_critic(s_next, next_action.actions)  # [E, B]
+            if config.target_subset is not None:  # a randomised ensemble
+                assert noise.subset is not None
+                next_q = next_q[noise.subset]
+            next_value = next_q.amin(0)  # min over critics, [B]
             if config.backup_entropy:
                 next_value = next_value - temperature * next_action.log_prob
             target = losses.td_target(batch.rewards, batch.terminations, next_value, config.discount)
@@ -94,7 +98,9 @@ class CalQLAgent(CQLAgent):
 
         # 3. Actor: towards higher Q of the critics just updated, and more entropy.
         action = self.actor(s).sample(noise.actor)
-        policy_loss = losses.actor_loss(action.log_prob, self.critic(s, action.actions).amin(0), temperature)
+        q_policy = self.critic(s, action.actions)  # [E, B]
+        q_policy = q_policy.mean(0) if config.actor_reduction == "mean" else q_policy.amin(0)
+        policy_loss = losses.actor_loss(action.log_prob, q_policy, temperature)
         self.step("actor", policy_loss)
 
         # 4. Temperature: up while the entropy is below its target.

@@ -103,6 +103,9 @@ def _of_agent(agent: Any) -> Iterator[str]:
     for name, value in vars(agent).items():
         if name not in HONOURED and name not in UNUSED and callable(value) and hasattr(type(agent), name):
             yield f"a method {name!r} put on the agent"
+    yield from (f"config[{name!r}] True" for name in ("layer_norm", "actor_layer_norm") if getattr(agent.config, name))
+    if agent.held:
+        yield f"updates that hold {sorted(agent.held)}"
     yield from _networks(agent)
     yield from _optimizers(agent)
 

@@ -98,9 +98,9 @@ class PlainCalQL(PlainCQL):
             q_data = torch.maximum(q_data, returns)
         return (torch.stack(terms).exp().mean(0).log() - q_data).mean()
 
-    def update(self, batch: dict[str, Any], noise: Noise) -> None:
+    def update(self, batch: dict[str, Any], noise: Noise, policy_too: bool = True) -> None:
         self.raised = []
-        super().update(batch, noise)
+        super().update(batch, noise, policy_too)
         self.metrics["bound_rate"] = float(np.mean(self.raised))
 
 
