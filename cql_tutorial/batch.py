@@ -51,7 +51,7 @@ class Batch(Mapping[str, Tensor]):
     Shapes: ``observations [B, S]``, ``actions [B, A]`` (``[B]`` integers for discrete agents), ``rewards [B]``,
     ``next_observations [B, S]``, ``terminations [B]`` (bool, or float 0/1). A termination ends the task and cuts
     the bootstrap; a truncation only ends the recording and is therefore not part of a batch.
-    ``returns_to_go [B]`` is for Cal-QL; the agents of this version do not read it.
+    ``returns_to_go [B]`` is the discounted sum of rewards from the row to its episode's end; Cal-QL alone reads it.
     """
 
     observations: Tensor
@@ -125,6 +125,8 @@ def check_batch(batch: Batch, state_dim: int, action_dim: int, discrete: bool) -
         "next_observations": ((size, state_dim), states),
         "terminations": ((size,), flat),
     }
+    if batch.returns_to_go is not None:
+        shapes["returns_to_go"] = ((size,), flat)
     for key, (shape, mend) in shapes.items():
         value = batch[key]
         if tuple(value.shape) != shape:
@@ -141,7 +143,8 @@ class Noise:
     """Every random number of one update: two implementations given the same make comparable updates.
 
     ``uniform [B, N, A]`` lies strictly inside (-1, 1) and is itself a proposal; ``policy`` and ``next_policy``
-    ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. Unused ones are None.
+    ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. ``subset`` holds the numbers of the
+    critics of which the Bellman target takes the minimum. Unused ones are None.
     """
 
     target: Tensor | None = None
@@ -149,3 +152,4 @@ class Noise:
     uniform: Tensor | None = None
     policy: Tensor | None = None
     next_policy: Tensor | None = None
+    subset: Tensor | None = None

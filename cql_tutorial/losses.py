@@ -48,6 +48,18 @@ def cql_penalty(q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Te
     return (log_partition(q_candidates, log_density) - q_data).mean(-1)
 
 
+def calibrate(q_values: Tensor, returns_to_go: Tensor) -> Tensor:
+    """Values that are not below what the log went on to earn: ``max(Q_j(s, a_k), G(s))``, ``[..., B, K], [B]``.
+
+    Where Q is below G its gradient is 0 (at a tie, half): the penalty then pushes that candidate no further down. The
+    result takes the place of Q in `cql_penalty`, so the maximum comes before the log-density is subtracted.
+
+    Source: Cal-QL (Nakamoto et al. 2023, arXiv 2303.05479), Eq. 5.1, with G for the value of the behaviour policy.
+    """
+    assert q_values.shape[-2:-1] == returns_to_go.shape, "q_values [..., B, K] and returns_to_go [B] must agree in B"
+    return torch.maximum(q_values, returns_to_go[:, None])
+
+
 def normalised_gap(penalty: Tensor, action_dim: int) -> Tensor:
     """The CQL gap: the penalty minus A log 2, so that a flat Q gives 0.
 

@@ -24,7 +24,8 @@ class EnsembleMLP(nn.Module):
     """E independent ReLU networks with parameters stacked along the first axis: ``[R, in]`` -> ``[E, R, out]``.
 
     Each weight and bias is drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch's own default for ``nn.Linear``;
-    the last bias is set to ``initial_value`` when one is given.
+    the last bias is set to ``initial_value`` when one is given. With ``layer_norm`` each hidden layer is normalised
+    ahead of its ReLU (Ba et al. 2016, arXiv 1607.06450): over its units, then times a gain plus a shift, both learned.
     """
 
     def __init__(
@@ -33,39 +34,58 @@ class EnsembleMLP(nn.Module):
         ensemble: int = 1,
         initial_value: float | None = None,
         generator: torch.Generator | None = None,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        # On the CPU whatever the default device is: a seed then means the same start everywhere.
+        place: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
         for fan_in, fan_out in itertools.pairwise(sizes):
             bound = 1.0 / math.sqrt(fan_in)
-            # On the CPU whatever the default device is: a seed then means the same start everywhere.
-            place: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
             weight, bias = (torch.empty(ensemble, rows, fan_out, **place) for rows in (fan_in, 1))
             self.weights.append(weight.uniform_(-bound, bound, generator=generator))
             self.biases.append(bias.uniform_(-bound, bound, generator=generator))
         if initial_value is not None:
             nn.init.constant_(self.biases[-1], initial_value)
+        hidden = sizes[1:-1] if layer_norm else ()
+        self.gains, self.shifts = (
+            nn.ParameterList(torch.full((ensemble, 1, units), start, **place) for units in hidden)
+            for start in (1.0, 0.0)
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """``[R, in] -> [E, R, out]``."""
         ensemble, layers = len(self.weights[0]), [*zip(self.weights, self.biases, strict=True)]
+        norms = [*zip(self.gains, self.shifts, strict=True)]
         # A GPU waits for every start, and an exported graph takes any number of rows: all networks in one operation.
         if inputs.is_cuda or torch.compiler.is_exporting():
-            return relu_network(inputs.expand(ensemble, *inputs.shape), layers, torch.baddbmm)
+            return relu_network(inputs.expand(ensemble, *inputs.shape), layers, torch.baddbmm, norms)
         outputs = []  # a CPU wants one matrix at a time, and rows whose activations stay in its cache
         for network in range(ensemble):
             own_layers = [(weight[network], bias[network]) for weight, bias in layers]
-            parts = [relu_network(rows, own_layers, torch.addmm) for rows in inputs.split(ROWS_AT_ONCE)]
+            own_norms = [(gain[network], shift[network]) for gain, shift in norms] if norms else []
+            parts = [relu_network(rows, own_layers, torch.addmm, own_norms) for rows in inputs.split(ROWS_AT_ONCE)]
             outputs.append(torch.cat(parts))
         return torch.stack(outputs)
 
 
-def relu_network(inputs: Tensor, layers: Sequence[tuple[Tensor, Tensor]], product: Callable[..., Tensor]) -> Tensor:
-    """Layers ``relu(hidden W + b)``, the last without ReLU; ``product(b, hidden, W)`` is ``addmm`` or ``baddbmm``."""
+def relu_network(
+    inputs: Tensor,
+    layers: Sequence[tuple[Tensor, Tensor]],
+    product: Callable[..., Tensor],
+    norms: Sequence[tuple[Tensor, Tensor]] = (),
+) -> Tensor:
+    """Layers ``relu(hidden W + b)``, the last without ReLU; ``product(b, hidden, W)`` is ``addmm`` or ``baddbmm``.
+
+    With ``norms``, a gain and a shift for each hidden layer, ``hidden W + b`` is normalised over the layer's units.
+    """
     hidden, last = inputs, len(layers) - 1
     for number, (weight, bias) in enumerate(layers):
         hidden = product(bias, hidden, weight)
         if number < last:
+            if norms:
+                gain, shift = norms[number]
+                hidden = F.layer_norm(hidden, hidden.shape[-1:]) * gain + shift
             hidden = hidden.relu_()  # in place: fresh memory of this size costs as much as the arithmetic
     return hidden
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import CheckpointError, ConfigError
 from .agent import Agent, AgentPolicy
 from .bc import BCAgent, BCConfig
+from .cal_ql import CalQLAgent, CalQLConfig, DiscreteCalQLAgent, DiscreteCalQLConfig
 from .checkpoint import read_tensors
 from .config import AgentConfig, parse_config
 from .cql import CQLAgent, CQLConfig
@@ -29,8 +30,14 @@ AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
     "sac": (SACAgent, {}),
     "cql": (CQLAgent, {}),
     "cql-lagrange": (CQLAgent, {"cql_lagrange": True}),
+    "cal-ql": (CalQLAgent, {}),
+    "cql-redq": (
+        CQLAgent,
+        {"n_critics": 10, "target_subset": 2, "subset_replacement": False, "actor_reduction": "mean"},
+    ),
     "iql": (IQLAgent, {}),
     "discrete-cql": (DiscreteCQLAgent, {}),
+    "discrete-cal-ql": (DiscreteCalQLAgent, {}),
     "dqn": (DQNAgent, {}),
     "discrete-bc": (DiscreteBCAgent, {}),
     "discrete-iql": (DiscreteIQLAgent, {}),
@@ -45,12 +52,16 @@ __all__ = [
     "BCConfig",
     "CQLAgent",
     "CQLConfig",
+    "CalQLAgent",
+    "CalQLConfig",
     "DQNAgent",
     "DQNConfig",
     "DiscreteBCAgent",
     "DiscreteBCConfig",
     "DiscreteCQLAgent",
     "DiscreteCQLConfig",
+    "DiscreteCalQLAgent",
+    "DiscreteCalQLConfig",
     "DiscreteIQLAgent",
     "DiscreteIQLConfig",
     "IQLAgent",

@@ -25,7 +25,9 @@ class GaussianAgent(Agent):
     def _build_actor(self) -> GaussianPolicy:
         """The policy's network; a subclass with another one returns it here."""
         sizes = self.config.mlp_sizes(self.config.state_dim, 2 * self.config.action_dim)
-        return GaussianPolicy(sizes, generator=self._init_generator).to(self.device, self.dtype)
+        layer_norm = getattr(self.config, "actor_layer_norm", False)
+        policy = GaussianPolicy(sizes, generator=self._init_generator, layer_norm=layer_norm)
+        return policy.to(self.device, self.dtype)
 
     def distribution(self, observations: Tensor) -> TanhGaussian:
         """``[n, S]`` -> the actor's distribution; its mode is the squashed mean."""
@@ -47,10 +49,30 @@ class GaussianAgent(Agent):
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCriticConfig(AgentConfig):
-    """Settings that SAC and CQL share. ``alpha`` is SAC's temperature, as in its paper, and not CQL's weight."""
+    """Settings that SAC and CQL share. ``alpha`` is SAC's temperature, as in its paper, and not CQL's weight.
+
+    Randomised ensembles: ``make_agent("cql-redq", ...)`` is CQL with ten critics, the Bellman target the minimum over
+    two of them, drawn anew for each update, all critics towards that one target, and the actor on the mean of all.
+    That is REDQ (Chen et al. 2021, arXiv 2101.05982), whose 20 updates a step of the environment, with one step of the
+    actor and the temperature among them (`Agent.hold`), are the training's affair; here its penalty is new, on all ten
+    critics, and the entropy is left out of the target. The CQL with REDQ's ensemble of WSRL (Zhou et al. 2024, arXiv
+    2412.07762) draws its two with replacement (``subset_replacement``), lets the actor climb the minimum of all ten
+    (``actor_reduction`` "min"), normalises the layers of critics and policy (``layer_norm``, ``actor_layer_norm``),
+    takes the maximum over ten actions in the target, the penalty on a pair of its own, and means over critics for sums.
+    """
 
     n_critics: int = 2
     """Critics in the ensemble. The Bellman target is the minimum over their target networks."""
+    target_subset: int | None = None
+    """Critics, drawn anew for each update, over which the Bellman target is the minimum. None: all. REDQ takes 2."""
+    subset_replacement: bool = False
+    """Draw them with replacement, so that one may come twice (WSRL); REDQ draws without."""
+    actor_reduction: str = "min"
+    """What of the critics the actor climbs: 'min' over all of them (SAC, WSRL), or their 'mean' (REDQ)."""
+    layer_norm: bool = False
+    """Normalise each hidden layer of the critics ahead of its ReLU (RLPD, WSRL)."""
+    actor_layer_norm: bool = False
+    """The same in the policy's network (WSRL)."""
     critic_lr: float = 3e-4
     """Adam's step size of the critics. 3e-4 is SAC's."""
     actor_lr: float = 1e-4
@@ -75,6 +97,13 @@ class ActorCriticConfig(AgentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.integer("n_critics", 1)
+        if self.target_subset is not None:
+            self.integer("target_subset", 1)
+            few = self.subset_replacement or self.target_subset <= self.n_critics
+            self.require("target_subset", few, f"at most n_critics, {self.n_critics}, or subset_replacement=True")
+        self.one_of("actor_reduction", "min", "mean")
+        for name in ("layer_norm", "actor_layer_norm"):  # of a single unit it would leave nothing
+            self.require(name, not getattr(self, name) or self.hidden_dim > 1, "False with hidden_dim 1")
         self.number("tau", 0, 1)
         self.positive("tau", "critic_lr", "actor_lr", "temperature_lr", *(["alpha"] if self.auto_alpha else []))
         self.number("alpha", 0)
@@ -107,8 +136,19 @@ class ActorCritic(GaussianAgent):
     def _build_critic(self) -> Critic:
         """The critics' network; a subclass with another one returns it here, and its target is a copy."""
         sizes = self.config.mlp_sizes(self.config.state_dim + self.config.action_dim, 1)
-        critic = Critic(sizes, self.config.n_critics, self.initial_value, self._init_generator)
+        settings = self.config
+        critic = Critic(sizes, settings.n_critics, self.initial_value, self._init_generator, settings.layer_norm)
         return critic.to(self.device, self.dtype)
+
+    def draw_subset(self) -> Tensor | None:
+        """Numbers of the critics of which the Bellman target is the minimum, ``[target_subset]``; None for all."""
+        count, of = self.config.target_subset, self.config.n_critics
+        if count is None:
+            return None
+        if self.config.subset_replacement:
+            return torch.randint(of, (count,), generator=self.generator, device=self.device)
+        # The first of a random order, which no host has to wait for.
+        return torch.rand(of, generator=self.generator, device=self.device).argsort()[:count]
 
     @property
     def temperature(self) -> Tensor:

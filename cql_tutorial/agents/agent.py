@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -45,6 +45,7 @@ class Agent(nn.Module):
         self.generator = seeded(self.config.seed, UPDATES, self.device)
         self._acting = seeded(self.config.seed, ACTING, self.device)
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.held: frozenset[str] = frozenset()  # optimisers that make no step, see `hold`
         self.told: set[str] = set()  # warnings that are given once
         self._low, self._high = (
             torch.tensor(bound, dtype=self.dtype, device=self.device)
@@ -108,11 +109,25 @@ class Agent(nn.Module):
 
     def step(self, name: str, loss: Tensor) -> None:
         """One optimiser step on the parameters of ``name`` alone; no other gradient is computed or kept."""
+        if name in self.held:
+            return
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         with subnormals_as_zero():
             loss.backward(inputs=optimizer.param_groups[0]["params"])
             optimizer.step()
+
+    def hold(self, *names: str) -> AbstractContextManager[None]:
+        """Within this, updates leave what these optimisers move as it is; all else goes on, target networks too.
+
+        ``with agent.hold("actor", "temperature")`` around all but the last of G updates is REDQ's ratio of G steps of
+        the critics to one of the policy. Raises `ConfigError` for a name that is not in ``agent.optimizers``.
+        """
+        for name in names:
+            if name not in self.optimizers:
+                mend = "hold one of these, or leave it out where the agent does not learn it."
+                raise ConfigError("hold", repr(name), f"one of {list(self.optimizers)}", mend)
+        return _holding(self, frozenset(names))
 
     # ------------------------------------------------------------ data in
     def prepare(self, batch: Mapping[str, Any], normalise: bool = True) -> Batch:
@@ -297,6 +312,15 @@ class AgentPolicy:
         """Actions in environment units and their log-density on [-1, 1]^A (log-probability), as `log_prob` gives."""
         actions, log_prob = self.distribution(observations).draw(generator)
         return self.agent.unscale_action(actions), log_prob
+
+
+@contextmanager
+def _holding(agent: Agent, names: frozenset[str]) -> Iterator[None]:
+    before, agent.held = agent.held, agent.held | names
+    try:
+        yield
+    finally:
+        agent.held = before
 
 
 @contextmanager

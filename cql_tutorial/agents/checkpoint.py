@@ -24,6 +24,8 @@ UPDATES = 1  # the purpose of the stream that updates draw from
 DROPPED_SETTINGS: dict[str, tuple[Any, ...]] = {"update_path": ("auto", "readable", "fused"), "pitfall": (None,)}
 # Settings that came later, and what their absence from a file means.
 ADDED_SETTINGS: dict[str, Any] = {"normalize_observations": False, "reward_scale": 1.0}
+ADDED_TO_SAC_AND_CQL: dict[str, Any] = {"target_subset": None, "subset_replacement": False, "actor_reduction": "min"}
+ADDED_TO_SAC_AND_CQL |= {"layer_norm": False, "actor_layer_norm": False}
 
 
 # ---------------------------------------------------------------- an agent as tensors
@@ -47,7 +49,9 @@ def agent_header(agent: Agent) -> dict[str, str]:
 
 def header_settings(header: Mapping[str, str]) -> dict[str, Any]:
     """The settings of a checkpoint's agent as this version has them: some are gone, some came later."""
-    settings = ADDED_SETTINGS | json.loads(header["config"])
+    settings = json.loads(header["config"])
+    later = ADDED_SETTINGS | (ADDED_TO_SAC_AND_CQL if "temperature_lr" in settings else {})
+    settings = later | settings
     return {key: value for key, value in settings.items() if value not in DROPPED_SETTINGS.get(key, ())}
 
 

@@ -85,6 +85,7 @@ class CQLAgent(ActorCritic):
             uniform=(2.0 * uniform - 1.0).clamp(-MAX_ACTION, MAX_ACTION),
             policy=self.normal(*many),
             next_policy=self.normal(*many) if config.next_policy_proposal else None,
+            subset=None if config.target_subset is None else self.draw_subset(),
         )
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
@@ -103,7 +104,11 @@ class CQLAgent(ActorCritic):
         with torch.no_grad():
             policy, next_policy = self.actor(s), self.actor(s_next)
             next_action = next_policy.sample(noise.target)
-            next_value = self.target_critic(s_next, next_action.actions).amin(0)  # min over critics, [B]
+            next_q = self.target_critic(s_next, next_action.actions)  # [E, B]
+            if config.target_subset is not None:  # a randomised ensemble
+                assert noise.subset is not None
+                next_q = next_q[noise.subset]
+            next_value = next_q.amin(0)  # min over critics, [B]
             if config.backup_entropy:
                 next_value = next_value - temperature * next_action.log_prob
             target = losses.td_target(batch.rewards, batch.terminations, next_value, config.discount)
@@ -118,7 +123,9 @@ class CQLAgent(ActorCritic):
 
         # 3. Actor: towards higher Q of the critics just updated, and more entropy.
         action = self.actor(s).sample(noise.actor)
-        policy_loss = losses.actor_loss(action.log_prob, self.critic(s, action.actions).amin(0), temperature)
+        q_policy = self.critic(s, action.actions)  # [E, B]
+        q_policy = q_policy.mean(0) if config.actor_reduction == "mean" else q_policy.amin(0)
+        policy_loss = losses.actor_loss(action.log_prob, q_policy, temperature)
         self.step("actor", policy_loss)
 
         # 4. Temperature: up while the entropy is below its target.

@@ -31,9 +31,16 @@ class SACAgent(ActorCritic):
     config: SACConfig
 
     def draw_noise(self, batch_size: int) -> Noise:
-        """Normal numbers for the next action in the target and the action of the actor's loss, ``[B, A]`` each."""
+        """Normal numbers for the next action in the target and the action of the actor's loss, ``[B, A]`` each.
+
+        With ``target_subset``, also the critics that the target takes.
+        """
         shape = (batch_size, self.config.action_dim)
-        return Noise(target=self.normal(*shape), actor=self.normal(*shape))
+        return Noise(
+            target=self.normal(*shape),
+            actor=self.normal(*shape),
+            subset=None if self.config.target_subset is None else self.draw_subset(),
+        )
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
         """One gradient step each for critics, actor and temperature, then the target critics.
@@ -49,7 +56,11 @@ class SACAgent(ActorCritic):
         # 1. Bellman target: a constant for the critics.
         with torch.no_grad():
             next_action = self.actor(s_next).sample(noise.target)
-            next_value = self.target_critic(s_next, next_action.actions).amin(0)  # min over critics, [B]
+            next_q = self.target_critic(s_next, next_action.actions)  # [E, B]
+            if config.target_subset is not None:  # a randomised ensemble
+                assert noise.subset is not None
+                next_q = next_q[noise.subset]
+            next_value = next_q.amin(0)  # min over critics, [B]
             if config.backup_entropy:
                 next_value = next_value - temperature * next_action.log_prob
             target = losses.td_target(batch.rewards, batch.terminations, next_value, config.discount)
@@ -61,7 +72,9 @@ class SACAgent(ActorCritic):
 
         # 3. Actor: towards higher Q of the critics just updated, and more entropy.
         action = self.actor(s).sample(noise.actor)
-        policy_loss = losses.actor_loss(action.log_prob, self.critic(s, action.actions).amin(0), temperature)
+        q_policy = self.critic(s, action.actions)  # [E, B]
+        q_policy = q_policy.mean(0) if config.actor_reduction == "mean" else q_policy.amin(0)
+        policy_loss = losses.actor_loss(action.log_prob, q_policy, temperature)
         self.step("actor", policy_loss)
 
         # 4. Temperature: up while the entropy is below its target.

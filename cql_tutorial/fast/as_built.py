@@ -15,6 +15,7 @@ from torch import nn
 from .. import losses, networks
 from ..agents.actor_critic import ActorCritic, GaussianAgent
 from ..agents.agent import Agent
+from ..agents.cal_ql import CalQLAgent
 from ..agents.cql import CQLAgent
 from ..agents.normaliser import ObservationNormaliser
 from ..agents.sac import SACAgent
@@ -90,7 +91,7 @@ def differences(agent: Any) -> Iterator[str]:
 
 
 def _of_class(kind: type) -> Iterator[str]:
-    if issubclass(kind, (SACAgent, CQLAgent)):
+    if issubclass(kind, (SACAgent, CQLAgent)) and not issubclass(kind, CalQLAgent):
         yield from (f"{name} in place of the package's" for name in _overridden(kind))
         yield from _replaced()
     else:
@@ -103,6 +104,8 @@ def _of_agent(agent: Any) -> Iterator[str]:
     for name, value in vars(agent).items():
         if name not in HONOURED and name not in UNUSED and callable(value) and hasattr(type(agent), name):
             yield f"a method {name!r} put on the agent"
+    if agent.held:
+        yield f"updates that hold {sorted(agent.held)}"
     yield from _networks(agent)
     yield from _optimizers(agent)
 
@@ -148,6 +151,8 @@ def _networks(agent: Any) -> Iterator[str]:
         network = getattr(agent, name)
         if type(network) is not kind:
             yield f"{name}: a {type(network).__name__} in place of a {kind.__name__}"
+        if len(getattr(network, "gains", ())):
+            yield f"{name}: normalised layers ({'actor_layer_norm' if name == 'actor' else 'layer_norm'})"
         for module in (network, network.weights, network.biases):
             if _hooks(module):
                 yield f"{name}: a hook, which would not be called"

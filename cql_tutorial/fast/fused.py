@@ -259,7 +259,11 @@ class FusedUpdate:
         pre_tanh = next_policy.pre_tanh(noise.target.flatten(0, 1))
         rows = torch.cat([batch.next_observations, torch.tanh(pre_tanh).unflatten(0, shape)], -1)
         values = self.target.value(self.target.hidden(self.target.layer(0, self._by_critic(rows, "rows"))))
-        next_values = values.view(shape[0], -1, shape[1]).amin(1)
+        values = values.view(shape[0], -1, shape[1])
+        if self.config.target_subset is not None:  # each member's own critics
+            assert noise.subset is not None
+            values = values.gather(1, noise.subset[:, :, None].expand(-1, -1, shape[1]))
+        next_values = values.amin(1)
         if self.config.backup_entropy:
             next_values = next_values - temperature[:, None] * next_policy.log_prob(pre_tanh).view(shape)
         return losses.td_target(batch.rewards, batch.terminations, next_values, self._discount[:, None])
@@ -370,16 +374,20 @@ class FusedUpdate:
         noise: Tensor,
         temperature: Tensor,
     ) -> dict[str, Tensor]:
-        """Steps 3 and 4: gradients of ``E [temperature log pi - min_j Q_j]`` and of the temperature's loss."""
+        """Steps 3 and 4: gradients of ``E [temperature log pi - min_j Q_j]`` (or mean) and of the temperature's."""
         members, size = states.shape[:2]
         sample = policy.sample(noise.flatten(0, 1))
         actions, log_prob = sample.actions.unflatten(0, (members, size)), sample.log_prob.view(members, size)
         rows = torch.cat([states, actions], -1)
         layers_of_q = self.critic.hidden(self.critic.layer(0, self._by_critic(rows, "rows")))
         q = self.critic.value(layers_of_q).view(members, -1, size)
-        q_min = q.amin(1, keepdim=True)
-        least = (q == q_min).to(self.dtype)
-        grad_q = (least / (least.sum(1, keepdim=True) * -size)).view(-1, size)
+        if self.config.actor_reduction == "mean":
+            q_climbed = q.mean(1)
+            grad_q = torch.full_like(q, -1.0 / (q.shape[1] * size)).view(-1, size)
+        else:
+            q_climbed = q.amin(1)
+            least = (q == q_climbed[:, None]).to(self.dtype)
+            grad_q = (least / (least.sum(1, keepdim=True) * -size)).view(-1, size)
         scaled = self.critic.scaled()
         gradient = self.critic.back_from_value(layers_of_q, grad_q, scaled, keep=False)
         da = torch.bmm(gradient, scaled[0][:, self.config.state_dim :].transpose(1, 2)).to(self.dtype)
@@ -397,5 +405,5 @@ class FusedUpdate:
         mean_log_prob = log_prob.mean(1)
         if self.config.auto_alpha:
             self.number_gradients["log_temperature"].copy_(-mean_log_prob - self._target_entropy)
-        loss = temperature * mean_log_prob - q_min.squeeze(1).mean(1)
+        loss = temperature * mean_log_prob - q_climbed.mean(1)
         return {"policy_loss": loss, "entropy": -mean_log_prob, "temperature": temperature}

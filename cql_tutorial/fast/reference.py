@@ -151,6 +151,8 @@ def _check_plain(agents: Sequence[Any]) -> None:
     require(isinstance(agents[0], CQLAgent), "agent name", agents[0].name, "'cql'", mend)
     require(first.auto_alpha, "auto_alpha", first.auto_alpha, "True", mend)
     require(first.proposal_weights == "own", "proposal_weights", first.proposal_weights, "'own'", mend)
+    require(first.target_subset is None, "target_subset", first.target_subset, "None", mend)
+    require(first.actor_reduction == "min", "actor_reduction", first.actor_reduction, "'min'", mend)
     for agent in agents:
         for name in set(PER_MEMBER_SETTINGS) - {"seed", "cql_alpha", "alpha", "target_entropy", "initial_value"}:
             found, expected = getattr(agent.config, name), getattr(first, name)

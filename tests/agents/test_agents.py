@@ -46,6 +46,11 @@ def build(name: str, **settings: Any) -> Any:
     return make_agent(name, {**SMALL, **settings})
 
 
+def batch_for(agent: Any, seed: int) -> dict[str, Any]:
+    """A batch with all that some agent reads: Cal-QL wants returns-to-go."""
+    return {**make_batch(seed, discrete=agent.discrete), "returns_to_go": make_batch(seed + 1)["rewards"]}
+
+
 # ---------------------------------------------------------------- a plain re-implementation
 def linear_stack(network: Any, member: int) -> list[torch.Tensor]:
     """Copies of one member's weights and biases, ready for a plain gradient."""
@@ -63,12 +68,14 @@ def mlp(parameters: list[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
 class PlainCQL:
     """SAC, and CQL with a fixed alpha, as a textbook would write them: two critics by hand, loops over candidates."""
 
+    parameters_of, network = staticmethod(linear_stack), staticmethod(mlp)
+
     def __init__(self, agent: Any) -> None:
         self.c = agent.config
-        self.q = [linear_stack(agent.critic, j) for j in range(self.c.n_critics)]
+        self.q = [self.parameters_of(agent.critic, j) for j in range(self.c.n_critics)]
         self.q_target = [[t.detach().clone() for t in q] for q in self.q]
         self.metrics: dict[str, float] = {}
-        self.pi = linear_stack(agent.actor, 0)
+        self.pi = self.parameters_of(agent.actor, 0)
         self.log_t = torch.tensor(math.log(self.c.alpha), dtype=torch.float64, requires_grad=True)
         self.opt_q = torch.optim.Adam(
             [t for q in self.q for t in q], self.c.critic_lr, weight_decay=self.c.critic_weight_decay
@@ -77,14 +84,20 @@ class PlainCQL:
         self.opt_t = torch.optim.Adam([self.log_t], self.c.temperature_lr)
 
     def sample(self, s: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        mean, log_std = mlp(self.pi, s).chunk(2, -1)
+        mean, log_std = self.network(self.pi, s).chunk(2, -1)
         normal = torch.distributions.Normal(mean, log_std.clamp(-5, 2).exp())
         u = mean + normal.stddev * noise
         a = torch.tanh(u)
         return a, (normal.log_prob(u) - torch.log1p(-a.square())).sum(-1)
 
     def value(self, q: list[torch.Tensor], s: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-        return mlp(q, torch.cat([s, a], -1)).squeeze(-1)
+        return self.network(q, torch.cat([s, a], -1)).squeeze(-1)
+
+    def next_value(self, s2: torch.Tensor, a2: torch.Tensor, noise: Noise) -> torch.Tensor:
+        return torch.stack([self.value(q, s2, a2) for q in self.q_target]).min(0).values
+
+    def climbed(self, s: torch.Tensor, a: torch.Tensor, noise: Noise) -> torch.Tensor:
+        return torch.stack([self.value(q, s, a) for q in self.q]).min(0).values
 
     def penalty(self, q: list[torch.Tensor], batch: dict[str, Any], noise: Noise) -> torch.Tensor:
         s, total = batch["observations"], 0.0
@@ -99,11 +112,11 @@ class PlainCQL:
         total = torch.stack(terms).exp().mean(0).log()
         return (total - self.value(q, s, batch["actions"])).mean()
 
-    def update(self, batch: dict[str, Any], noise: Noise) -> None:
+    def update(self, batch: dict[str, Any], noise: Noise, policy_too: bool = True) -> None:
         s, s2, done = batch["observations"], batch["next_observations"], batch["terminations"].double()
         with torch.no_grad():
             a2, log_prob2 = self.sample(s2, noise.target)
-            v = torch.stack([self.value(q, s2, a2) for q in self.q_target]).min(0).values
+            v = self.next_value(s2, a2, noise)
             if self.c.backup_entropy:
                 v = v - self.log_t.exp() * log_prob2
             y = batch["rewards"] + self.c.discount * (1 - done) * v
@@ -125,27 +138,28 @@ class PlainCQL:
         loss.backward()
         self.opt_q.step()
         a, log_prob = self.sample(s, noise.actor)
-        q_min = torch.stack([self.value(q, s, a) for q in self.q]).min(0).values
-        pi_loss = (self.log_t.exp().detach() * log_prob - q_min).mean()
+        pi_loss = (self.log_t.exp().detach() * log_prob - self.climbed(s, a, noise)).mean()
         self.metrics |= {"policy_loss": float(pi_loss.detach()), "entropy": -float(log_prob.detach().mean())}
-        self.opt_pi.zero_grad()
-        pi_loss.backward()
-        self.opt_pi.step()
+        if policy_too:
+            self.opt_pi.zero_grad()
+            pi_loss.backward()
+            self.opt_pi.step()
         target_entropy = -self.c.action_dim if self.c.target_entropy is None else self.c.target_entropy
         t_loss = -(self.log_t * (log_prob.detach() + target_entropy)).mean()
-        self.opt_t.zero_grad()
-        t_loss.backward()
-        self.opt_t.step()
+        if policy_too:
+            self.opt_t.zero_grad()
+            t_loss.backward()
+            self.opt_t.step()
         with torch.no_grad():
             for q, target in zip(self.q, self.q_target, strict=True):
                 for p, t in zip(q, target, strict=True):
                     t += self.c.tau * (p - t)
 
     def largest_difference(self, agent: Any) -> float:
-        pairs = [(self.pi, linear_stack(agent.actor, 0)), ([self.log_t], [agent.log_temperature])]
+        pairs = [(self.pi, self.parameters_of(agent.actor, 0)), ([self.log_t], [agent.log_temperature])]
         for j in range(self.c.n_critics):
-            pairs.append((self.q[j], linear_stack(agent.critic, j)))
-            pairs.append((self.q_target[j], linear_stack(agent.target_critic, j)))
+            pairs.append((self.q[j], self.parameters_of(agent.critic, j)))
+            pairs.append((self.q_target[j], self.parameters_of(agent.target_critic, j)))
         return max(float((a - b).detach().abs().max()) for x, y in pairs for a, b in zip(x, y, strict=True))
 
 
@@ -352,7 +366,7 @@ def test_unreachable_targets_warn_once_by_name(target: float, warning: type[Warn
 def test_contract_of_every_agent(name: str) -> None:
     agent = build(name, action_low=-2.0, action_high=2.0) if "discrete" not in name and name != "dqn" else build(name)
     assert isinstance(agent, torch.nn.Module) and all(isinstance(p, torch.nn.Parameter) for p in agent.parameters())
-    batch = make_batch(0, discrete=agent.discrete)
+    batch = batch_for(agent, 0)
     metrics = agent.update({**batch, "ignored": "a string"}, agent.draw_noise(8))
     assert all(value.dim() == 0 and not value.requires_grad and f"{value:.3f}" for value in metrics.values())
     one, many = agent.act(np.zeros(3)), agent.act(np.zeros((4, 3)), deterministic=False)
@@ -389,7 +403,7 @@ def test_same_seed_same_numbers() -> None:
 def test_saved_and_loaded_agents_go_on_equally(name: str, tmp_path: Any) -> None:
     agent = build(name)
     for step in range(3):
-        agent.update(make_batch(step, discrete=agent.discrete))
+        agent.update(batch_for(agent, step))
     path = tmp_path / "agent.safetensors"
     agent.save(path)
     loaded, other = load_agent(path, device="cpu"), build(name, seed=7)
@@ -397,7 +411,7 @@ def test_saved_and_loaded_agents_go_on_equally(name: str, tmp_path: Any) -> None
     other.load_state(path)
     assert [parameter.data_ptr() for parameter in other.parameters()] == before  # copied in place
     for step in range(3, 6):
-        batch = make_batch(step, discrete=agent.discrete)
+        batch = batch_for(agent, step)
         rows = [{k: float(v) for k, v in a.update(batch).items()} for a in (agent, loaded, other)]
         assert rows[0] == rows[1] == rows[2]
     assert [p.name for p in tmp_path.iterdir()] == ["agent.safetensors"]

@@ -21,7 +21,8 @@ from cql_tutorial.agents.export import METADATA, load_exported
 from cql_tutorial.errors import CheckpointError, ConfigError
 
 torch.set_num_threads(1)
-NAMES = sorted(set(AGENTS) - {"cql-lagrange", "dqn"})  # whose policies are cql's and discrete-cql's
+LIKE_CQL = {"cql-lagrange", "cal-ql", "cql-redq", "dqn", "discrete-cal-ql"}  # whose policies are (discrete-)cql's
+NAMES = sorted(set(AGENTS) - LIKE_CQL)
 MEAN, STD = np.array([1.0, 2.0, 3.0, 4000.0]), np.array([1.0, 20.0, 0.3, 100.0])
 
 

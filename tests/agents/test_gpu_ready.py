@@ -15,7 +15,9 @@ from cql_tutorial.course.wrong_penalties import PITFALLS
 
 torch.set_num_threads(1)
 SYNCS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique")
-CASES = [*AGENTS, "cql mixture", "cql no next", "cql uniform_only", "cql hard_max"]
+CASES = [*AGENTS, "cql mixture", "cql no next", "cql uniform_only", "cql hard_max", "sac ensemble", "cal-ql ensemble"]
+ENSEMBLE = {"n_critics": 3, "target_subset": 2, "subset_replacement": True, "actor_reduction": "mean"}
+ENSEMBLE |= {"layer_norm": True, "actor_layer_norm": True}
 
 
 class ForbidSync(TorchDispatchMode):
@@ -31,9 +33,11 @@ class ForbidSync(TorchDispatchMode):
 def build(case: str) -> Any:
     name, _, variant = case.partition(" ")
     settings: dict[str, Any] = {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "device": "cpu"}
-    settings |= {"": {}, "mixture": {"proposal_weights": "mixture"}, "no next": {"next_policy_proposal": False}}.get(
-        variant, {"pitfall": variant}
-    )
+    variants: dict[str, dict[str, Any]] = {
+        "": {}, "mixture": {"proposal_weights": "mixture"}, "no next": {"next_policy_proposal": False},
+        "ensemble": ENSEMBLE,
+    }  # fmt: skip
+    settings |= variants.get(variant, {"pitfall": variant})
     return make_agent("cql-wrong-penalty" if variant in PITFALLS else name, settings)
 
 
@@ -47,6 +51,7 @@ def make_batch(discrete: bool, device: str = "cpu") -> dict[str, torch.Tensor]:
         "rewards": rewards,
         "next_observations": states + 0.1,
         "terminations": torch.zeros(6, dtype=torch.bool, device=device),
+        "returns_to_go": rewards - 0.5,  # which Cal-QL reads
     }
 
 

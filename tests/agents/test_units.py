@@ -121,7 +121,8 @@ def test_float32_columns_are_summed_in_float64() -> None:
 @pytest.mark.parametrize("name", sorted(AGENTS))
 def test_an_agent_without_statistics_says_so(name: str) -> None:
     agent, data = make_agent(name, NORMALISED), log(discrete(name))
-    calls = [lambda: agent.act(data.observations), lambda: agent.update(next(data.batches(1, 8)))]
+    batch = next(data.with_returns_to_go(0.9).batches(1, 8))
+    calls = [lambda: agent.act(data.observations), lambda: agent.update(batch)]
     calls += [lambda: agent.q_values(data.observations, data.actions)] if hasattr(agent, "q_values") else []
     for call in calls:
         with pytest.raises(ConfigError, match=r"observation statistics: found none.*set_observation_statistics"):
@@ -198,7 +199,7 @@ def test_a_run_goes_on_bit_for_bit_with_its_statistics(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_from_before_loads(tmp_path: Path) -> None:
-    """A file without the two settings, as the versions before them wrote it: loaded, and a run goes on from it."""
+    """A file without later settings, as the versions before them wrote it: loaded, and a run goes on from it."""
     import json
 
     from cql_tutorial.agents import checkpoint
@@ -209,7 +210,8 @@ def test_a_checkpoint_from_before_loads(tmp_path: Path) -> None:
     agent = make_agent("cql", SMALL)
     fit(agent, data, 3, batch_size=8, progress=False, checkpoint=path)
     tensors, header = checkpoint.read_tensors(path)
-    config = {k: v for k, v in json.loads(header["config"]).items() if k not in checkpoint.ADDED_SETTINGS}
+    later = checkpoint.ADDED_SETTINGS | checkpoint.ADDED_TO_SAC_AND_CQL
+    config = {k: v for k, v in json.loads(header["config"]).items() if k not in later}
     checkpoint.write_tensors(path, tensors, {**header, "config": json.dumps(config)})
     assert np.array_equal(load_agent(path).act(data.observations), agent.act(data.observations))
     gone_on = make_agent("cql", SMALL)

@@ -17,7 +17,7 @@ from cql_tutorial.agents import AGENTS, register_agent
 from cql_tutorial.errors import ConfigError, CQLWarning
 from cql_tutorial.fast.as_built import has_faster_form, has_own_penalty
 from cql_tutorial.fast.fused import FasterUpdate
-from cql_tutorial.networks import EnsembleMLP
+from cql_tutorial.networks import Critic, EnsembleMLP
 from cql_tutorial.training.population import Population, fit_population
 from tests.agents.test_agents import FAST, SMALL, make_batch
 from tests.pace import limit
@@ -78,6 +78,8 @@ SEEN: dict[str, Callable[[Any], None]] = {
     "candidates": settings(cql_n_actions=5),
     "proposals": settings(next_policy_proposal=False),
     "weights of the proposals": settings(proposal_weights="mixture"),
+    "what the actor climbs": settings(actor_reduction="mean"),
+    "the target's critics": settings(target_subset=1),
     "target_entropy": lambda agent: setattr(agent, "target_entropy", -5.0),
     "step sizes": halve_the_steps,
     "a scheduler": schedule_the_steps,
@@ -167,7 +169,12 @@ def optimiser(kind: Any, **options: Any) -> Callable[[Any], None]:
     return lambda agent: agent.optimizers.update(critic=kind(agent.critic.parameters(), lr=0.01, **options))
 
 
+def put_normalised_critic(agent: Any) -> None:
+    agent.critic = Critic([5, 16, 16, 1], 2, layer_norm=True).double()
+
+
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "normalised layers": (put_normalised_critic, "critic: normalised layers \\(layer_norm\\)"),
     "a forward hook": (lambda agent: agent.critic.register_forward_hook(lambda *rest: None), "critic: a hook"),
     "a hook on a parameter": (
         lambda agent: agent.actor.weights[0].register_hook(lambda gradient: gradient.clamp(-1, 1)),
