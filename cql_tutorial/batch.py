@@ -141,7 +141,8 @@ class Noise:
     """Every random number of one update: two implementations given the same make comparable updates.
 
     ``uniform [B, N, A]`` lies strictly inside (-1, 1) and is itself a proposal; ``policy`` and ``next_policy``
-    ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. Unused ones are None.
+    ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. ``next_uniform [B, N, A]`` is as
+    ``uniform``, for the next states. Unused ones are None.
     """
 
     target: Tensor | None = None
@@ -149,3 +150,4 @@ class Noise:
     uniform: Tensor | None = None
     policy: Tensor | None = None
     next_policy: Tensor | None = None
+    next_uniform: Tensor | None = None

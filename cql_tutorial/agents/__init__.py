@@ -22,6 +22,8 @@ from .discrete import (
 )
 from .iql import DiscreteIQLAgent, DiscreteIQLConfig, IQLAgent, IQLConfig
 from .sac import SACAgent, SACConfig
+from .soft_q import DiscreteSoftQAgent, DiscreteSoftQConfig, SoftQAgent, SoftQConfig
+from .sparse_q import EQLAgent, EQLConfig, SparseQAgent, SparseQConfig
 
 # A name -> the class, and the settings that the name means. `register_agent` adds to it.
 AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
@@ -30,10 +32,14 @@ AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
     "cql": (CQLAgent, {}),
     "cql-lagrange": (CQLAgent, {"cql_lagrange": True}),
     "iql": (IQLAgent, {}),
+    "soft-q": (SoftQAgent, {}),
+    "sparse-q": (SparseQAgent, {}),
+    "eql": (EQLAgent, {}),
     "discrete-cql": (DiscreteCQLAgent, {}),
     "dqn": (DQNAgent, {}),
     "discrete-bc": (DiscreteBCAgent, {}),
     "discrete-iql": (DiscreteIQLAgent, {}),
+    "discrete-soft-q": (DiscreteSoftQAgent, {}),
 }
 
 __all__ = [
@@ -53,10 +59,18 @@ __all__ = [
     "DiscreteCQLConfig",
     "DiscreteIQLAgent",
     "DiscreteIQLConfig",
+    "DiscreteSoftQAgent",
+    "DiscreteSoftQConfig",
+    "EQLAgent",
+    "EQLConfig",
     "IQLAgent",
     "IQLConfig",
     "SACAgent",
     "SACConfig",
+    "SoftQAgent",
+    "SoftQConfig",
+    "SparseQAgent",
+    "SparseQConfig",
     "load_agent",
     "make_agent",
     "register_agent",
