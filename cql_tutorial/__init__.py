@@ -46,7 +46,7 @@ _HOME = {
     "batch": ("Batch", "Noise"),
     "datasets": ("OfflineDataset", "load_dataset"),
     "evaluation": ("EstimationReport", "estimation_report", "true_q"),
-    "training": ("History", "fit", "fit_population"),
+    "training": ("History", "fine_tune", "fit", "fit_population"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from .datasets import OfflineDataset, load_dataset
     from .evaluation.estimation_report import EstimationReport, estimation_report
     from .evaluation.true_values import true_q
-    from .training import History, fit
+    from .training import History, fine_tune, fit
     from .training.population import fit_population
 
 

@@ -62,8 +62,8 @@ class SparseQAgent(IQLAgent):
     """
 
     name = "sparse-q"
-    config_class = SparseQConfig
-    config: SparseQConfig  # type: ignore[assignment]  # the networks read what InSampleConfig has
+    config_class = SparseQConfig  # type: ignore[assignment]  # the networks read what InSampleConfig has
+    config: SparseQConfig  # type: ignore[assignment]
     value_loss: ClassVar[Any] = staticmethod(losses.sparse_value_loss)
     weights: ClassVar[Any] = staticmethod(losses.sparse_weights)
 

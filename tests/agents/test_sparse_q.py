@@ -223,7 +223,7 @@ def difference_after(name: str, steps: int, **change: Any) -> tuple[float, list[
     "change",
     [
         {},
-        {"weight": "code", "weight_cap": 0.3},
+        {"weight": "code", "weight_cap": 0.05},
         {"n_critics": 3, "discount": 0.5, "hidden_layers": 1, "initial_value": 2.0, "regularisation": 2.0},
     ],
 )
