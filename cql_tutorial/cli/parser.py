@@ -25,7 +25,7 @@ from .train import TrainOptions, train
 EXAMPLES = {
     "describe": "cql-tutorial describe --data log.csv --columns observations=x_* actions=a rewards=r terminations=end",
     "train": "cql-tutorial train cql --data maze/stitch-8k-v0 --cql-alpha 0.5 --seeds 0 1 2 --out runs/maze",
-    "finetune": "cql-tutorial finetune --agent runs/a/seed-0.safetensors --data maze/stitch-8k-v0 --world maze --out on",
+    "finetune": "cql-tutorial finetune --agent seed-0.safetensors --data maze/stitch-8k-v0 --world maze --out on",
     "evaluate": "cql-tutorial evaluate --data maze/stitch-8k-v0 --agents runs/maze --rules fqe initial-value",
     "export": "cql-tutorial export --agent runs/maze/seed-0.safetensors --out policy.pt2",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",

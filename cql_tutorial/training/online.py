@@ -50,7 +50,7 @@ class OnlineRun:
 
 
 def train_online(
-    world: World,
+    world: Any,
     config: Mapping[str, Any],
     steps: int,
     *,
@@ -62,37 +62,85 @@ def train_online(
 ) -> OnlineRun:
     """Online SAC in one copy of ``world``: ``start_steps`` uniform actions, then one action and one update a step.
 
-    ``config`` holds `SACConfig` settings except the dimensions and bounds, which are the world's. An agent is copied at
-    each of ``snapshots``. ``replay`` has the columns of a data set, cut into episodes at the world's horizon.
+    ``world`` is a `World` with continuous actions, or a Gymnasium environment with flat observations and bounded
+    continuous actions (`ConfigError` for another). ``config`` holds `SACConfig` settings except the dimensions and
+    bounds, which are the world's. An agent is copied at each of ``snapshots``. ``replay`` has the columns of a data
+    set, cut into episodes at the time limit.
     """
     from tqdm.auto import trange
 
-    bounds = {"action_low": world.action_low, "action_high": world.action_high}
-    settings = {"state_dim": world.observation_dim, "action_dim": world.action_dim, **bounds, "seed": seed, **config}
-    agent = SACAgent({**settings, "device": "cpu"})
     generator = torch.Generator().manual_seed(seed)
-    uniform, policy = UniformPolicy(world), agent.policy()
+    place = _WorldCopy(world, generator) if isinstance(world, World) else _EnvCopy(world, seed)
+    agent = SACAgent({**place.settings, "seed": seed, **config, "device": "cpu"})
+    policy = agent.policy()
     run, wanted = OnlineRun(agent), set(snapshots)
-    store = Replay(steps, world.observation_dim, world.action_dim)
-    state, age = world.reset(1, generator), 0
+    store = Replay(steps, agent.config.state_dim, agent.config.action_dim)
+    observation = place.reset()
     for step in trange(1, steps + 1, disable=not progress, unit="step", mininterval=0.5):
-        observation = world.observe(state)
-        act: Callable[..., Tensor] = uniform if step <= start_steps else policy
+        act: Callable[..., Tensor] = place.uniform if step <= start_steps else policy
         action = act(observation, generator)
-        state, reward, terminated = world.step(state, action, generator)
-        age += 1
-        ended = bool(terminated)
-        truncated = age >= world.horizon and not ended
-        store.add(observation[0], action[0], reward[0], world.observe(state)[0], ended, truncated)
+        following, reward, terminated, truncated = place.step(action)
+        store.add(observation[0], action[0], reward, following[0], terminated, truncated)
         store.available = store.size
-        if ended or truncated:
-            state, age = world.reset(1, generator), 0
+        observation = place.reset() if terminated or truncated else following
         if step > start_steps:
             agent.update(store.sample(batch_size, generator))
         if step in wanted:
             run.snapshots[step] = copy.deepcopy(agent)
     run.replay = store.columns
     return run
+
+
+class _WorldCopy:
+    """One copy of a world; an episode is truncated at its horizon."""
+
+    def __init__(self, world: World, generator: torch.Generator) -> None:
+        self.world, self.generator, self.uniform = world, generator, UniformPolicy(world)
+        bounds = {"action_low": world.action_low, "action_high": world.action_high}
+        self.settings = {"state_dim": world.observation_dim, "action_dim": world.action_dim, **bounds}
+
+    def reset(self) -> Tensor:
+        self.state, self.age = self.world.reset(1, self.generator), 0
+        return self.world.observe(self.state)
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor | float, bool, bool]:
+        """(next observation ``[1, S]``, reward, terminated, truncated)."""
+        self.state, reward, terminated = self.world.step(self.state, action, self.generator)
+        self.age += 1
+        ended = bool(terminated)
+        return self.world.observe(self.state), reward[0], ended, self.age >= self.world.horizon and not ended
+
+
+class _EnvCopy:
+    """A Gymnasium environment, seen as a copy of a world."""
+
+    def __init__(self, env: Any, seed: int) -> None:
+        seen, acted = (int(np.prod(space.shape or (1,))) for space in (env.observation_space, env.action_space))
+        check_env(env, seen, acted, False)
+        self.low, self.high = (torch.as_tensor(bound.copy()) for bound in (env.action_space.low, env.action_space.high))
+        bounded = bool((self.low.isfinite() & self.high.isfinite()).all())
+        mend = "wrap it: gymnasium.wrappers.RescaleAction, or ClipAction."
+        require(bounded, "env: action space", env.action_space, "actions with finite bounds", mend)
+        self.env, self.seed, self.episode = env, seed, 0
+        bounds = {"action_low": self.low.tolist(), "action_high": self.high.tolist()}
+        self.settings = {"state_dim": seen, "action_dim": acted, **bounds}
+
+    def uniform(self, observations: Tensor, generator: torch.Generator) -> Tensor:
+        """Uniform actions ``[n, A]``."""
+        draw = torch.rand(len(observations), len(self.low), generator=generator)
+        return self.low + (self.high - self.low) * draw
+
+    def reset(self) -> Tensor:
+        observation = self.env.reset(seed=numbered_seed(self.seed, EPISODES, self.episode))[0]
+        self.episode += 1
+        return torch.as_tensor(np.array(observation, dtype=np.float32))[None]
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor | float, bool, bool]:
+        """(next observation ``[1, S]``, reward, terminated, truncated)."""
+        given = action[0].numpy().astype(self.env.action_space.dtype)
+        observation, reward, terminated, truncated, _ = self.env.step(given)
+        following = torch.as_tensor(np.array(observation, dtype=np.float32))[None]
+        return following, float(reward), bool(terminated), bool(truncated) and not bool(terminated)
 
 
 class Replay:
@@ -433,8 +481,8 @@ class OnlineRunState(Run):
     def _policy_held(self, hold: bool) -> Any:
         if not hold or self.settings["policy_updates"] == "all":
             return nullcontext()
-        hold: Any = self.agent.hold
-        return hold(*[name for name in ("actor", "temperature") if name in self.agent.optimizers])
+        holding: Any = self.agent.hold
+        return holding(*[name for name in ("actor", "temperature") if name in self.agent.optimizers])
 
     # ------------------------------------------------------------ rows and files
     def log(self) -> dict[str, float]:
