@@ -31,10 +31,18 @@ _HOME = {
         "DiscreteCalQLConfig",
         "DiscreteIQLAgent",
         "DiscreteIQLConfig",
+        "DiscreteSoftQAgent",
+        "DiscreteSoftQConfig",
+        "EQLAgent",
+        "EQLConfig",
         "IQLAgent",
         "IQLConfig",
         "SACAgent",
         "SACConfig",
+        "SoftQAgent",
+        "SoftQConfig",
+        "SparseQAgent",
+        "SparseQConfig",
         "load_agent",
         "make_agent",
         "register_agent",
@@ -42,7 +50,7 @@ _HOME = {
     "batch": ("Batch", "Noise"),
     "datasets": ("OfflineDataset", "load_dataset"),
     "evaluation": ("EstimationReport", "estimation_report", "true_q"),
-    "training": ("History", "fit", "fit_population"),
+    "training": ("History", "fine_tune", "fit", "fit_population"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -64,12 +72,20 @@ if TYPE_CHECKING:
         DiscreteCQLConfig,
         DiscreteIQLAgent,
         DiscreteIQLConfig,
+        DiscreteSoftQAgent,
+        DiscreteSoftQConfig,
         DQNAgent,
         DQNConfig,
+        EQLAgent,
+        EQLConfig,
         IQLAgent,
         IQLConfig,
         SACAgent,
         SACConfig,
+        SoftQAgent,
+        SoftQConfig,
+        SparseQAgent,
+        SparseQConfig,
         load_agent,
         make_agent,
         register_agent,
@@ -78,7 +94,7 @@ if TYPE_CHECKING:
     from .datasets import OfflineDataset, load_dataset
     from .evaluation.estimation_report import EstimationReport, estimation_report
     from .evaluation.true_values import true_q
-    from .training import History, fit
+    from .training import History, fine_tune, fit
     from .training.population import fit_population
 
 

@@ -144,7 +144,8 @@ class Noise:
 
     ``uniform [B, N, A]`` lies strictly inside (-1, 1) and is itself a proposal; ``policy`` and ``next_policy``
     ``[B, N, A]`` and ``target`` and ``actor`` ``[B, A]`` are standard normal. ``subset`` holds the numbers of the
-    critics of which the Bellman target takes the minimum. Unused ones are None.
+    critics of which the Bellman target takes the minimum. ``next_uniform [B, N, A]`` is as ``uniform``, for the next
+    states. Unused ones are None.
     """
 
     target: Tensor | None = None
@@ -153,3 +154,4 @@ class Noise:
     policy: Tensor | None = None
     next_policy: Tensor | None = None
     subset: Tensor | None = None
+    next_uniform: Tensor | None = None

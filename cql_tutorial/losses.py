@@ -183,3 +183,68 @@ def normal_log_prob(values: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
 def _normal_log_density(values: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """Elementwise: both policies' densities sum it over the dimensions, each in its own way."""
     return -0.5 * ((values - mean) * torch.exp(-log_std)).square() - log_std - 0.5 * math.log(2.0 * math.pi)
+
+
+# ---------------------------------------------------------------- soft Q-learning
+def soft_value(q_values: Tensor, log_density: Tensor, temperature: float) -> Tensor:
+    """The soft value ``T log E_{a ~ q} [exp(Q(s, a) / T) / q(a)]`` of K candidates a ~ q: ``[..., K] -> [...]``.
+
+    T counts inside the exponential and outside the logarithm. A constant c that is left out of it is a reward of c a
+    step: over the horizon it becomes c / (1 - discount).
+
+    Args:
+        q_values: ``[..., K]``, in units of the return, as is ``temperature``, T > 0.
+        log_density: log q of each candidate, nats, broadcast against ``q_values``. On [-1, 1]^A this is the *sum form*,
+            ``T log integral exp(Q / T)``; less the log-density of the uniform distribution, the *mean form*,
+            ``T log E_uniform [exp(Q / T)]``, which is at most the largest Q.
+
+    Source: Haarnoja et al. 2017 (arXiv 1702.08165), Eq. 10.
+    """
+    return temperature * log_partition(q_values / temperature, log_density)
+
+
+def boltzmann_value(q_values: Tensor, temperature: float) -> Tensor:
+    """The mean of Q under ``softmax(Q / T)``, from K candidates of one density: ``[..., K] -> [...]``.
+
+    The weights are self-normalised: with few candidates it is biased towards the mean of all of them.
+    """
+    return (torch.softmax(q_values / temperature, -1) * q_values).sum(-1)
+
+
+# ---------------------------------------------------------------- sparse Q-learning
+def sparse_value_loss(q_values: Tensor, values: Tensor, alpha: float) -> Tensor:
+    """V's loss in sparse Q-learning, ``mean [1(t > 0) t^2 + V / alpha]`` with ``t = 1 + (Q - V) / (2 alpha)``.
+
+    ``[B], [B] -> []``. Its minimiser solves ``E [max(t, 0)] = 1``: a logged action that lies 2 alpha or more below V
+    does not count. Source: Xu et al. 2023 (arXiv 2303.15810), SQL.
+    """
+    t = 1.0 + (q_values - values) / (2.0 * alpha)
+    return (t.clamp(min=0.0).square() + values / alpha).mean()
+
+
+def exponential_value_loss(q_values: Tensor, values: Tensor, alpha: float, cap: float = 5.0) -> Tensor:
+    """V's loss in exponential Q-learning, ``mean [exp(u) + V / alpha]`` with ``u = (Q - V) / alpha``.
+
+    ``[B], [B] -> []``. Its minimiser is ``alpha log E exp(Q / alpha)``. Beyond ``u = cap`` the exponential goes on as
+    its tangent there, so that the pull upwards stays finite. The authors' code cuts u off, which leaves such a row with
+    V / alpha alone: it then pulls V *down*, away from its Q. Source: Xu et al. 2023 (arXiv 2303.15810), EQL.
+    """
+    u = (q_values - values) / alpha
+    below = u.clamp(max=cap)
+    return (torch.exp(below) + math.exp(cap) * (u - below) + values / alpha).mean()
+
+
+def sparse_weights(advantage: Tensor, alpha: float, form: str, cap: float) -> Tensor:
+    """What each logged action counts in the policy's loss of sparse Q-learning, a constant: ``[B] -> [B]``.
+
+    ``form`` "derivation": ``max(1 + u / (2 alpha), 0)`` of the advantage u = Q - V, the ratio of the optimal policy to
+    the behaviour, whose mean is 1; "code": ``max(u, 0)`` as the authors' program has it, in units of the return, which
+    is 0 where all logged actions are equally good. At most ``cap``. Source: Xu et al. 2023, and their code.
+    """
+    u = advantage.detach()
+    return ((1.0 + u / (2.0 * alpha)) if form == "derivation" else u).clamp(0.0, cap)
+
+
+def exponential_weights(advantage: Tensor, alpha: float, form: str, cap: float) -> Tensor:
+    """The same of exponential Q-learning: ``min(exp(u / alpha), cap)``, or with ``exp(10 u / alpha)`` ("code")."""
+    return torch.exp(advantage.detach() * ((1.0 if form == "derivation" else 10.0) / alpha)).clamp(max=cap)

@@ -23,6 +23,8 @@ from .discrete import (
 )
 from .iql import DiscreteIQLAgent, DiscreteIQLConfig, IQLAgent, IQLConfig
 from .sac import SACAgent, SACConfig
+from .soft_q import DiscreteSoftQAgent, DiscreteSoftQConfig, SoftQAgent, SoftQConfig
+from .sparse_q import EQLAgent, EQLConfig, SparseQAgent, SparseQConfig
 
 # A name -> the class, and the settings that the name means. `register_agent` adds to it.
 AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
@@ -36,11 +38,15 @@ AGENTS: dict[str, tuple[type[Agent], dict[str, Any]]] = {
         {"n_critics": 10, "target_subset": 2, "subset_replacement": False, "actor_reduction": "mean"},
     ),
     "iql": (IQLAgent, {}),
+    "soft-q": (SoftQAgent, {}),
+    "sparse-q": (SparseQAgent, {}),
+    "eql": (EQLAgent, {}),
     "discrete-cql": (DiscreteCQLAgent, {}),
     "discrete-cal-ql": (DiscreteCalQLAgent, {}),
     "dqn": (DQNAgent, {}),
     "discrete-bc": (DiscreteBCAgent, {}),
     "discrete-iql": (DiscreteIQLAgent, {}),
+    "discrete-soft-q": (DiscreteSoftQAgent, {}),
 }
 
 __all__ = [
@@ -64,10 +70,18 @@ __all__ = [
     "DiscreteCalQLConfig",
     "DiscreteIQLAgent",
     "DiscreteIQLConfig",
+    "DiscreteSoftQAgent",
+    "DiscreteSoftQConfig",
+    "EQLAgent",
+    "EQLConfig",
     "IQLAgent",
     "IQLConfig",
     "SACAgent",
     "SACConfig",
+    "SoftQAgent",
+    "SoftQConfig",
+    "SparseQAgent",
+    "SparseQConfig",
     "load_agent",
     "make_agent",
     "register_agent",

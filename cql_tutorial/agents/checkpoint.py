@@ -68,7 +68,7 @@ def copy_state(agent: Agent, tensors: Mapping[str, Tensor], header: Mapping[str,
     for key in ("action_low", "action_high", "dtype", "normalize_observations", "reward_scale"):
         if theirs.get(key) != ours[key]:
             raise CheckpointError(f"{path}: config[{key!r}]", repr(theirs.get(key)), repr(ours[key]), mend)
-    own, stored = agent_tensors(agent), {key for key in tensors if not key.startswith("sum.")}
+    own, stored = agent_tensors(agent), {key for key in tensors if not key.startswith(("sum.", "replay."))}
     for key in sorted(stored - own.keys()):
         raise CheckpointError(f"{path}: {key}", "a tensor this agent does not have", "the same settings", mend)
     same_device = header["device_type"] == agent.device.type

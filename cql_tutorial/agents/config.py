@@ -18,7 +18,7 @@ OTHER_NAMES = {  # other libraries' words -> ours
     "gamma": "'discount'", "lr": "'critic_lr' and 'actor_lr'", "learning_rate": "'critic_lr' and 'actor_lr'",
     "obs_dim": "'state_dim'", "observation_dim": "'state_dim'", "act_dim": "'action_dim'", "n_actions": "'action_dim'",
     "temperature": "'alpha'", "lagrange": "'cql_lagrange'", "polyak": "'tau'", "hidden_size": "'hidden_dim'",
-    "beta": "'inverse_temperature'",
+    "beta": "'inverse_temperature'", "alpha": "'temperature' (soft Q-learning) or 'regularisation' (sparse Q, EQL)",
 }  # fmt: skip
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

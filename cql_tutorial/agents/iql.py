@@ -21,19 +21,12 @@ from .discrete import DiscreteAgent
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImplicitConfig(AgentConfig):
-    """Settings that both forms share. The policy's weights are ``min(exp(beta * advantage), advantage_cap)``.
+class InSampleConfig(AgentConfig):
+    """Settings of agents with critics, V and a policy that learn from logged actions alone.
 
-    What the paper calls tau is the ``expectile``. It uses expectile 0.7 with beta 3 on locomotion and 0.9 with 10 on
-    AntMaze, at scaled rewards. The critics and V must agree at the start, so ``initial_value`` is for both.
+    The critics and V must agree at the start, so ``initial_value`` is for both.
     """
 
-    expectile: float = 0.7
-    """In (0, 1): 0.5 evaluates the behaviour policy, towards 1 the best logged actions. 0.7 as in the paper."""
-    inverse_temperature: float = 3.0
-    """beta of the weights exp(beta * advantage), per unit of return: 0 clones the data. 3 as in the paper."""
-    advantage_cap: float = 100.0
-    """Largest weight of a transition in the policy's loss. 100 as in the paper's code."""
     n_critics: int = 2
     """Critics in the ensemble. V follows the minimum over their target networks."""
     critic_lr: float = 3e-4
@@ -49,13 +42,33 @@ class ImplicitConfig(AgentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.integer("n_critics", 1)
+        self.number("tau", 0, 1)
+        self.positive("tau", "critic_lr", "value_lr", "actor_lr")
+        self.number("initial_value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitConfig(InSampleConfig):
+    """Settings that both forms share. The policy's weights are ``min(exp(beta * advantage), advantage_cap)``.
+
+    What the paper calls tau is the ``expectile``. It uses expectile 0.7 with beta 3 on locomotion and 0.9 with 10 on
+    AntMaze, at scaled rewards.
+    """
+
+    expectile: float = 0.7
+    """In (0, 1): 0.5 evaluates the behaviour policy, towards 1 the best logged actions. 0.7 as in the paper."""
+    inverse_temperature: float = 3.0
+    """beta of the weights exp(beta * advantage), per unit of return: 0 clones the data. 3 as in the paper."""
+    advantage_cap: float = 100.0
+    """Largest weight of a transition in the policy's loss. 100 as in the paper's code."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.number("expectile", 0, 1)
         self.require("expectile", 0 < self.expectile < 1, "a number in (0, 1), both ends excluded")
         self.number("inverse_temperature", 0)
-        self.integer("n_critics", 1)
-        self.number("tau", 0, 1)
-        self.positive("tau", "advantage_cap", "critic_lr", "value_lr", "actor_lr")
-        self.number("initial_value")
+        self.positive("advantage_cap")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`cql-tutorial describe | train | evaluate | export | convert | collect | doctor`: the package from a shell.
+"""`cql-tutorial describe | train | finetune | evaluate | ...` (see `COMMANDS`): the package from a shell.
 
 Every command says with `--help` what it does and what each number means; errors name the field, what was found, what
 was expected and how to mend it, and end with status 2.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "describe": "Read a log, report what is in it and which known defects it has.",
     "train": "Train an agent on a log; repeat the command to go on after an interruption.",
+    "finetune": "Let a trained agent act in a simulator and go on learning.",
     "evaluate": "Judge trained agents: in a simulator, against the truth, or from a log alone.",
     "export": "Write a trained policy as one file that runs without this package.",
     "convert": "Write a log as a Minari data set, or as a plain table.",

@@ -30,6 +30,7 @@ _FLAGS = {
     r"overwrite=True": "--overwrite",
     r"remote=True": "--remote",
     r"resume=False": "another --out",
+    r"resume='new-episode'": "--new-episode",
     r"use_next_observations=False": "--mend next-episode (of cql-tutorial convert)",
 }
 _CALL = re.compile(r"(\w[\w.]*\((?:[^()]|\([^()]*\))*\))")

@@ -18,12 +18,14 @@ from .describe import describe
 from .doctor import main as doctor
 from .evaluate import evaluate
 from .export import export
+from .finetune import finetune
 from .options import DataOptions, TaskOptions, settings_form
 from .train import TrainOptions, train
 
 EXAMPLES = {
     "describe": "cql-tutorial describe --data log.csv --columns observations=x_* actions=a rewards=r terminations=end",
     "train": "cql-tutorial train cql --data maze/stitch-8k-v0 --cql-alpha 0.5 --seeds 0 1 2 --out runs/maze",
+    "finetune": "cql-tutorial finetune --agent seed-0.safetensors --data maze/stitch-8k-v0 --world maze --out on",
     "evaluate": "cql-tutorial evaluate --data maze/stitch-8k-v0 --agents runs/maze --rules fqe initial-value",
     "export": "cql-tutorial export --agent runs/maze/seed-0.safetensors --out policy.pt2",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
@@ -39,6 +41,7 @@ def run(words: Sequence[str]) -> int:
         agents.command(name=name, help=summary(name))(_deferred(_training(name)))
     commands: dict[str, Callable[..., int]] = {
         "describe": describe,
+        "finetune": finetune,
         "evaluate": evaluate,
         "export": export,
         "convert": convert,

@@ -68,6 +68,33 @@ def optimal_q(world: TabularWorld, discount: float | None = None, tolerance: flo
     raise ConfigError("discount", repr(gamma), "a smaller one: value iteration did not settle in 100,000 sweeps")
 
 
+def soft_optimal_q(
+    world: TabularWorld,
+    temperature: float,
+    discount: float | None = None,
+    prior: str = "uniform",
+    tolerance: float = 1e-10,
+) -> Tensor:
+    """Soft Q* ``[S, A]`` by soft value iteration, ``Q <- r + discount P V``, until no entry moves by ``tolerance``.
+
+    ``V = T log mean_a exp(Q / T)`` with the uniform ``prior``; with ``"none"`` ``T log sum_a exp(Q / T)``, whose fixed
+    point is `solve_q` of softmax(Q / T) at that temperature. Terminal states have value 0. Raises ``ConfigError``.
+    Source: Haarnoja et al. 2017 (arXiv 1702.08165), Eq. 7.
+    """
+    gamma = _discount(world, discount)
+    require(temperature > 0, "temperature", temperature, "a number above 0 (optimal_q is the limit 0)")
+    require(prior in ("uniform", "none"), "prior", prior, "uniform or none")
+    bonus = 0.0 if prior == "none" else -math.log(world.action_dim)
+    going, q = ~world.terminal_states, torch.zeros_like(world.expected_rewards)
+    for _ in range(100_000):
+        values = temperature * (torch.logsumexp(q / temperature, -1) + bonus) * going
+        following = (world.expected_rewards + gamma * world.expected_next(values)) * going[:, None]
+        change, q = float((following - q).abs().max()), following
+        if change <= tolerance:
+            return q
+    raise ConfigError("discount", repr(gamma), "a smaller one: value iteration did not settle in 100,000 sweeps")
+
+
 # ---------------------------------------------------------------- any world
 def _monte_carlo(
     world: World,

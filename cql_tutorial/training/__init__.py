@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .offline import History, Run, fit
+from .online import OnlineHistory, fine_tune
 from .population import fit_population
 from .stopping import Patience
 
-__all__ = ["History", "Patience", "Run", "fit", "fit_population"]
+__all__ = ["History", "OnlineHistory", "Patience", "Run", "fine_tune", "fit", "fit_population"]

@@ -165,6 +165,8 @@ def fit(
 class Run:
     """Where a training run stands: its step, the metrics since the last row, its history."""
 
+    kind, unit = "fit", "update"  # the function whose run it is, and what it counts
+
     def __init__(self, agent: Agent, settings: dict[str, Any]) -> None:
         self.agent, self.settings = agent, settings
         self.history, self.step, self.count = History(), 0, 0
@@ -187,8 +189,12 @@ class Run:
 
     def add(self, metrics: dict[str, Tensor], batch: Batch) -> None:
         """Add the metrics of one update, on the device."""
-        self.batch = batch
-        self.step, self.count = self.step + 1, self.count + 1
+        self.step += 1
+        self.sum_up(metrics, batch)
+
+    def sum_up(self, metrics: dict[str, Tensor], batch: Batch) -> None:
+        """The same without a step of the run."""
+        self.batch, self.count = batch, self.count + 1
         for name, value in metrics.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
 
@@ -202,7 +208,7 @@ class Run:
                 if self.faults:  # the likelier cause, outliers first
                     faults = sorted(self.faults, key=lambda fault: not fault.outlier)
                     mend = f"correct the observations first: {several(faults)}. Else {mend}"
-                raise DivergedError(f"metrics[{name!r}]", f"{value} by update {self.step}", "finite numbers", mend)
+                raise DivergedError(f"metrics[{name!r}]", f"{value} by {self.unit} {self.step}", "finite numbers", mend)
         return row
 
     def log(self) -> dict[str, float]:
@@ -217,18 +223,18 @@ class Run:
 
     def measure(self, evaluate: Callable[[Agent], Mapping[str, float]]) -> None:
         """Write a row of what ``evaluate(agent)`` says; `ConfigError` unless that is a dict of numbers."""
-        with _callback("evaluate", evaluate, self.step):
+        with _callback("evaluate", evaluate, f"{self.unit} {self.step}"):
             measured = evaluate(self.agent)
         if not isinstance(measured, Mapping):
             found, mend = f"a {type(measured).__name__}", 'return {"name": number}.'
             raise ConfigError("evaluate(agent)", found, "a dict of numbers", mend)
-        with _callback("evaluate", evaluate, self.step):
+        with _callback("evaluate", evaluate, f"{self.unit} {self.step}"):
             numbers = {name: float(value) for name, value in measured.items() if name != "step"}
         self.history.rows.append({"step": self.step, **numbers})
 
     def tell(self, on_row: Callable[[History], Any]) -> bool:
         """Call ``on_row`` and return whether it says "stop"; `ConfigError` for another word."""
-        with _callback("on_row", on_row, self.step):
+        with _callback("on_row", on_row, f"{self.unit} {self.step}"):
             answer = on_row(self.history)
         if isinstance(answer, str) and answer != "stop":
             raise ConfigError("on_row(history)", repr(answer), '"stop", or nothing', 'return "stop" to end the run.')
@@ -238,7 +244,9 @@ class Run:
         """Write agent and run to one file, unless the run has diverged."""
         if self.count:
             self.means()
+        more, columns = self.more()
         training = {
+            "kind": self.kind,
             "run": self.settings,
             "step": self.step,
             "count": self.count,
@@ -246,9 +254,18 @@ class Run:
             "rows": self.history.rows,
             "seconds": self.history.seconds,
             "stopped": self.stopped,
+            **more,
         }
-        tensors = {**self.agent.state(), **{f"sum.{name}": value for name, value in self.sums.items()}}
+        sums = {f"sum.{name}": value for name, value in self.sums.items()}
+        tensors = {**self.agent.state(), **sums, **columns}
         write_tensors(path, tensors, {**agent_header(self.agent), "training": json.dumps(training)})
+
+    def more(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What else a file of this kind of run holds: numbers, and tensors under names of their own."""
+        return {}, {}
+
+    def take_more(self, training: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+        """Go on from what `more` gave."""
 
     def resume(self, path: Path, steps: int) -> None:
         """Take agent and run from a file of `save`, if it is one of the same run and not beyond ``steps``."""
@@ -257,26 +274,31 @@ class Run:
             mend = "pass another checkpoint path, or load the agent and fit without resume."
             raise CheckpointError(str(path), "an agent without its training run", "a checkpoint of fit", mend)
         training = json.loads(header["training"])
+        if (kind := training.get("kind", "fit")) != self.kind:
+            mend = "pass another checkpoint path; an agent of any file is loaded by load_agent."
+            raise CheckpointError(str(path), f"a run of {kind}", f"one of {self.kind}", mend)
         ours = {"agent": self.agent.name, **_comparable(self.agent.config.to_dict()), **self.settings}
         theirs = {"agent": header["agent"], **_comparable(header_settings(header)), **training["run"]}
         for key in [key for key, value in ours.items() if theirs.get(key) != value][:1]:
             mend = "resume=False starts anew and overwrites it; or pass another checkpoint path."
             raise CheckpointError(f"{path}: {key}", repr(theirs.get(key)), repr(ours[key]), mend)
         if training["step"] > steps:
-            found, least = f"{steps}, and a checkpoint at update {training['step']}", f"at least {training['step']}"
+            at = f"{self.unit} {training['step']}"
+            found, least = f"{steps}, and a checkpoint at {at}", f"at least {training['step']}"
             raise ConfigError("steps", found, least, "ask for more, or pass resume=False.")
         copy_state(self.agent, tensors, header, path)
         self.step, self.count = training["step"], training["count"]
         self.sums = {name: tensors[f"sum.{name}"].to(self.agent.device) for name in training["sums"]}
         self.history.rows, self.history.seconds = training["rows"], training["seconds"]
         self.stopped = training.get("stopped", False)
+        self.take_more(training, tensors, path)
 
 
 @contextmanager
-def _callback(argument: str, callback: Any, step: int) -> Iterator[None]:
+def _callback(argument: str, callback: Any, when: str) -> Iterator[None]:
     """An error inside a callback becomes a `CallbackError` that names it; the package's own keep their kind."""
     name = getattr(callback, "__qualname__", type(callback).__qualname__)
-    field = f"{argument}={name}, called at update {step}"
+    field = f"{argument}={name}, called at {when}"
     try:
         yield
     except CQLTutorialError as error:
@@ -307,7 +329,7 @@ def check_actions(agent: Agent, dataset: OfflineDataset) -> None:
         raise ConfigError("config['action_low'], config['action_high']", found, expected, mend)
 
 
-def progress_bar(start: int, steps: int, shown: bool) -> Any:
+def progress_bar(start: int, steps: int, shown: bool, unit: str = "update") -> Any:
     from tqdm.auto import tqdm
 
-    return tqdm(total=steps, initial=start, disable=not shown, unit="update", mininterval=0.5)
+    return tqdm(total=steps, initial=start, disable=not shown, unit=unit, mininterval=0.5)

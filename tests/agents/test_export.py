@@ -88,7 +88,7 @@ def test_what_is_not_finite_is_told_by_the_action(name: str, bad: float, tmp_pat
     assert "-1" in about["not_finite"] if agent.discrete else "nan in every action" in about["not_finite"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "soft-q"])
 def test_a_stochastic_policy_takes_its_noise(name: str, tmp_path: Path) -> None:
     agent = build(name)
     policy, about = load_exported(agent.export(tmp_path / "policy.pt2", stochastic=True))

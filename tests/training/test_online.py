@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gymnasium
+import pytest
 import torch
 
 from cql_tutorial.datasets.recording import record
 from cql_tutorial.envs import Gridworld, Pendulum
 from cql_tutorial.envs.base import UniformPolicy
+from cql_tutorial.errors import ConfigError
 from cql_tutorial.training.online import train_online
 
 torch.set_num_threads(1)
@@ -44,6 +47,37 @@ def test_a_seed_repeats_a_run() -> None:
     )
     assert torch.equal(first.replay["actions"], again.replay["actions"])
     assert not torch.equal(first.replay["actions"], other.replay["actions"])
+
+
+def test_a_gymnasium_environment_is_a_world() -> None:
+    """The pendulum as an environment: what is seen obeys the same equations, and a seed repeats it."""
+    world = Pendulum(horizon=20)
+    runs = [train_online(world.env(), SMALL, 70, seed=seed, start_steps=40, progress=False) for seed in (1, 1, 2)]
+    replay = runs[0].replay
+    following, rewards, _ = world.step(world.states_of(replay["observations"]), replay["actions"])
+    assert torch.allclose(world.observe(following), replay["next_observations"], atol=1e-4)
+    assert torch.allclose(rewards, replay["rewards"], atol=1e-4)
+    assert replay["truncations"].nonzero().flatten().tolist() == [19, 39, 59]
+    assert torch.equal(replay["actions"], runs[1].replay["actions"])
+    assert not torch.equal(replay["actions"], runs[2].replay["actions"])
+    assert float(replay["actions"].abs().max()) > 1.0 and runs[0].agent.config.action_high == (2.0,)
+    with pytest.raises(ConfigError, match="action space"):
+        train_online(gymnasium.make("CartPole-v1"), SMALL, 10, progress=False)
+
+
+def test_the_numbers_of_a_run_in_a_world_are_those_of_before() -> None:
+    """The published logs were made by it: the order of its random numbers is fixed."""
+    replay = train_online(Pendulum(horizon=50), SMALL, 130, seed=3, start_steps=60, progress=False).replay
+    generator = torch.Generator().manual_seed(3)
+    world = Pendulum(horizon=50)
+    state = world.reset(1, generator)
+    for step in range(60):
+        action = UniformPolicy(world)(world.observe(state), generator)
+        assert torch.equal(replay["actions"][step], action[0]), step
+        state, _, _ = world.step(state, action, generator)
+        if step % 50 == 49:
+            state = world.reset(1, generator)
+    assert torch.equal(replay["observations"][60], world.observe(state)[0])
 
 
 def test_record_gives_whole_episodes_and_the_bounds() -> None:
