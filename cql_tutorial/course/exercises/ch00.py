@@ -28,7 +28,7 @@ def _weights(rewards: torch.Tensor, discount: float) -> torch.Tensor:
     examples=(
         Example((PREDICTED, TRUE), "two states: predicted 3 and -2, true 5 and -4"),
         Example(
-            (torch.tensor([2.5, -1.0, 0.5, -4.0, 7.5]), torch.tensor([1.0, -3.5, 2.0, -0.5, -2.0])),
+            (torch.tensor([2.5, 0.5, -4.0, 7.5, -1.0]), torch.tensor([1.0, 2.0, -0.5, -2.0, -3.5])),
             "five states, two of them promised too little",
         ),
     ),
@@ -92,6 +92,13 @@ def _(predicted, true):
 def _(predicted, true):
     """you subtract the first state's truth from all predictions. Each state has a truth of its own: entry by entry."""
     return predicted - true[0]
+
+
+@mutant("00.1", "last state alone")
+def _(predicted, true):
+    """that is the last state's error alone: a loop has written each over the one before. No loop is needed: tensors are
+    subtracted entry by entry."""
+    return (predicted - true)[-1]
 
 
 @mutant("00.1", "comparison")
@@ -188,6 +195,12 @@ def _(rewards, discount):
 def _(rewards, discount):
     """every later reward is discounted once only. The power grows with the step: 1, discount, discount squared."""
     return torch.cat([rewards[:1], discount * rewards[1:]]).sum()
+
+
+@mutant("00.2", "running sums")
+def _(rewards, discount):
+    """those are the sums up to each step. The value is the last of them, the sum of all."""
+    return (_weights(rewards, discount) * rewards).cumsum(0)
 
 
 @mutant("00.2", "first reward alone")

@@ -569,6 +569,12 @@ def _(q, actions):
     return _gradient(q, actions) / q.shape[1]
 
 
+@mutant("04.3", "divided by two")
+def _(q, actions):
+    """you divide by 2, as many states as the small example has. Divide by the number of rows: len(q)."""
+    return _gradient(q, actions) / 2
+
+
 @mutant("04.3", "divided by all")
 def _(q, actions):
     """you divide by the number of all entries. The penalty is a mean over states only: divide by the number of rows."""

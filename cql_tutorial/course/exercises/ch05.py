@@ -677,6 +677,13 @@ def _(policy, behaviour):
     return torch.where(policy > 0, policy / behaviour - 1, 0.0).sum(1)
 
 
+@mutant("05.3", "no weights, 0 over 0")
+def _(policy, behaviour):
+    """you add up what each action pays. The policy pays it only as often as it takes the action: weigh by pi, and let
+    no weight of 0 meet an infinite price."""
+    return (policy / behaviour - 1).sum(1)
+
+
 @mutant("05.3", "bonus cut off")
 def _(policy, behaviour):
     """you left the bonuses out. They belong to the average, which is never negative all the same."""
