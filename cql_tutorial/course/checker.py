@@ -90,6 +90,8 @@ class Exercise:
     # Where many answers are right: called with the answer and the example's arguments, it returns None for a right one,
     # else what was measured and which bar it missed. The reference is then one right answer, and is not compared.
     judge: Callable[..., str | None] | None = None
+    # Numbers on the way to the right answer, by their names; shown with an example where no mistake is recognised.
+    steps: Callable[..., Mapping[str, Any]] | None = None
 
     @property
     def secret(self) -> bool:
@@ -246,7 +248,8 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
         said = _describe_difference(exercise, function, mine, right, number)
         if number:
             said = f"right on the first {number} example(s), not on this one: {said}"
-    return Result(exercise, WRONG, f"{said}{_facts(exercise, number, found)}  next: hint({exercise.id!r})", name)
+    facts = _facts(exercise, number, found) + ("" if name else _on_the_way(exercise, exercise.examples[number]))
+    return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", name)
 
 
 def _differ(one: Any, other: Any, tolerance: float) -> bool:
@@ -641,6 +644,14 @@ def _facts(exercise: Exercise, number: int, found: Answer) -> str:
         return facts
     expected = answer(exercise, exercise.reference, copies(example.arguments))
     return f"{facts}  expected: {_show_answer(exercise, expected)}\n"
+
+
+def _on_the_way(exercise: Exercise, example: Example) -> str:
+    """The numbers on the way to the right answer of an example that is small enough to print."""
+    if exercise.steps is None or exercise.secret or not example.shown:
+        return ""
+    steps = exercise.steps(*copies(example.arguments))
+    return f"  on the way: {'; '.join(f'{words} {show(value)}' for words, value in steps.items())}\n"
 
 
 def show_example(exercise: Exercise, example: Example) -> str:

@@ -117,7 +117,9 @@ def nearly(cases: Sequence[Case], tolerance: float) -> str | None:
     cases = [c for c in cases if c.found.shape == c.expected.shape and c.found.size]
     off = [float(np.abs(c.found - c.expected).max()) for c in cases]
     size = [float(np.abs(c.expected).max()) for c in cases]
-    if not cases or max(off) <= tolerance or any(d > 0.01 * s for d, s in zip(off, size, strict=True)):
+    if not cases or not np.isfinite(off).all() or max(off) <= tolerance:
+        return None
+    if any(d > 0.01 * s for d, s in zip(off, size, strict=True)):
         return None
     why = "Was something cut short or rounded, or a small number added?"
     return f"close, but not right: off by at most {max(off):.2g}. {why}"
@@ -133,7 +135,7 @@ def _sums(cases: Sequence[Case], tolerance: float) -> str | None:
     if np.allclose(sums, 1, atol=1e-3):
         return None
     what = "each row should sum to 1" if cases[0].expected.ndim > 1 else "the numbers should sum to 1"
-    return f"{what}; yours sum to {', '.join(f'{x:.4g}' for x in sums[:4])}."
+    return f"{what}; yours sum to {', '.join(f'{x:.4g}' for x in np.round(sums[:4], 6) + 0.0)}."
 
 
 def _with_argument(cases: Sequence[Case], tolerance: float) -> str | None:

@@ -17,7 +17,7 @@ A check tries the mutants in the order in which they stand here, and the first t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -47,6 +47,7 @@ def exercise(
     gradients: tuple[str, ...] = (),
     plain: str = "",
     judge: Callable[..., str | None] | None = None,
+    steps: Callable[..., Mapping[str, Any]] | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -69,6 +70,7 @@ def exercise(
             gradients=gradients,
             plain=plain,
             judge=judge,
+            steps=steps,
         )
         return reference
 

@@ -422,6 +422,23 @@ def stub_of(function: Any) -> Any:
     return unsolved
 
 
+def test_the_numbers_on_the_way_are_shown_where_no_mistake_is_recognised() -> None:
+    known = Mutant("thrice", lambda q: 3 * q, "that is three times it.")
+    exercise = made(double, *TABLES, mutants=(known,), steps=lambda q: {"the largest of each row": q.amax(1)})
+    assert "\n  on the way: the largest of each row [4.5, 3. ]\n" in told(exercise, lambda q: q**2)
+    for function in (lambda q: 3 * q, double, stub_of(double)):
+        assert "on the way" not in check_answer(exercise, function).message
+
+
+@pytest.mark.parametrize("exercise", [e for e in EXERCISES if e.steps], ids=lambda e: e.id)
+def test_the_numbers_on_the_way_fit_into_a_message(exercise: Exercise) -> None:
+    assert exercise.steps is not None and not exercise.secret
+    for example in exercise.examples:
+        steps = exercise.steps(*example.arguments)
+        assert steps and all(words.strip() for words in steps)
+    assert "on the way: " in check_answer(exercise, lambda *_: torch.tensor(9.75, dtype=D)).message
+
+
 def test_changing_the_inputs_is_noticed() -> None:
     def in_place(q: torch.Tensor) -> torch.Tensor:
         top = q.amax(1)

@@ -30,6 +30,12 @@ def _draw(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=D)
 
 
+def _ends(rewards, episode_starts):
+    """The first and the last row of each episode, [E, 2]."""
+    last = torch.cat([episode_starts[1:] - 1, episode_starts.new_tensor([len(rewards) - 1])])
+    return torch.stack([episode_starts, last], 1)
+
+
 # ---------------------------------------------------------------- 01.1
 @exercise(
     "01.1",
@@ -50,6 +56,10 @@ def _draw(seed: int, *shape: int) -> torch.Tensor:
         "row in starts: after = ____",
     ),
     meaning="What the log's author earned from each row on: one sample of his value there, no more.",
+    steps=lambda rewards, episode_starts, discount: {
+        "the first and last row of each episode are": _ends(rewards, episode_starts),
+        "what follows each row is worth": returns_to_go(rewards, episode_starts, discount) - rewards,
+    },
 )
 def returns_to_go(rewards, episode_starts, discount):
     """For each row the discounted sum of rewards from it to the end of its episode.
@@ -217,6 +227,9 @@ def _(rewards, episode_starts, discount):
         "return rewards + discount * next_values * ~____",
     ),
     meaning="A termination is a fact about the world; a truncation is a fact about the recording.",
+    steps=lambda rewards, next_values, terminations, truncations, discount: {
+        "next values that count": next_values * ~terminations
+    },
 )
 def targets(rewards, next_values, terminations, truncations, discount):
     """The value of each row's step and of what follows, if next_values holds what the next states are worth.
@@ -314,6 +327,7 @@ def _(rewards, next_values, terminations, truncations, discount):
         "return ____ * (policy - other).abs().sum(dim=____)",
     ),
     meaning="It is the largest difference that the two policies can make in the chance of any event in that state.",
+    steps=lambda policy, other: {"sizes of the differences": (policy - other).abs()},
 )
 def total_variation(policy, other):
     """The distance of two policies in each state, from 0 (the same) to 1 (no action in common).
@@ -437,6 +451,7 @@ def _(policy, other):
         "Small where the log has been, large where it has not: but only if you ask about places that are not its own "
         "rows."
     ),
+    steps=lambda queries, logged: {"distances, a row for each query": torch.cdist(queries, logged)},
 )
 def nearest(queries, logged):
     """The distance from each query to the nearest logged row: [n, D], [N, D] -> [n]."""
@@ -548,6 +563,10 @@ def _(queries, logged):
         "taken = visits[:, None] * ____; return taken[counts > 0].sum() / ____",
     ),
     meaning="Coverage is not a property of a log: it is a relation of a log and the policy one wants to judge.",
+    steps=lambda visits, policy, counts: {
+        "decisions": visits[:, None] * policy,
+        "those that were seen": visits[:, None] * policy * (counts > 0),
+    },
 )
 def covered_share(visits, policy, counts):
     """Of all the decisions that a policy takes, the share that the log has seen at least once.

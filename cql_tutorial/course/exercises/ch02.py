@@ -66,6 +66,10 @@ SLOW = 0.97 * torch.eye(5, dtype=torch.float64)[:, None] + 0.03 * LARGE
         "values = (policy * q).sum(1) * ~terminal; return rewards + ____ * transitions @ values",
     ),
     meaning="One backup looks one step further; the policy enters only through the average over its next action.",
+    steps=lambda q, rewards, transitions, terminal, policy, discount: {
+        "V of each state": (policy * q).sum(1) * ~terminal,
+        "expected V after each pair": transitions @ ((policy * q).sum(1) * ~terminal),
+    },
 )
 def policy_backup(q, rewards, transitions, terminal, policy, discount):
     """One step r + discount * P V with V(s) = sum_a pi(a|s) Q(s, a), 0 where terminal: -> new Q [S, A].
@@ -259,6 +263,11 @@ def _(q, rewards, transitions, terminal, policy, discount):
     meaning=(
         "The value of a policy is the answer to a linear system: as many equations as states, exact up to rounding."
     ),
+    steps=lambda rewards, transitions, policy, discount: {
+        "chain": _chain(transitions, policy),
+        "gain": (policy * rewards).sum(1),
+        "V": torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1)),
+    },
 )
 def solve_policy(rewards, transitions, policy, discount):
     """Exact Q^pi of a policy by one linear solve.
@@ -573,6 +582,10 @@ WIDE_TRUTH = torch.tensor(  # two states over, one exactly right, three under: t
         "reference is."
     ),
     plain="the next cell prints the two numbers",
+    steps=lambda q_hat, reference: {
+        "Q-hat's best actions": q_hat.argmax(1),
+        "errors there": _error(q_hat, reference),
+    },
 )
 def estimation_error(q_hat, reference):
     """Mean of Q-hat minus reference at Q-hat's best actions, and share of states over.
@@ -741,13 +754,6 @@ def _(q_hat, reference):
     return error.median(), _over(error)
 
 
-@mutant("02.4", "share of the reference's choice")
-def _(q_hat, reference):
-    """the mean is right, but the share is counted at the *reference's* best action. Count at Q-hat's, as the mean
-    does."""
-    return _error(q_hat, reference).mean(), _over(_error(q_hat, reference, reference.argmax(1)))
-
-
 # ---------------------------------------------------------------- 02.5
 ROLLOUTS = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 2.0, 2.0, 4.0], [4.0, 2.0, 4.0, 0.0]], dtype=torch.float64)
 MORE_ROLLOUTS = torch.tensor(
@@ -776,6 +782,10 @@ MORE_ROLLOUTS = torch.tensor(
     meaning=(
         "A simulated value comes with a half width, and that shrinks with the square root of the number of rollouts."
     ),
+    steps=lambda rewards, discount, quantile: {
+        "discounted returns": _returns(rewards, discount),
+        "their standard deviation": _returns(rewards, discount).std(),
+    },
 )
 def mc_value(rewards, discount, quantile):
     """Mean discounted return of n rollouts and the half width of its interval.

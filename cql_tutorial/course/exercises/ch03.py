@@ -96,6 +96,10 @@ LARGE_SAMPLES = torch.randn(30, 5, 3, generator=torch.Generator().manual_seed(1)
         "torch.zeros(q.numel(), dtype=q.dtype).index_add_(0, states * q.shape[1] + ____, target)",
     ),
     meaning="Every target contains a maximum over estimates, and the next sweep copies it to the states before.",
+    steps=lambda q, states, actions, rewards, next_states, terminations, discount: {
+        "targets of the rows": _targets(q, rewards, next_states, terminations, discount),
+        "rows of each pair": _counts(q, states, actions).long(),
+    },
 )
 def sweep(q, states, actions, rewards, next_states, terminations, discount):
     """The table after one sweep of fitted Q-iteration over the rows of a log.
@@ -408,6 +412,7 @@ def _(q, states, actions, rewards, next_states, terminations, discount):
     ),
     meaning="Every sample mean is unbiased, and the largest of them is not: the choice was made on the same noise.",
     plain="the next cell turns it into a plain number",
+    steps=lambda samples: {"means of the arms, a row for each repeat": samples.mean(2)},
 )
 def mean_of_the_best(samples):
     """How good the best-looking arm looks, on average over repeats of the whole experiment.
@@ -563,6 +568,7 @@ def _(samples):
         "best = q.masked_fill(counts == 0, ____).amax(dim=1); return torch.where(counts.sum(dim=1) > 0, best, 0.0)",
     ),
     meaning="This control takes away the unseen actions and nothing else: what error is left, logged actions make.",
+    steps=lambda q, counts: {"values that may win": q.masked_fill(counts == 0, -math.inf)},
 )
 def best_logged(q, counts):
     """The largest value among the actions logged in each state, 0 where none was: [S, A], [S, A] -> [S]."""
@@ -715,6 +721,10 @@ def _(q, counts):
         "tried = counts.gather(1, q.____(dim=1, keepdim=True)).squeeze(1)[counts.sum(dim=1) > 0]",
     ),
     meaning="The two causes of a wrong winner can now be counted apart: no data at all, and few.",
+    steps=lambda q, counts, rare: {
+        "tries of each state's greedy action": _greedy(q, counts),
+        "visits of each state": counts.sum(1),
+    },
 )
 def greedy_shares(q, counts, rare):
     """Of the visited states, the share whose greedy action was never tried, and the share tried 1 to `rare` times.
