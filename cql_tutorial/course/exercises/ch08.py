@@ -2213,6 +2213,39 @@ _page(
 )
 
 
+for _group, _loss in {
+    "critic": "critic_loss(values(critics, s, a), y, penalty, log_multiplier)",
+    "actor": "actor_loss(q, target_q, log_prob, temperature)",
+    "temperature": "temperature_loss(log_temperature, log_prob, A)",
+    "multiplier": 'multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap"])',
+}.items():
+    _page(
+        f"no zero_grad, {_group}",
+        f"step({_group}_adam, {_loss})",
+        f"{_loss}.backward(); {_group}_adam.step()",
+        f"the gradients of the {_group} optimiser are never cleared, so that each step also takes those of the updates "
+        "before: zero_grad() before backward().",
+    )
+_page(
+    "actor at the critics' rate",
+    'lr=settings["actor_lr"]',
+    'lr=settings["critic_lr"]',
+    "the actor steps at the critics' rate. It has its own, actor_lr.",
+)
+_page(
+    "temperature at the critics' rate",
+    'lr=settings["temperature_lr"]',
+    'lr=settings["critic_lr"]',
+    "the temperature steps at the critics' rate. It has its own, temperature_lr.",
+)
+_page(
+    "temperature by plain descent",
+    "torch.optim.Adam([log_temperature]",
+    "torch.optim.SGD([log_temperature]",
+    "the temperature is stepped by plain gradient descent (SGD). Each of the four groups has an Adam.",
+)
+
+
 # ---------------------------------------------------------------- 08.10
 BUGS = {
     "a": "the temperature's loss has the wrong sign",
