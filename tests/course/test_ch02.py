@@ -94,6 +94,27 @@ def test_the_listing_is_wrong_in_the_line_that_is_asked_for() -> None:
     assert ch02.wrong_line() == 7 and not torch.allclose(uniform_next, solve_q(WORLD, best))
 
 
+def test_a_table_is_held_against_its_own_numbers() -> None:
+    """The judge of 02.3 contradicts each wrong letter by numbers that follow from the table and that policy alone."""
+    right = ch02.whose_values()
+    assert all(ch02.judge_letters(form) is None for form in (right, list(right), "".join(right)))
+    for place in range(4):
+        for letter in "abcde":
+            if letter != right[place]:
+                answer = (*right[:place], letter, *right[place + 1 :])
+                said = str(ch02.judge_letters(answer))
+                assert said.startswith(f"table {place + 1} is not {letter}): ") and "1 of the four" in said
+    for letter in "abc":  # its own policy's table stays as it is under its own numbers, so nothing contradicts it
+        said = ch02._not_its_own(right.index(letter) + 1, letter)
+        worth, climb = (
+            said.split("climbing would be worth ")[1].split(" and ")[0],
+            ch02.TABLES[right.index(letter) + 1][1],
+        )
+        assert float(worth) == pytest.approx(climb, abs=0.011)
+    for odd in (None, 3, "abc", (1, 2, 3, 4), "BDAC", ("a)", "b)", "c)", "d)"), [[], [], [], []]):
+        assert isinstance(ch02.judge_letters(odd), str)
+
+
 def test_a_plan_is_judged_by_what_it_measures() -> None:
     pilot = ch02.lottery(200, 60, seed=0)
     arguments = (pilot, 0.9, 10.0, 0.5)
@@ -105,6 +126,12 @@ def test_a_plan_is_judged_by_what_it_measures() -> None:
     assert "Wanted was 0.5" in str(ch02.judge_plan((rollouts, steps // 3), *arguments))
     for odd in ("many", None, (1, 50), (100, 0), (2, 10**4), (float("nan"), 3)):
         assert isinstance(ch02.judge_plan(odd, *arguments), str)
+    for words, factor in (("the variance", 5.0**2), ("without the 1.96", 1 / 1.96**2), ("the whole width", 4.0)):
+        deviation = float((pilot @ 0.9 ** torch.arange(60).double()).std())
+        number = int(rollouts * (factor if words != "the variance" else deviation**2))
+        assert words in str(ch02.judge_plan((number, steps), *arguments))
+    assert "The tail alone is too much" in str(ch02.judge_plan((rollouts, 10), *arguments))
+    assert "round both up" in str(ch02.judge_plan((rollouts + 0.5, steps), *arguments))
     paid = ch02.lottery(50_000, 200, seed=3)  # the pilot's process: ends with chance 1/8, on average at +4
     exact = (0.125 * 4.0 - 0.875 * 0.1) / (1 - 0.9 * 0.875)
     assert float((paid @ 0.9 ** torch.arange(200).double()).mean()) == pytest.approx(exact, abs=0.1)

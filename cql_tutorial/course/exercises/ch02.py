@@ -1031,6 +1031,23 @@ def lottery(rollouts, steps, seed):
     return torch.where(ends, prizes.double(), -0.1).masked_fill(ended_before, 0.0)
 
 
+def _slip_in_a_plan(rollouts, left, pilot, discount):
+    """Which wrong formula gives so many rollouts, if what is left for chance after the tail is ``left``."""
+    deviation = _deviation(pilot, discount)
+    z = 1.96 * deviation / left
+    slips = {
+        "": z**2,
+        "with the variance in place of the standard deviation": (z * deviation) ** 2,
+        "without the square": z,
+        "with the deviation of undiscounted returns": (z * float(pilot.sum(1).std()) / deviation) ** 2,
+        "with the deviation of the single rewards": (z * float(pilot.std()) / deviation) ** 2,
+        "without the 1.96": (z / 1.96) ** 2,
+        "for the whole width in place of the half": 4 * z**2,
+    }
+    fits = [words for words, number in slips.items() if abs(rollouts / number - 1) < 0.12]
+    return f" So many rollouts come out {fits[0]}." if len(fits) == 1 and fits[0] else ""
+
+
 def judge_plan(answer, pilot, discount, bound, wanted):
     """Carry the plan out on fresh rollouts: half width and bound on the cut tail against what was wanted, and cost."""
     try:
@@ -1052,10 +1069,12 @@ def judge_plan(answer, pilot, discount, bound, wanted):
         f"{rollouts:,} rollouts of {steps} steps: measured half width {half:.2f}, and the tail may hold {tail:.2f}"
     )
     if half + tail > 1.1 * wanted:
-        why = "Each is within that, but not their sum." if max(half, tail) <= wanted else ""
-        why = why or ("Chance alone is too much: more rollouts." if half > wanted else "")
-        why = why or "The tail alone is too much: more steps."
-        return f"{measured}, together {half + tail:.2f}. Wanted was {wanted:g}. {why}"
+        larger = "The tail alone is" if tail > half else "Chance alone is"
+        mend = "more steps" if tail > half else "more rollouts"
+        within = max(half, tail) <= 1.1 * wanted
+        why = "Each is within that, but not their sum." if within else f"{larger} too much: {mend}."
+        slip = _slip_in_a_plan(rollouts, wanted - tail, pilot, discount) if tail < wanted else ""
+        return f"{measured}, together {half + tail:.2f}. Wanted was {wanted:g}. {why}{slip}"
     best = math.prod(plan(pilot, discount, bound, wanted))
     if rollouts * steps > 1.5 * best:
         narrow = half + tail < 0.8 * wanted
@@ -1065,7 +1084,8 @@ def judge_plan(answer, pilot, discount, bound, wanted):
             why = "Hardly anything is left to the tail: cut earlier, and pay for it with some more rollouts."
         else:
             why = "Chance and the tail share what is wanted in another way in the cheapest plan: try every cut."
-        return f"{measured}: good enough, but {rollouts * steps:,} steps in all, and {best:,} would do. {why}"
+        slip = _slip_in_a_plan(rollouts, wanted - tail, pilot, discount)
+        return f"{measured}: good enough, but {rollouts * steps:,} steps in all, and {best:,} would do. {why}{slip}"
     return None
 
 
