@@ -1419,7 +1419,7 @@ def _(log_temperature, log_prob, action_dim):
             shown=False,
         ),
         Example(
-            (_numbers(9.6), _numbers([1.9, 0.4]), 2, -0.9),
+            (_numbers(9.6), _numbers([1.9, 0.4]), 2, 0.9),
             "log multiplier 9.6, above the bound to which the update will put it back; two critics, two dimensions",
         ),
     ),
@@ -1555,6 +1555,13 @@ def _(log_multiplier, penalty, action_dim, target):
     """the distance to the target is squared, which hides on which side of it the CQL gap lies: the multiplier would
     always move the same way. Leave the bracket with its sign."""
     return -log_multiplier * (normalised_gap(penalty.detach().mean(), action_dim) - target) ** 2
+
+
+@mutant("08.7", "size of the distance")
+def _(log_multiplier, penalty, action_dim, target):
+    """right while the CQL gap is above its target. Below it the size of the distance is taken in the place of the
+    distance, so that the multiplier rises there too: leave the bracket with its sign."""
+    return -log_multiplier * (normalised_gap(penalty.detach().mean(), action_dim) - target).abs()
 
 
 @mutant("08.7", "target outside the bracket")
