@@ -170,21 +170,6 @@ def _(q, log_density):
     return terms / terms.sum(1, keepdim=True)
 
 
-@mutant("07.1", "over everything, overflow")
-def _(q, log_density):
-    """the terms are divided by one sum over the whole batch. Each state has its own: sum(1, keepdim=True). (And
-    exp(900) overflows: torch.softmax takes care of both.)"""
-    terms = (q - log_density).exp()
-    return terms / terms.sum()
-
-
-@mutant("07.1", "sum without densities, overflow")
-def _(q, log_density):
-    """the terms have their densities, the sum that divides them has not: the shares must add up to 1. (And exp(900)
-    overflows: torch.softmax takes care of both.)"""
-    return (q - log_density).exp() / q.exp().sum(1, keepdim=True)
-
-
 # ---------------------------------------------------------------- 07.2
 @exercise(
     "07.2",
@@ -303,13 +288,6 @@ def _(q, log_rho):
     """exp Q is weighed by the *logarithm* of rho, which is negative. The weight is rho itself: exp(log_rho)."""
     weighted = (q - q.max()).exp() * log_rho
     return weighted / weighted.sum()
-
-
-@mutant("07.2", "log of rho as weight, overflow")
-def _(q, log_rho):
-    """exp Q is weighed by the *logarithm* of rho, which is negative. The weight is rho itself: exp(log_rho). (And
-    exp(900) overflows: torch.softmax takes care of that.)"""
-    return q.exp() * log_rho / (q.exp() * log_rho).sum()
 
 
 @mutant("07.2", "average of the two")

@@ -1419,7 +1419,7 @@ def _(log_temperature, log_prob, action_dim):
             shown=False,
         ),
         Example(
-            (_numbers(9.6), _numbers([1.9, 0.4]), 2, -0.9),
+            (_numbers(9.6), _numbers([1.9, 0.4]), 2, 0.9),
             "log multiplier 9.6, above the bound to which the update will put it back; two critics, two dimensions",
         ),
     ),
@@ -1555,6 +1555,13 @@ def _(log_multiplier, penalty, action_dim, target):
     """the distance to the target is squared, which hides on which side of it the CQL gap lies: the multiplier would
     always move the same way. Leave the bracket with its sign."""
     return -log_multiplier * (normalised_gap(penalty.detach().mean(), action_dim) - target) ** 2
+
+
+@mutant("08.7", "size of the distance")
+def _(log_multiplier, penalty, action_dim, target):
+    """right while the CQL gap is above its target. Below it the size of the distance is taken in the place of the
+    distance, so that the multiplier rises there too: leave the bracket with its sign."""
+    return -log_multiplier * (normalised_gap(penalty.detach().mean(), action_dim) - target).abs()
 
 
 @mutant("08.7", "target outside the bracket")
@@ -2210,6 +2217,39 @@ _page(
     "return numbers(critics), numbers([actor])[0], log_temperature.detach(), log_multiplier.detach(), numbers(targets)",
     "return numbers(targets), numbers([actor])[0], log_temperature.detach(), log_multiplier.detach(), numbers(critics)",
     "critics and target critics change places in what is returned: critics first, targets last.",
+)
+
+
+for _group, _loss in {
+    "critic": "critic_loss(values(critics, s, a), y, penalty, log_multiplier)",
+    "actor": "actor_loss(q, target_q, log_prob, temperature)",
+    "temperature": "temperature_loss(log_temperature, log_prob, A)",
+    "multiplier": 'multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap"])',
+}.items():
+    _page(
+        f"no zero_grad, {_group}",
+        f"step({_group}_adam, {_loss})",
+        f"{_loss}.backward(); {_group}_adam.step()",
+        f"the gradients of the {_group} optimiser are never cleared, so that each step also takes those of the updates "
+        "before: zero_grad() before backward().",
+    )
+_page(
+    "actor at the critics' rate",
+    'lr=settings["actor_lr"]',
+    'lr=settings["critic_lr"]',
+    "the actor steps at the critics' rate. It has its own, actor_lr.",
+)
+_page(
+    "temperature at the critics' rate",
+    'lr=settings["temperature_lr"]',
+    'lr=settings["critic_lr"]',
+    "the temperature steps at the critics' rate. It has its own, temperature_lr.",
+)
+_page(
+    "temperature by plain descent",
+    "torch.optim.Adam([log_temperature]",
+    "torch.optim.SGD([log_temperature]",
+    "the temperature is stepped by plain gradient descent (SGD). Each of the four groups has an Adam.",
 )
 
 
