@@ -398,7 +398,7 @@ def rows_at_one_time(time: Mapping[str, Any] | None) -> Defect:
         count=int(time.get("still", 0)),
         of=max(int(time.get("of", 0)), 1),
         what="steps within episodes",
-        worst=f"column {time.get('column', '')}".replace("column column", "column"),
+        worst=f"by {time.get('column', '')}",
         remedy="if the rows come from several devices or people, name the column that tells them apart (episode=); if "
         "a row was written twice, drop one",
     )

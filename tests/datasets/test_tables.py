@@ -345,74 +345,85 @@ def test_other_keys_and_no_ends_in_an_hdf5_file(tmp_path: Path) -> None:
     assert made.episode_lengths().tolist() == [8, 7] and not made.terminations.any()
 
 
-# ---- the kind: any dtype, shape, flag spelling, scale and separator -------------------------------------------------
+# ---- the kind: any dtype, byte order, shape, flag spelling, scale, separator and container --------------------------
+
+FORMS = {
+    "seed": st.integers(0, 2**20),
+    "dtype": st.sampled_from(["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "i1", "<i2", ">i8", "u1", "<u4", "?"]),
+    "column": st.booleans(),  # rewards and flags as [N, 1]
+    "flags": st.sampled_from(["bool", "int", "float", "yes", "TRUE", "exponent", "last-row"]),
+    "scale": st.sampled_from([1e-3, 1.0, 40.0, 9e3]),
+    "sep": st.sampled_from([",", ";", "\t", "|"]),
+    "decimal": st.sampled_from([".", ","]),
+    "bom": st.booleans(),
+    "tensor": st.booleans(),
+    "choices": st.booleans(),
+    "chunked": st.booleans(),
+}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    seed=st.integers(0, 2**20),
-    dtype=st.sampled_from(["<f2", "<f4", ">f4", "<f8", ">f8", "<i2", ">i8", "<u1", "<u4"]),
-    column=st.booleans(),
-    flags=st.sampled_from(["bool", "int", "float", "yes", "TRUE", "exponent"]),
-    scale=st.sampled_from([1e-3, 1.0, 40.0, 9e3]),
-    sep=st.sampled_from([",", ";", "\t", "|"]),
-    decimal=st.sampled_from([".", ","]),
-    bom=st.booleans(),
-    wide=st.booleans(),
-)
-def test_whatever_the_form_the_numbers_are_the_same(
-    tmp_path: Path,
-    seed: int,
-    dtype: str,
-    column: bool,
-    flags: str,
-    scale: float,
-    sep: str,
-    decimal: str,
-    bom: bool,
-    wide: bool,
-) -> None:
-    rng = np.random.default_rng(seed)
+def every_container_gives_the_same(folder: Path, form: dict[str, Any]) -> None:
+    """Arrays, tensors, lists, a data frame, CSV, Parquet and HDF5 of the same numbers are one data set."""
+    rng = np.random.default_rng(form["seed"])
     lengths = rng.integers(1, 6, 5)
     n = int(lengths.sum())
-    values = rng.normal(size=(n, 3)) * scale
-    values = np.abs(values % 250).astype(dtype) if np.dtype(dtype).kind in "iu" else values.astype(dtype)
+    values = rng.normal(size=(n, 3)) * form["scale"]
+    kind = np.dtype(form["dtype"])
+    values = (
+        (np.abs(values) % (2 if kind.kind == "b" else 120)).astype(kind) if kind.kind in "iub" else values.astype(kind)
+    )
     reference = values.astype(np.float64)
-    ends = np.zeros(n, bool)
-    ends[np.cumsum(lengths) - 1] = True
-    actions, rewards = rng.uniform(-1, 1, (n, 2)), rng.normal(size=n) * scale
-    expected = OfflineDataset.from_arrays(reference, actions, rewards, terminations=ends, dtype=torch.float64)
-    direct = OfflineDataset.from_arrays(
-        torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
-        if wide and values.dtype.kind == "f"
-        else values,
-        actions.tolist() if wide else actions,
-        rewards[:, None] if column else rewards,
-        terminations=(ends[:, None] if column else ends).astype("f8" if flags == "float" else bool),
-        dtype=torch.float64,
-    )
-    assert same(direct, expected)
-    spelled: Any = {
-        "bool": ends, "int": ends.astype(int), "float": ends.astype(float), "yes": np.where(ends, "yes", "no"),
+    last = np.cumsum(lengths) - 1
+    ends = np.isin(np.arange(n), last)
+    actions: Any = rng.integers(0, 4, n) if form["choices"] else rng.uniform(-1, 1, (n, 2))
+    rewards = rng.normal(size=n) * form["scale"]
+    more: dict[str, Any] = {"dtype": torch.float64} | ({"n_actions": 4} if form["choices"] else {})
+    wanted = OfflineDataset.from_arrays(reference, actions, rewards, terminations=ends, **more)
+
+    native = values.astype(kind.newbyteorder("="))
+    given = torch.from_numpy(native) if form["tensor"] and kind.kind != "u" else values
+    thin = (lambda x: x[:, None]) if form["column"] else (lambda x: x)
+    typed = {"int": ends.astype("u1"), "float": ends.astype(">f8")}.get(form["flags"], ends)
+    listed = actions.tolist() if form["tensor"] else actions
+    assert same(OfflineDataset.from_arrays(given, listed, thin(rewards), terminations=thin(typed), **more), wanted)
+
+    spelled = {
+        "int": ends.astype(int), "float": ends.astype(float), "yes": np.where(ends, "yes", "no"),
         "TRUE": np.where(ends, "TRUE", "FALSE"), "exponent": np.where(ends, "1.00e+00", "0.00e+00"),
-    }[flags]  # fmt: skip
-    log = pd.DataFrame({f"x{i}": reference[:, i] for i in range(3)})
-    log = log.assign(
-        u=actions[:, 0], v=actions[:, 1], pay=rewards, over=spelled, episode=np.repeat(np.arange(5), lengths)
-    )
-    roles = {
-        "observations": "x*",
-        "actions": ["u", "v"],
-        "rewards": "pay",
-        "terminations": "over",
-        "episode": "episode",
-    }
-    made = OfflineDataset.from_dataframe(log, roles, dtype=torch.float64)
-    assert same(made, expected)
-    path = tmp_path / f"{seed}.csv"
-    if flags == "exponent":
-        decimal = "."
-    log.to_csv(path, index=False, sep=sep, decimal=decimal, encoding="utf-8-sig" if bom else "utf-8")
-    read = OfflineDataset.from_csv(path, roles, delimiter=sep, decimal=decimal, dtype=torch.float64)
-    assert same(read, expected)
-    path.unlink()
+    }.get(form["flags"], ends)  # fmt: skip
+    log = pd.DataFrame({f"x{i}": native[:, i] for i in range(3)})
+    acted = {"u": actions} if form["choices"] else {"u": actions[:, 0], "v": actions[:, 1]}
+    log = log.assign(**acted, pay=rewards, over=spelled, run=np.repeat([f"r{i}" for i in range(5)], lengths))
+    roles: dict[str, Any] = {"observations": "x*", "actions": list(acted), "rewards": "pay", "episode": "run"}
+    roles["terminations"] = "last-row" if form["flags"] == "last-row" else "over"
+    assert same(OfflineDataset.from_dataframe(log, roles, **more), wanted)
+
+    decimal = "." if form["flags"] == "exponent" or form["sep"] == form["decimal"] else form["decimal"]
+    how: dict[str, Any] = {"sep": form["sep"], "decimal": decimal, "encoding": "utf-8-sig" if form["bom"] else "utf-8"}
+    exact = {f"x{i}": reference[:, i] for i in range(3) if kind.kind == "f"}  # all digits, also of a float32
+    log.assign(**exact).to_csv(folder / "x.csv", index=False, **how)
+    read = OfflineDataset.from_csv(folder / "x.csv", roles, delimiter=form["sep"], decimal=decimal, **more)
+    assert same(read, wanted)
+    log.to_parquet(folder / "x.parquet")
+    assert same(OfflineDataset.from_parquet(folder / "x.parquet", roles, **more), wanted)
+
+    stored = {"chunks": True, "compression": "gzip"} if form["chunked"] else {}
+    with h5py.File(folder / "x.h5", "w") as store:
+        arrays = {"in/first": values[:, :1], "in/rest": values[:, 1:], "out/u": actions, "pay": thin(rewards)}
+        for key, array in (arrays | {"over": thin(typed), "run": log["run"].to_numpy().astype("S")}).items():
+            store.create_dataset(key, data=array, **stored)
+    keys = roles | {"observations": ["in/first", "in/rest"], "actions": "out/*"}
+    assert same(OfflineDataset.from_d4rl_hdf5(folder / "x.h5", keys, **more), wanted)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(form=st.fixed_dictionaries(FORMS))
+def test_whatever_the_form_the_numbers_are_the_same(tmp_path: Path, form: dict[str, Any]) -> None:
+    every_container_gives_the_same(tmp_path, form)
+
+
+@pytest.mark.fuzz
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(form=st.fixed_dictionaries(FORMS))
+def test_whatever_the_form_the_numbers_are_the_same_in_hundreds_of_cases(tmp_path: Path, form: dict[str, Any]) -> None:
+    every_container_gives_the_same(tmp_path, form)
