@@ -299,7 +299,8 @@ def within_bounds(actions: Tensor, low: Any, high: Any, out_of_bounds: str) -> t
     known = isinstance(out_of_bounds, str) and out_of_bounds in ("error", "clip")
     require(known, "out_of_bounds", out_of_bounds, '"error" or "clip"', "choose one.")
     # Bounds in the actions' dtype: 0.1 in float32 is above 0.1, and must not count as outside.
-    lowest, highest = (torch.as_tensor(bound, dtype=torch.float64).to(actions.dtype).to(actions.device) for bound in (low, high))
+    exact = (torch.as_tensor(bound, dtype=torch.float64, device="cpu") for bound in (low, high))
+    lowest, highest = (bound.to(actions.dtype).to(actions.device) for bound in exact)
     margin = 1e-6 * (highest - lowest)  # two roundings of the same bound differ by less
     one = lowest.ndim == highest.ndim == 0  # one bound for all dimensions is usual, and faster
     least, most = actions.aminmax() if one else (actions.amin(0), actions.amax(0))
