@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import brentq
 
 from cql_tutorial import OfflineDataset, fit, fit_population, losses, make_agent
 from cql_tutorial.agents.cal_ql import with_returns_to_go
@@ -246,6 +247,28 @@ def test_a_bound_above_all_leaves_the_uniform_candidates_and_the_data() -> None:
     wanted = torch.autograd.grad(loss, list(other.critic.parameters()))
     for parameter, gradient in zip(agent.critic.parameters(), wanted, strict=True):
         assert torch.allclose(parameter.grad, gradient, atol=1e-12)
+
+
+def test_untried_actions_are_pushed_to_the_return_and_no_further() -> None:
+    """One state, three actions, the log knows the first alone: it pays 1 and ends, so G is 1. All Q start at 2.
+
+    The two untried ones go down to 1 and stay. The logged one then solves ``2 (q - 1) = alpha (1 - p)`` with
+    ``p = exp(q) / (exp(q) + 2 exp(1))``. CQL pushes the untried ones on.
+    """
+    zeros, rewards = torch.zeros(4, 1, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    batch = {"observations": zeros, "next_observations": zeros, "actions": torch.zeros(4, dtype=torch.int64)}
+    batch |= {"rewards": rewards, "terminations": torch.ones(4, dtype=torch.bool), "returns_to_go": rewards}
+    found = {}
+    for name in ("discrete-cal-ql", "discrete-cql"):
+        shape = {"state_dim": 1, "action_dim": 3, "hidden_layers": 0, "initial_value": 2.0, "critic_lr": 2e-2}
+        agent = build(name, **shape)
+        for _ in range(300):
+            agent.update(batch)
+        found[name] = agent.critic(zeros[:1]).detach().flatten().numpy()
+    calibrated, plain = found["discrete-cal-ql"], found["discrete-cql"]
+    assert (calibrated[1:] > 0.7).all() and (calibrated[1:] <= 1.0).all() and (plain[1:] < 0.0).all()
+    root = brentq(lambda q: 2 * (q - 1) - (1 - math.exp(q) / (math.exp(q) + 2 * math.e)), 0.0, 3.0)
+    assert calibrated[0] == pytest.approx(root, abs=1e-3)
 
 
 # ---------------------------------------------------------------- the returns that fit supplies

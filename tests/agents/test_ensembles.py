@@ -18,6 +18,7 @@ from cql_tutorial.agents.checkpoint import read_tensors
 from cql_tutorial.agents.export import load_exported
 from cql_tutorial.batch import Noise
 from cql_tutorial.errors import ConfigError, CQLWarning
+from cql_tutorial.fast.cuda_graph import GraphRunner
 from cql_tutorial.fast.fused import FasterUpdate
 from cql_tutorial.fast.reference import StackedAutograd
 from cql_tutorial.networks import EnsembleMLP, relu_network
@@ -353,6 +354,17 @@ def test_members_of_a_population_have_their_own_subsets() -> None:
         fit(alone, log(), 8, seed=config["seed"], **options)
         for key, value in alone.state_dict().items():
             assert torch.allclose(value, member.agent.state_dict()[key], atol=1e-9), key
+
+
+def test_the_static_program_draws_the_subset_inside() -> None:
+    agent, plain = (make_agent("cql-redq", {**SMALL, **FAST, "cql_n_actions": 2}) for _ in range(2))
+    runner = GraphRunner(agent, log(), batch_size=8)
+    runner.run(3)
+    for _ in range(3):
+        rows = torch.randint(60, (8,), generator=plain.generator)
+        plain.update({name: getattr(log(), name)[rows] for name in make_batch(0)})
+    for key, value in plain.state_dict().items():
+        assert torch.allclose(agent.state_dict()[key], value, atol=1e-9), key
 
 
 @pytest.mark.parametrize("setting", ["layer_norm", "actor_layer_norm"])
