@@ -269,15 +269,14 @@ class BoltzmannPolicy:
         uniform than it says.
         """
         agent, like = self.agent, self.observations
-        shape, width = (like.shape[0], *agent.lattice.shape), agent.log_volume
-        where = generator_device(generator, like.device)
-        draws = torch.rand((*shape[:2], shape[2] + 1), generator=generator, dtype=like.dtype, device=where)
+        where, (count, width) = generator_device(generator, like.device), agent.lattice.shape
+        draws = torch.rand((like.shape[0], count, 1 + width), generator=generator, dtype=like.dtype, device=where)
         draws = draws.to(like.device)
         candidates = (2.0 * draws[..., 1:] - 1.0).clamp(-MAX_ACTION, MAX_ACTION)
         scores = agent.least_q(like, candidates) / agent.config.temperature
         chosen = (scores - torch.log(-torch.log(draws[..., 0]))).argmax(-1)  # Gumbel: a draw from the softmax
-        log_prob = scores - losses.log_partition(scores, torch.full_like(scores, -width))[:, None]
-        rows = torch.arange(shape[0], device=like.device)
+        log_prob = scores - losses.log_partition(scores, torch.full_like(scores, -agent.log_volume))[:, None]
+        rows = torch.arange(like.shape[0], device=like.device)
         return candidates[rows, chosen], log_prob[rows, chosen]
 
     def from_noise(self, noise: Tensor) -> Tensor:

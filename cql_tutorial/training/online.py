@@ -393,7 +393,7 @@ class OnlineRunState(Run):
             reward, terminated = float(reward), bool(terminated)
         except Exception as error:
             raise self._failed("step", error) from error
-        if not np.isfinite(reward):
+        if not abs(reward) <= torch.finfo(self.agent.dtype).max:  # false for nan, too
             raise self._odd("the reward", str(reward), "a finite number")
         return (
             self._checked(observation, "the next observation"),

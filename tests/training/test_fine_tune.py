@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from cql_tutorial.envs.base import UniformPolicy
 from cql_tutorial.errors import CallbackError, CheckpointError, ConfigError, CQLWarning, DataError, DivergedError
 from cql_tutorial.evaluation.rollouts import evaluate_env
 from cql_tutorial.seeding import numbered, numbered_seed
-from cql_tutorial.training.online import ACTIONS, EPISODES
+from cql_tutorial.training.online import ACTIONS, EPISODES, Replay
 from tests import ROOT
 
 torch.set_num_threads(1)
@@ -223,7 +223,9 @@ def test_episodes_of_one_step() -> None:
 def test_returns_to_go_come_from_whole_episodes(terminates: bool) -> None:
     agent = Returns({**PLAIN, "discount": 0.9})
     history = fine_tune(agent, Walk(length=4, terminates=terminates), make_dataset(), 10, mix=0.25, **QUICK)
-    assert history.last("updates") == 10 and len(agent.seen) == 10  # 4 made up for after each of two episodes, then 2
+    assert (
+        history.last("updates") == 10 and len(agent.seen) == 10
+    )  # 4 made up for after the first episode, then one a step
     replay = history.replay
     tail = float(make_dataset().with_returns_to_go(0.9, truncation_value=0.5).batch_returns.mean())
     wanted = {}
@@ -240,6 +242,48 @@ def test_returns_to_go_come_from_whole_episodes(terminates: bool) -> None:
             assert {tuple(row.tolist()) for row in online[0]} <= set(list(wanted)[3::-1])
     assert found.keys() == wanted.keys()  # no row of the third, unfinished episode
     assert all(found[key] == pytest.approx(value, abs=1e-5) for key, value in wanted.items())
+
+
+def _wrong_returns(change: Callable[..., tuple[int, float, float]]) -> Callable[..., None]:
+    """`Replay.add_returns` with another first row, discount or value after a truncation."""
+    return lambda replay, *given: ADD_RETURNS(replay, *change(*given))
+
+
+def _no_returns(replay: Replay, *_: Any) -> None:
+    replay.columns["returns_to_go"] = torch.zeros_like(replay.columns["rewards"])
+
+
+def _unfinished_rows_too(replay: Replay, batch_size: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    rows = torch.randint(replay.size, (batch_size,), generator=generator)
+    return {key: column.index_select(0, rows) for key, column in replay.columns.items()}
+
+
+ADD_RETURNS = Replay.add_returns
+FAULTS: dict[str, tuple[str, Callable[..., Any]]] = {
+    "cut to 0 at a truncation": ("add_returns", _wrong_returns(lambda first, discount, _: (first, discount, 0.0))),
+    "undiscounted": ("add_returns", _wrong_returns(lambda first, _, value: (first, 1.0, value))),
+    "across episodes": ("add_returns", _wrong_returns(lambda _, discount, value: (0, discount, value))),
+    "returns of 0": ("add_returns", _no_returns),
+    "rows of an unfinished episode": ("sample", _unfinished_rows_too),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_wrong_returns_to_go_are_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Replay, *FAULTS[fault])
+    with pytest.raises(AssertionError):
+        test_returns_to_go_come_from_whole_episodes(False)
+
+
+def test_a_bootstrap_through_a_termination_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(replay: Replay, *given: Any) -> None:
+        ends, replay.columns["terminations"] = replay.columns["terminations"], torch.zeros(10, dtype=torch.bool)
+        ADD_RETURNS(replay, *given)
+        replay.columns["terminations"] = ends
+
+    monkeypatch.setattr(Replay, "add_returns", blind)
+    with pytest.raises(AssertionError):
+        test_returns_to_go_come_from_whole_episodes(True)
 
 
 def test_an_endless_environment_is_refused_where_episodes_must_end(monkeypatch: pytest.MonkeyPatch) -> None:
