@@ -157,6 +157,9 @@ def describe(
     joined = _joined(pairs)
     relation = _relation(*joined, tolerance, least=2) if joined[0].size else _relation(a, b, tolerance, least=3)
     relation = relation or patterns.constant_by_example(_cases(pairs, arguments), a - b, tolerance, _as_log)
+    if not relation and joined[0].size:
+        alone = _relation(a, b, tolerance, least=3) or ""
+        relation = alone.replace("number", "number of this example", 1) if " times " in alone else None
     if relation:
         return relation
     apart = float(np.abs(a - b).max(initial=0)) > 100 * tolerance
