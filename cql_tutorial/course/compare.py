@@ -62,7 +62,7 @@ def agree(found: Any, expected: Any, tolerance: float) -> bool:
         except RecursionError:  # two answers of one student are compared too, and one may hold itself
             return False
     if isinstance(expected, (str, bool)):
-        return type(found) is type(expected) and bool(found == expected)
+        return type(expected) in (str, bool) and type(found) is type(expected) and bool(found == expected)
     a, b = _array(found), _array(expected)
     if a is None or b is None or a.shape != b.shape or isinstance(found, bool):
         return False
