@@ -510,9 +510,10 @@ def _size_factor(exercise: Exercise, mine: Sequence[Answer | None], right: Seque
     for place, name in enumerate(inspect.signature(exercise.reference).parameters):
         tensors = [example.arguments[place] for example in exercise.examples]
         if all(type(x) in (int, float) and x for x in tensors) and len(set(tensors)) > 1:
-            for word, factors in (("large", tensors), ("small", [1 / x for x in tensors])):
+            inverse = [1 / x for x in tensors]
+            for factors, what in ((tensors, "`{}` times what it should be"), (inverse, "divided by `{}`")):
                 if agree(ratios, [float(x) for x in factors], 1e-5):
-                    return f"every number is `{name}` times too {word}."
+                    return f"every number is {what.format(name)}{' once too often' if 'divided' in what else ''}."
         if not all(isinstance(x, torch.Tensor) and x.ndim == tensors[0].ndim for x in tensors):
             continue
         for axis in range(tensors[0].ndim):

@@ -17,10 +17,10 @@ ENOUGH = 3  # numbers that a relation must explain beyond those that it is free 
 REDUCED: dict[str, Callable[..., Array]] = {
     "sum": np.sum,
     "mean": np.mean,
-    "largest": np.max,
-    "smallest": np.min,
     "first": lambda x, axis: np.take(x, 0, axis),
     "last": lambda x, axis: np.take(x, -1, axis),
+    "largest": np.max,
+    "smallest": np.min,
 }
 CHANGED: dict[str, Callable[[Array], Array]] = {
     "one minus the right one": lambda x: 1 - x,

@@ -331,7 +331,9 @@ def test_columns_and_plain_numbers_are_named() -> None:
         ),
     )
     scaled = made(lambda q, k: q.sum() ** 2, *[(x, k) for x, k in zip(several((3, 2), (2, 4)), (3, 5), strict=True)])
-    assert "every number is `k` times too large" in told(scaled, lambda q, k: k * q.sum() ** 2)
+    assert "every number is `k` times what it should be" in told(scaled, lambda q, k: k * q.sum() ** 2)
+    assert "every number is divided by `k` once too often" in told(scaled, lambda q, k: q.sum() ** 2 / k)
+    assert "every number of this example is 3/2 times what" in told(table, lambda q: double(q) * q.shape[1] / 2)
 
 
 def test_gradients_say_which_input_gets_none() -> None:

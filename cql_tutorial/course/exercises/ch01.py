@@ -57,8 +57,7 @@ def _ends(rewards, episode_starts):
     ),
     meaning="What the log's author earned from each row on: one sample of his value there, no more.",
     steps=lambda rewards, episode_starts, discount: {
-        "the first and last row of each episode are": _ends(rewards, episode_starts),
-        "what follows each row is worth": returns_to_go(rewards, episode_starts, discount) - rewards,
+        "the first and last row of each episode are": _ends(rewards, episode_starts)
     },
 )
 def returns_to_go(rewards, episode_starts, discount):
