@@ -62,7 +62,7 @@ def test_the_whole_way_of_a_log_of_ten_scales(tmp_path: Path, capsys: pytest.Cap
     run("export", "--agent", out / "seed-0.safetensors", "--out", tmp_path / "policy.pt2")
     run("describe", *choices(log), "--out", tmp_path / "d.json")
     text, facts = shown(capsys), json.loads((tmp_path / "d.json").read_text())["facts"]
-    assert "not of order 1: column 0 has standard deviation" in text and "normalize_observations=True" in text
+    assert "not of order 1: column 0 (x_0) has standard deviation" in text and "normalize_observations=True" in text
     assert facts["observation_scale"]["std"] == pytest.approx([1e-3, 2e4], rel=0.3)
     assert "compared: equal to act on 1,000 states" in text and "normalised inside" in text and "action -1" in text
     policy, about = load_exported(tmp_path / "policy.pt2")
