@@ -238,7 +238,7 @@ def test_metrics_are_equal_in_all_forms() -> None:
         agent.take_statistics(data.observations)
     batch, noise = next(data.batches(1, 16)), agents[0].draw_noise(16)
     one = agents[0].update(batch, noise)
-    lifted = Noise(**{k: v[None] for k, v in vars(noise).items()})
+    lifted = Noise(**{k: v[None] for k, v in vars(noise).items() if v is not None})
     stacked = agents[3].prepare(batch)
     row = type(stacked)(
         *(stacked[k][None] for k in ("observations", "actions", "rewards", "next_observations", "terminations"))

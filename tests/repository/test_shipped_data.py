@@ -357,6 +357,28 @@ def test_the_tables_beside_that_of_pitfalls_are_tuned_apart_and_shown() -> None:
     assert ("\n".join(wrong_penalties_tables.sheet_of_own_alphas()) in sheet) == reported
 
 
+def test_claims_on_form_and_strength() -> None:
+    """Chapter 07, section 4, and docs/results.md: what is left once each penalty has an alpha of its own."""
+    rows = read_rows("pitfalls-own")
+    others = [shape for shape in own_alpha.SHAPES if shape != "correct"]
+    apart: dict[str, dict[str, float]] = {}
+    for task in own_alpha.FIRST:
+        reported = [row for row in rows if row["task"] == task and row["split"] == "report"]
+        of: dict[str, list[float]] = {}
+        for row in reported:
+            of.setdefault(row["variant"], []).append(float(row["return"]))
+        found = {shape: t_interval([a - b for a, b in zip(of[shape], of["correct"], strict=True)]) for shape in others}
+        apart[task] = {shape: mean for shape, (mean, half) in found.items() if abs(mean) > half}
+        assert apart[task]["batch_max"] < 0
+        if task == "bandit-6":
+            assert max(abs(mean) for mean, _ in found.values()) < 0.01 * statistics.mean(of["correct"])
+    more = {"no_importance_correction", "no_uniform_density", "hard_max", "policy_only"}
+    assert {shape for shape, mean in apart["arm-narrow"].items() if mean > 0} == more
+    assert set(apart["arm-narrow"]) == set(others) and set(apart["maze"]) == {"batch_max"}
+    lowest = {(t, s) for t in own_alpha.FIRST for s in others if own_alpha.own_alpha(rows, t, s) == own_alpha.LADDER[0]}
+    assert {task for task, _ in lowest} == {"bandit-6", "maze"}
+
+
 def test_claims_on_pitfalls() -> None:
     rows = read_rows("pitfalls")
 
