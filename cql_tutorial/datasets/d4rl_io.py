@@ -88,7 +88,9 @@ def _arrays_of(store: Any) -> list[str]:
 
 
 def _shown(store: Any, paths: list[str]) -> str:
-    text = [f"{path} {list(store[path].shape)}" for path in paths[:12]]
+    # A damaged file has names with line ends in them; a message is one line.
+    names = [path if path.isprintable() else repr(path)[1:-1] for path in paths[:12]]
+    text = [f"{name} {list(store[path].shape)}" for name, path in zip(names, paths, strict=False)]
     return ", ".join(text) + (f" and {len(paths) - 12} more" if len(paths) > 12 else "") or "no array"
 
 

@@ -281,6 +281,7 @@ def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
 
     At least three and a tenth of them have a reward that is five times rarer in the rows kept.
     """
+    rewards = rewards.astype(np.float64, copy=False)  # a file may hold booleans or numbers without a sign
     size = np.abs(rewards[dropped])
     earned = size[size > 0]
     for level in (0.5, 0.1):

@@ -178,10 +178,13 @@ def test_bad_input_is_one_clear_error(
     [
         (
             ["trian", "cql"],
-            ["trian", "Available subcommands: describe, train, evaluate, export, convert, collect, doctor"],
+            ["trian", "Available subcommands: describe, train, finetune, evaluate, export, convert, collect, doctor"],
         ),
-        (["train", "cqll"], ["cqll", "Available subcommands: bc, sac, cql, cql-lagrange, iql, discrete-cql, dqn,"]),
-        (["train"], ["Expected one of {bc, sac, cql, cql-lagrange, iql, discrete-cql, dqn,"]),
+        (
+            ["train", "cqll"],
+            ["cqll", "Available subcommands: bc, sac, cql, cql-lagrange, cal-ql, cql-redq, iql, soft-q,"],
+        ),
+        (["train"], ["Expected one of {bc, sac, cql, cql-lagrange, cal-ql, cql-redq, iql, soft-q,"]),
         (["train", "cql", *MAZE, "--out", "x", "--cql-alfa", "1"], ["--cql-alfa", "meant: --cql-alpha FLOAT"]),
         (["train", "cql", *MAZE, "--out", "x", "--steps", "many"], ["--steps", "many", "INT"]),
         (["train", "cql", *MAZE, "--out", "x", "--state-dim", "3"], ["Unrecognized options: --state-dim, 3"]),
