@@ -241,8 +241,11 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     mine = [outcome(exercise, function, example) for example in exercise.examples]
     again, mine[number] = mine[number], found  # what was seen, should the function answer at random
     right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
+    random = again is not None and _differ(again.value, found.value, exercise.tolerance)
+    if (telling := _telling(mine, right, number, max(exercise.tolerance, COARSE))) != number:
+        number, found = telling, mine[telling] or found
     name, said = _recognised(exercise, mine, right, number)
-    if not name and again is not None and _differ(again.value, found.value, exercise.tolerance):
+    if not name and random:
         said = "your function gives other numbers each time that it is called, and no random number is asked for."
     if not said:
         said = _describe_difference(exercise, function, mine, right, number)
@@ -250,6 +253,12 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
             said = f"right on the first {number} example(s), not on this one: {said}"
     facts = _facts(exercise, number, found) + ("" if name else _on_the_way(exercise, exercise.examples[number]))
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", name)
+
+
+def _telling(mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int, coarse: float) -> int:
+    """The example to talk about: ``number``, unless it differs by rounding only and another by more."""
+    apart = [bool(a and b and not a.agrees(b, coarse)) for a, b in zip(mine, right, strict=True)]
+    return number if apart[number] or True not in apart else apart.index(True)
 
 
 def _differ(one: Any, other: Any, tolerance: float) -> bool:
@@ -282,7 +291,7 @@ def _recognised(
         for name, answers in theirs.items():
             if alike(mine, answers, coarse):  # naming may be more tolerant than passing
                 return name, messages[name]
-    if found.agrees(expected, coarse):
+    if alike(mine, right, coarse):
         return "", _rounded(found, expected)
     if exercise.secret:
         return "", ""
@@ -536,7 +545,8 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
     (
         r"Boolean value of Tensor with more than one",
         "`if`, `not`, `and` and `or` ask for one truth value, and this tensor holds many: use torch.where, or ~, & and "
-        "| on the flags.",
+        "| on the flags. Python's min and max ask for it too, and so does a function that got a tensor where it wanted "
+        "something else: look at the order of its arguments.",
     ),
     (r"could not infer output dtype", "a mean needs numbers: turn flags or whole numbers into some first, .double()."),
     (

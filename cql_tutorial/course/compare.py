@@ -83,10 +83,18 @@ def form(found: Any, expected: Any) -> str | None:
     if wanted.is_floating_point and given.is_floating_point:
         if given.itemsize >= wanted.itemsize:
             return None
-        return f"right to {_name(given)}'s precision only. Keep {_name(wanted)} throughout: later cells compare digits."
+        return f"right to {_name(given)}'s precision only. {_keep(wanted)}"
     if _family(given) == _family(wanted):
         return None
     return f"right numbers, but of dtype {_name(given)}: return {_name(wanted)}, which later cells go on with."
+
+
+def _keep(wanted: torch.dtype) -> str:
+    said = f"Keep {_name(wanted)} throughout: later cells compare digits. For example "
+    said += f"torch.zeros(..., dtype=torch.{_name(wanted)})"
+    if wanted != torch.float64:
+        return f"{said}."
+    return f"{said}, or .double() before a division: whole numbers divided, and torch.tensor([0.5]), are float32."
 
 
 def _family(dtype: torch.dtype) -> str:
@@ -98,6 +106,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 # ---------------------------------------------------------------- how a wrong result differs
+@np.errstate(all="ignore")  # an answer may be infinite, and infinity less infinity is no news to a student
 def describe(
     found: Any,
     expected: Any,
@@ -428,8 +437,9 @@ def _show(value: Any, depth: int) -> str:
     array = None if isinstance(value, (str, bool)) else _array(value)
     if array is None:
         return _short(f"the function {value.__name__}" if hasattr(value, "__name__") else _text(value))
+    flags = getattr(value, "dtype", None) in (torch.bool, np.dtype(bool))
     if array.ndim == 0:
-        return f"{float(array):.4g}"
+        return str(bool(array)) if flags else f"{float(array):.4g}"
     kind = "f" if not isinstance(value, torch.Tensor) else {"bool": "b", "integer": "i"}.get(_family(value.dtype), "f")
     if isinstance(value, np.ndarray):
         kind = value.dtype.kind

@@ -113,7 +113,7 @@ def instead(cases: Sequence[Case], tolerance: float) -> str | None:
 
 
 def nearly(cases: Sequence[Case], tolerance: float) -> str | None:
-    """Results that are close to the right ones without being right, as of sums or sweeps that were cut short."""
+    """Results that are close to the right ones without being right, whatever makes them so."""
     cases = [c for c in cases if c.found.shape == c.expected.shape and c.found.size]
     off = [float(np.abs(c.found - c.expected).max()) for c in cases]
     size = [float(np.abs(c.expected).max()) for c in cases]
@@ -121,7 +121,7 @@ def nearly(cases: Sequence[Case], tolerance: float) -> str | None:
         return None
     if any(d > 0.01 * s for d, s in zip(off, size, strict=True)):
         return None
-    why = "Was something cut short or rounded, or a small number added?"
+    why = "Something small is different: a constant, the order of two steps, a rounding, a sum that ends too early."
     return f"close, but not right: off by at most {max(off):.2g}. {why}"
 
 

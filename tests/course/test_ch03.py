@@ -116,6 +116,7 @@ def test_every_wrong_cause_and_line_is_told_why() -> None:
         for line, note in notes.items():
             assert note in str(ch03.judge_line(line, listing))
     assert ch03.judge_cause(" Wrong_truth", "A") is None and ch03.judge_line(4.0, "critic") is None  # the form is free
+    assert ch03.judge_line(torch.tensor(4), "critic") is None and ch03.judge_line(torch.tensor([4]), "critic")
     for odd in (None, 0, 99, "4", True, "luck", ["rare"]):
         assert "one of the words" in str(ch03.judge_cause(odd, "A")) and "whole number" in str(
             ch03.judge_line(odd, "critic")

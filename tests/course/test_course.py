@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,8 @@ def test_right_numbers_of_another_type_are_sent_back() -> None:
         (lambda q: double(q).to_sparse(), "a sparse or quantised tensor"),
     ):
         assert word in told(table, other) and "hint(" in told(table, other)
+    advice = told(table, lambda q: double(q).float())
+    assert "torch.zeros(..., dtype=torch.float64)" in advice and ".double() before a division" in advice
     assert "right numbers, but a float" in told(number, lambda q: average(q).item())
     masks = made(lambda q: q > 0, *TABLES)
     assert "of dtype float64: return bool" in told(masks, lambda q: (q > 0).double())
@@ -178,6 +181,12 @@ def test_right_numbers_of_another_type_are_sent_back() -> None:
     assert check_answer(free, lambda q: average(q).item()).status == "passed"
     plain = made(lambda q: float(average(q)), *TABLES)  # where the reference returns a number, both will do
     assert check_answer(plain, average).status == "passed"
+
+
+@pytest.mark.parametrize("number", ["01.5", "03.2", "05.4"])
+def test_a_plain_number_will_do_where_later_cells_make_one(number: str) -> None:
+    exercise = SESSION.find(number)
+    assert check_answer(exercise, lambda *given: float(exercise.reference(*given))).status == "passed"
 
 
 def test_a_mutant_speaks_only_for_answers_that_agree_on_every_example() -> None:
@@ -271,7 +280,7 @@ def test_an_argument_that_is_not_used_is_named() -> None:
 def test_close_results_and_results_that_are_not_finite_are_described_as_such() -> None:
     table = made(double, *TABLES)
     near = told(table, lambda q: 2.0001 * q + 1e-3)
-    assert near.startswith("close, but not right: off by at most 0.0")
+    assert near.startswith("close, but not right: off by at most 0.0") and "Something small is different" in near
     wild = told(table, lambda q: torch.where(q == q.amax(), torch.nan, double(q)))
     assert "stand at [0, 2] (counted from 0); the other numbers are right" in wild
     known = Mutant("log ratio", lambda p, b: torch.xlogy(p, p / b).sum(1), "that is another distance.")
@@ -295,6 +304,37 @@ def test_float32_that_creeps_in_is_told_and_hides_no_known_mistake() -> None:
     assert "right to about seven digits only" in told(exact, lambda q: tenth.double() * q)
     assert "right to float32's precision only" in told(exact, lambda q: (0.1 * q).float())
     assert check_answer(exact, lambda q: 3 * tenth.double() * q).mutant == "thrice"
+
+
+def test_a_small_difference_is_no_float32_where_another_example_shows_more() -> None:
+    known = Mutant("cubed", lambda q: q**3, "that is the cube.")
+    tables = [(torch.tensor([[1.0, 1 + 1e-8]], dtype=D),), *TABLES]
+    exercise = made(lambda q: q**2, *tables, tolerance=1e-9, mutants=(known,))
+    assert check_answer(exercise, lambda q: q**3).mutant == "cubed"
+    said = told(exercise, lambda q: q**4 - 1e-3 * (q - 1).abs())
+    assert "float32" not in said and "example (example 1)" in said
+    assert "float32" in told(exercise, lambda q: (q**2).float().double())
+
+
+def test_what_is_infinite_is_described_without_a_warning() -> None:
+    table, number = made(double, *TABLES), made(average, *TABLES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (math.inf, -math.inf, math.nan):
+            assert "not finite" in told(table, lambda q, x=value: torch.full_like(q, x))
+            assert "not finite" in told(number, lambda q, x=value: average(q) * x)
+        endless = made(lambda q: q / 0.0, *TABLES)
+        for other in (lambda q: -q / 0.0, lambda q: q, lambda q: (q / 0.0).where(q > 0, 1.0)):
+            assert told(endless, other)
+        part = made(lambda q: torch.where(q > 0, q, -torch.inf), *TABLES)  # as a masked maximum leaves it
+        for other in (lambda q: q, lambda q: part.reference(q) + 1, lambda q: part.reference(q) * 1.001):
+            assert told(part, other)
+
+
+def test_a_truth_value_in_place_of_a_number_is_shown_as_one() -> None:
+    number = made(average, *TABLES)
+    for value in (False, torch.tensor(False), np.bool_(False)):
+        assert "yours:    False" in told(number, lambda q, x=value: x)
 
 
 def test_a_second_mistake_hides_no_known_one() -> None:
@@ -371,6 +411,7 @@ def test_crashes_show_the_line_and_the_arguments() -> None:
     for wrong, words in (
         (lambda q, a: q.max(1) * 2.0, "take .values, or use amax"),
         (lambda q, a: q if q > 0 else a, "use torch.where"),
+        (lambda q, a: min(a, a.flip(0)), "Python's min and max ask for it too"),
         (lambda q, a: (q > 0).mean(), "turn flags or whole numbers into some first"),
         (lambda q, a: q[q > 0].amax(1), "x[mask] keeps one axis alone"),
         (lambda q, a: q.float() @ torch.ones(q.shape[1], 1, dtype=D), "give yours the dtype"),

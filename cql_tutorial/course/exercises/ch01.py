@@ -10,24 +10,31 @@ from ..checker import Example
 from ..registry import exercise, mutant, prediction, quiz_question
 
 D = torch.float64
+
+
+def _draw(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=D)
+
+
 REWARDS = torch.tensor([1.0, 2.0, 4.0, 8.0, -4.0], dtype=D)
 STARTS = torch.tensor([0, 3])
 NEXT_VALUES = torch.tensor([10.0, 20.0, 40.0], dtype=D)
 STEP_REWARDS = torch.tensor([1.0, 2.0, 3.0], dtype=D)
 ENDED, CUT = torch.tensor([False, True, False]), torch.tensor([False, False, True])
+BOTH_CUT = torch.tensor([True, True, False, False, False])
 P = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]], dtype=D)
 B = torch.tensor([[0.2, 0.3, 0.5], [0.25, 0.25, 0.5]], dtype=D)
 QUERIES = torch.tensor([[0.0, 0.0], [4.0, 1.0]], dtype=D)
 OWN_QUERIES = torch.tensor([[1.0, 2.0, 2.0], [4.0, -1.0, 3.0], [0.0, 3.0, 6.0], [1.0, 3.0, 4.0]], dtype=D)
 OWN_ROWS = torch.tensor([[4.0, -1.0, 3.0], [0.0, 0.0, 0.0], [3.0, 5.0, 9.0], [8.0, 2.0, 1.0], [1.0, 5.0, 0.0]], dtype=D)
+FAR_ROWS = _draw(16, 25, 16) + 40  # so many that rounding leaves some square below 0, whoever multiplies
 ROWS = torch.tensor([[3.0, 4.0], [0.0, 1.0], [4.0, 3.0]], dtype=D)
 VISITS = torch.tensor([2.0, 1.0, 5.0], dtype=D)
 ACTS = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]], dtype=D)
 COUNTS = torch.tensor([[7.0, 0.0], [0.0, 3.0], [1.0, 4.0]], dtype=D)
-
-
-def _draw(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=D)
+MANY_VISITS = torch.tensor([40.0, 9.0, 17.5, 3.0], dtype=D)
+FEW_ACTS = torch.softmax(_draw(17, 4, 3), 1)
+FEW = torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=D)
 
 
 def _ends(rewards, episode_starts):
@@ -47,6 +54,7 @@ def _ends(rewards, episode_starts):
     examples=(
         Example((REWARDS, STARTS, 0.5), "two episodes, of three rows and of two; discount 0.5"),
         Example((_draw(0, 30), torch.tensor([0, 1, 12, 20]), 0.9), "four episodes, one of a single row", shown=False),
+        Example((_draw(12, 7), torch.tensor([0, 3, 4]), 0.0), "three episodes, and a discount of 0", shown=False),
     ),
     hints=(
         "Start at the last row: its return-to-go is its reward. What is that of the row before?",
@@ -197,6 +205,17 @@ def _(rewards, episode_starts, discount):
     return torch.where(torch.arange(len(rewards)) < episode_starts[-1], own, 0.0)
 
 
+@mutant("01.1", "discounted from the start, divided")
+def _(rewards, episode_starts, discount):
+    """right until a power of the discount is 0 (a discount of 0, or a long episode): then it is 0 divided by 0. Go
+    backwards, one row at a time, and nothing is divided."""
+    result = []
+    for episode in _episodes(rewards, episode_starts):
+        factors = discount ** torch.arange(len(episode), dtype=D)
+        result.append((factors * episode).flip(0).cumsum(0).flip(0) / factors)
+    return torch.cat(result)
+
+
 @mutant("01.1", "averaged")
 def _(rewards, episode_starts, discount):
     """the return is divided by the number of rows that are left. A return is a sum."""
@@ -218,6 +237,11 @@ def _(rewards, episode_starts, discount):
             "an ordinary row, one that ended, one that was cut; discount 0.5",
         ),
         Example((_draw(1, 20), _draw(2, 20), _draw(3, 20) > 1, _draw(4, 20) > 1, 0.9), "twenty rows", shown=False),
+        Example(
+            (_draw(13, 5), _draw(14, 5), torch.tensor([True, False, True, False, False]), BOTH_CUT, 0.7),
+            "five rows, of which the first ended in the very step at which its recording was cut",
+            shown=False,
+        ),
     ),
     hints=(
         "Three rows, three cases. After which of them does nothing follow in the *world*?",
@@ -242,6 +266,13 @@ def targets(rewards, next_values, terminations, truncations, discount):
 def _(rewards, next_values, terminations, truncations, discount):
     """the row that was only *cut* lost its future. Recording stopped there; the world went on."""
     return rewards + discount * next_values * ~(terminations | truncations)
+
+
+@mutant("01.2", "cut outweighs end")
+def _(rewards, next_values, terminations, truncations, discount):
+    """a row with *both* flags was given a future. It ended, and the recording was cut at the same step: nothing follows
+    it."""
+    return rewards + discount * next_values * (~terminations | truncations)
 
 
 @mutant("01.2", "cut at truncations")
@@ -440,6 +471,11 @@ def _(policy, other):
         Example((QUERIES, ROWS), "two queries, three logged rows, two numbers each"),
         Example((OWN_QUERIES, OWN_ROWS), "four queries, five rows, three numbers each; the second query is a row"),
         Example((_draw(7, 8, 3), _draw(8, 40, 3)), "eight queries, forty rows", shown=False),
+        Example(
+            (torch.cat([FAR_ROWS[:22], _draw(15, 3, 16) + 40]), FAR_ROWS),
+            "25 queries, 25 rows, all far from 0; most of the queries are rows",
+            shown=False,
+        ),
     ),
     hints=(
         "torch.cdist gives every distance at once: [queries, rows].",
@@ -455,6 +491,14 @@ def _(policy, other):
 def nearest(queries, logged):
     """The distance from each query to the nearest logged row: [n, D], [N, D] -> [n]."""
     return torch.cdist(queries, logged).amin(dim=1)
+
+
+@mutant("01.4", "squares multiplied out")
+def _(queries, logged):
+    """x^2 + y^2 - 2 x y is a difference of large numbers: where a query lies on a row, rounding leaves a little less
+    than 0, and the root of that is nan. Subtract first and square then, or use torch.cdist."""
+    squares = queries.square().sum(1)[:, None] + logged.square().sum(1)
+    return (squares - 2 * queries @ logged.T).sqrt().amin(1)
 
 
 @mutant("01.4", "farthest")
@@ -555,12 +599,14 @@ def _(queries, logged):
             "twelve states, three actions",
             shown=False,
         ),
+        Example((MANY_VISITS, FEW_ACTS, FEW), "four states, three actions; many visits, small counts", shown=False),
     ),
     hints=(
         "How often does the policy take each action in each state?",
         "visits times policy for each pair; sum it where counts > 0; divide by its sum.",
         "taken = visits[:, None] * ____; return taken[counts > 0].sum() / ____",
     ),
+    plain="later cells turn it into a plain number",
     meaning="Coverage is not a property of a log: it is a relation of a log and the policy one wants to judge.",
     steps=lambda visits, policy, counts: {
         "decisions": visits[:, None] * policy,
@@ -632,6 +678,13 @@ def _(visits, policy, counts):
     """the seen decisions are divided by the number of *states*. A share is one of all decisions: divide by the sum of
     the visits."""
     return (visits[:, None] * policy * (counts > 0)).sum() / len(visits)
+
+
+@mutant("01.5", "at most as often as logged")
+def _(visits, policy, counts):
+    """a pair's decisions are cut off at its count. Whether a decision is covered does not depend on how many there are:
+    once logged, all of them are."""
+    return torch.minimum(visits[:, None] * policy, counts).sum() / visits.sum()
 
 
 @mutant("01.5", "more than once")

@@ -41,6 +41,18 @@ LOGGED_Q = torch.tensor(
     dtype=D,
 )
 LOGGED = torch.tensor([[5, 0, 1], [0, 4, 2], [0, 0, 0], [3, 1, 2], [2, 0, 3], [0, 1, 0], [1, 1, 1]])
+WIDE_Q = torch.tensor(  # the smallest value of the table is the best logged one of its state
+    [
+        [-34000.0, 1200.0, -20.0],
+        [2.0, 2.5, -900.0],
+        [-1500.0, -700.0, 450.0],
+        [3.0, -40.0, 7000.0],
+        [-21000.0, -12500.0, 8.0],
+        [-5200.0, -4100.0, 33.0],
+    ],
+    dtype=D,
+)
+WIDE_COUNTS = torch.tensor([[4, 0, 0], [1, 1, 3], [0, 3, 0], [0, 0, 0], [2, 5, 0], [1, 2, 0]])
 SHARE_Q = torch.tensor(
     [
         [11.0, 2.0, -10.0],
@@ -560,6 +572,7 @@ def _(samples):
     examples=(
         Example((LOGGED_Q, LOGGED), "seven states, three actions; nothing was logged in the third state"),
         Example((LARGE_Q, LARGE_COUNTS), "twenty states, four actions", shown=False),
+        Example((WIDE_Q, WIDE_COUNTS), "six states, three actions; values in the ten thousands", shown=False),
     ),
     hints=(
         "An action with count 0 must not win, whatever its value, and whatever the values of the logged ones.",
@@ -701,6 +714,29 @@ def _(q, counts):
     """right where something was logged; where nothing was, the large negative number that stands for an unseen action
     is left. Put 0 there."""
     return _restricted(q, counts, -1e9)
+
+
+@mutant("03.3", "the table's smallest value")
+def _(q, counts):
+    """the smallest value of the table stands for "nothing logged", and a state whose best logged value it is becomes 0
+    in yours. Ask the counts whether a state has rows."""
+    best = q.masked_fill(counts == 0, q.min().item()).amax(1)
+    return torch.where(best == q.min(), 0.0, best)
+
+
+for _fill in (-100.0, -1000.0, -10000.0):
+    told = f"an unseen action counts as {_fill:g}, and wins where all logged ones are worse. Only minus infinity loses "
+    mutant("03.3", f"unseen as {_fill:g}", message=f"{told}against every number.")(
+        lambda q, counts, fill=_fill: torch.where(_seen(counts), q.masked_fill(counts == 0, fill).amax(1), 0.0)
+    )
+    told = f"a best value of {_fill:g} or less counts as 'nothing logged', and a logged one may be as low. Ask "
+    mutant("03.3", f"nothing logged as {_fill:g}", message=f"{told}the counts whether a state has rows.")(
+        lambda q, counts, fill=_fill: _restricted(q, counts, 0.0).where(_restricted(q, counts, fill) > fill, 0.0)
+    )
+    told = f"{-_fill:g} is subtracted from an unseen action's value: it still wins where values lie further apart than "
+    mutant("03.3", f"unseen less {-_fill:g}", message=f"{told}that. Put minus infinity in its place.")(
+        lambda q, counts, fill=_fill: torch.where(_seen(counts), (q + fill * (counts == 0)).amax(1), 0.0)
+    )
 
 
 # ---------------------------------------------------------------- 03.4
@@ -1022,6 +1058,8 @@ NOTES = {  # why each of the other lines is right; line numbers count from 1
 def judge_line(answer: object, listing: str) -> str | None:
     """None for the wrong line of a listing; else why the line that was named is right."""
     last = max(*NOTES[listing], WRONG_LINES[listing])
+    if isinstance(answer, Tensor) and answer.ndim == 0:
+        answer = answer.item()
     if isinstance(answer, float) and answer.is_integer():
         answer = int(answer)
     if type(answer) is not int or not 1 <= answer <= last:

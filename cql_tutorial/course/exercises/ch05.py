@@ -876,6 +876,8 @@ TRUTH = torch.tensor([[1.0, -1.1, 2.0], [5.3, 1.0, -0.8]], dtype=D)
 FAR_BELOW = torch.tensor([[1.0, -1.1, 2.0], [5.3, -6.0, -0.8]], dtype=D)  # that pair alone asks for 20
 SEEN = torch.tensor([[True, True, True], [True, False, True]])
 BELOW = TRUTH - torch.tensor([[3.1, 1.1, 2.7], [2.4, 0.9, 1.9]], dtype=D)
+HARDLY = torch.tensor([[0.7, 1.9, 0.4], [1.1, 0.0004, 0.8], [0.3, 2.2, 1.6], [0.9, 0.5, 1.3]], dtype=D)
+MOST = torch.tensor([[True, True, False], [True, True, True], [True, False, True], [True, True, True]])
 ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
 
 
@@ -900,12 +902,14 @@ def _steps_05_4(free: Tensor, per_alpha: Tensor, truth: Tensor, seen: Tensor) ->
             shown=False,
         ),
         Example((_draw(1, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), ALL_SEEN), "the same size", shown=False),
+        Example((_draw(10, 4, 3), HARDLY, _draw(11, 4, 3), MOST), "alpha hardly moves one of the pairs", shown=False),
     ),
     hints=(
         "Solve free - alpha * per_alpha <= truth for alpha, at one pair.",
         "Every seen pair has its own need; one alpha must satisfy all of them, and it is at least 0.",
         "return ((free - truth) / ____)[____].max().clamp(min=0)",
     ),
+    plain="later cells turn it into a plain number",
     meaning="The threshold belongs to one log: the pair with the largest need decides.",
     steps=_steps_05_4,
 )
@@ -1054,6 +1058,13 @@ def _(free, per_alpha, truth, seen):
 def _(free, per_alpha, truth, seen):
     """you cut alpha off at 1. It has a lower limit of 0 and no upper one: clamp(min=0)."""
     return ((free - truth) / per_alpha)[seen].max().clamp(0, 1)
+
+
+for _most in (10, 100, 1000):
+    told = f"alpha stops at {_most} in yours. It has no upper limit: where a unit of alpha does little, much is needed."
+    mutant("05.4", f"at most {_most}", message=f"{told} Solve for alpha at each pair in place of a search.")(
+        lambda free, per_alpha, truth, seen, most=_most: ((free - truth) / per_alpha)[seen].max().clamp(0, most)
+    )
 
 
 @mutant("05.4", "needs of the states' averages")
