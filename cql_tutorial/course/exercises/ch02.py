@@ -1040,18 +1040,17 @@ def lottery(rollouts, steps, seed):
     return torch.where(ends, prizes.double(), -0.1).masked_fill(ended_before, 0.0)
 
 
-FRESH = 20_000  # rollouts that measure how far returns scatter; a plan's own few would judge it by luck
+FRESH = (20_000, 150)  # rollouts and steps that measure how far returns scatter: a plan's own few would judge by luck
 
 
 @functools.cache
-def _fresh(steps):
-    return lottery(FRESH, steps, seed=1)
+def _fresh():
+    return lottery(*FRESH, seed=1)
 
 
 def _fresh_deviation(steps, discount):
-    """The standard deviation of the discounted return of ``steps`` steps, from many fresh rollouts."""
-    steps = min(steps, 150)  # what has not ended by then is two rollouts in a thousand million
-    return _deviation(_fresh(150)[:, :steps], discount)
+    """The standard deviation of the discounted return of ``steps`` steps; by the last of `FRESH` all have ended."""
+    return _deviation(_fresh()[:, :steps], discount)
 
 
 def _slip_in_a_plan(rollouts, left, pilot, discount):
