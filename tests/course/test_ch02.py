@@ -137,6 +137,24 @@ def test_a_plan_is_judged_by_what_it_measures() -> None:
     assert float((paid @ 0.9 ** torch.arange(200).double()).mean()) == pytest.approx(exact, abs=0.1)
 
 
+@pytest.mark.parametrize(("discount", "wanted"), [(0.9, 0.5), (0.8, 1.0)])
+def test_a_plan_is_not_judged_by_the_luck_of_its_own_rollouts(discount: float, wanted: float) -> None:
+    """Every number of rollouts near the cheapest plan's passes; the deviation is that of the exact distribution."""
+    arguments = (ch02.lottery(200, 60, seed=0), discount, 10.0, wanted)
+    rollouts, steps = ch02.plan(*arguments)
+    for number in range(round(0.97 * rollouts), round(1.3 * rollouts)):
+        assert ch02.judge_plan((number, steps), *arguments) is None, number
+    first = second = 0.0  # moments of the return: after k steps at -0.1, a prize of 10 or -10
+    for k in range(steps):
+        for chance, prize in ((0.7, 10.0), (0.3, -10.0)):
+            value = -0.1 * (1 - discount**k) / (1 - discount) + discount**k * prize
+            first, second = first + chance * 0.125 * 0.875**k * value, second + chance * 0.125 * 0.875**k * value**2
+    never = -0.1 * (1 - discount**steps) / (1 - discount)
+    first, second = first + 0.875**steps * never, second + 0.875**steps * never**2
+    exact = (second - first**2) ** 0.5
+    assert ch02._fresh_deviation(steps, discount) == pytest.approx(exact, rel=0.01)
+
+
 def test_the_estimation_error_is_that_of_the_packages_report() -> None:
     draw = torch.Generator().manual_seed(3)
     table = torch.randn(64, 4, generator=draw, dtype=torch.float64)

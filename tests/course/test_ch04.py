@@ -9,7 +9,8 @@ import torch
 
 from cql_tutorial import make_agent
 from cql_tutorial.agents import tabular
-from cql_tutorial.course import figures
+from cql_tutorial.course import SESSION, figures
+from cql_tutorial.course.checker import check_answer
 from cql_tutorial.course.exercises import ch00, ch04
 from cql_tutorial.course.sliders import explore_alpha, explore_discount
 from cql_tutorial.course.studies import ch04 as study
@@ -68,6 +69,27 @@ def test_the_inner_maxima_of_equation_3_are_not_beaten(seed: int) -> None:
         for _ in range(200):
             noise = torch.randn(q.shape, generator=generator, dtype=torch.float64)
             assert bool((objective(torch.softmax(noise, 1)) <= value + 1e-12).all())
+
+
+def test_every_example_is_of_the_type_that_the_notebook_sets() -> None:
+    for id, each in SESSION.exercises.items():
+        if id.startswith("04"):
+            given = [x for example in each.examples for x in example.arguments if isinstance(x, torch.Tensor)]
+            assert all(x.dtype in (torch.float64, torch.int64) for x in given), id
+
+
+def test_numbers_in_the_default_type_fit_the_examples() -> None:
+    def filled(q: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        table, rows = torch.zeros(q.shape), torch.arange(len(q))
+        table += q.softmax(1)
+        table[rows, actions] = q.softmax(1)[rows, actions] - 1
+        return table / len(q)
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert check_answer(SESSION.exercises["04.3"], filled).status == "passed"
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_rho_that_never_does_an_action_pushes_nothing_there() -> None:

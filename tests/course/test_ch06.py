@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cql_tutorial import losses
+from cql_tutorial.course import SESSION
 from cql_tutorial.course.exercises import ch06, ch08
 from cql_tutorial.course.figures import (
     error_against_cost,
@@ -140,11 +141,20 @@ def test_a_recipe_s_error_is_that_of_a_plain_loop() -> None:
 
 def test_the_judge_measures_and_says_which_bar_was_missed() -> None:
     assert ch06.judge_recipe((16, 4, "mixture")) is None and ch06.judge_recipe([18, 2, "mixture"]) is None
+    assert ch06.judge_recipe((17.0, 3.0, "mixture")) is None
     assert "on the steep bandit" in ch06.judge_recipe((20, 0, "own"))
     assert "on the gentle bandit" in ch06.judge_recipe((8, 12, "mixture"))
     assert "the budget is 20" in ch06.judge_recipe((19, 3, "mixture"))
     for odd in (None, 7, (1, 2), (1.5, 2, "own"), (-1, 5, "own"), (3, 4, "both"), "17 3 mixture"):
         assert "wanted are" in ch06.judge_recipe(odd)
+
+
+def test_the_numbers_on_the_way_to_the_density_give_it() -> None:
+    exercise = SESSION.exercises["06.2"]
+    assert exercise.steps is not None
+    for example in exercise.examples:
+        normal, log_slope = exercise.steps(*example.arguments).values()
+        torch.testing.assert_close((normal - log_slope).sum(-1), exercise.reference(*example.arguments))
 
 
 def test_the_notebooks_show_the_listings() -> None:

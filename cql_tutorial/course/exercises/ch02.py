@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -360,6 +361,14 @@ def _(rewards, transitions, policy, discount):
 def _(rewards, transitions, policy, discount):
     """the identity is missing. Bring both V to one side: V - discount * chain V = gain."""
     values = torch.linalg.solve(discount * _chain(transitions, policy), (policy * rewards).sum(1))
+    return rewards + discount * transitions @ values
+
+
+@mutant("02.2", "one in place of the identity")
+def _(rewards, transitions, policy, discount):
+    """1 - discount * chain takes *every* entry from 1. The identity matrix I has ones on its diagonal alone, and zeros
+    elsewhere: torch.eye."""
+    values = torch.linalg.solve(1 - discount * _chain(transitions, policy), (policy * rewards).sum(1))
     return rewards + discount * transitions @ values
 
 
@@ -1031,6 +1040,19 @@ def lottery(rollouts, steps, seed):
     return torch.where(ends, prizes.double(), -0.1).masked_fill(ended_before, 0.0)
 
 
+FRESH = (20_000, 150)  # rollouts and steps that measure how far returns scatter: a plan's own few would judge by luck
+
+
+@functools.cache
+def _fresh():
+    return lottery(*FRESH, seed=1)
+
+
+def _fresh_deviation(steps, discount):
+    """The standard deviation of the discounted return of ``steps`` steps; by the last of `FRESH` all have ended."""
+    return _deviation(_fresh()[:, :steps], discount)
+
+
 def _slip_in_a_plan(rollouts, left, pilot, discount):
     """Which wrong formula gives so many rollouts, if what is left for chance after the tail is ``left``."""
     deviation = _deviation(pilot, discount)
@@ -1049,7 +1071,10 @@ def _slip_in_a_plan(rollouts, left, pilot, discount):
 
 
 def judge_plan(answer, pilot, discount, bound, wanted):
-    """Carry the plan out on fresh rollouts: half width and bound on the cut tail against what was wanted, and cost."""
+    """The plan's half width and bound on the cut tail against what was wanted, and its cost.
+
+    How far returns scatter is measured on `FRESH` fresh rollouts, the same for each plan.
+    """
     try:
         rollouts, steps = (int(number) for number in answer)
         given = [float(number) for number in answer]
@@ -1063,10 +1088,11 @@ def judge_plan(answer, pilot, discount, bound, wanted):
         return f"{rollouts:,} rollouts of {steps} steps are {rollouts * steps:,} steps: more than anybody would pay."
     if steps > 5_000:
         return f"{steps:,} steps: what follows after so many counts nothing any more."
-    returns = lottery(rollouts, steps, seed=1) @ discount ** torch.arange(steps, dtype=torch.float64)
-    half, tail = 1.96 * float(returns.std()) / math.sqrt(rollouts), bound * discount**steps
+    deviation = _fresh_deviation(steps, discount)
+    half, tail = 1.96 * deviation / math.sqrt(rollouts), bound * discount**steps
     measured = (
-        f"{rollouts:,} rollouts of {steps} steps: measured half width {half:.2f}, and the tail may hold {tail:.2f}"
+        f"{rollouts:,} rollouts of {steps} steps: half width {half:.2f}, as the returns of fresh rollouts scatter "
+        f"({deviation:.2f}), and the tail may hold {tail:.2f}"
     )
     if half + tail > 1.1 * wanted:
         larger = "The tail alone is" if tail > half else "Chance alone is"
@@ -1106,7 +1132,7 @@ def judge_plan(answer, pilot, discount, bound, wanted):
         "for each T, and take the T whose n * T is smallest. The deviation is that of the pilot's discounted returns.",
         "left = wanted - bound * discount**steps; rollouts = math.ceil((1.96 * deviation / left) ** ____)",
     ),
-    meaning="The plan was carried out on fresh rollouts: as narrow as wanted, and no plan is much cheaper.",
+    meaning="Held against the scatter of 20,000 fresh rollouts: as narrow as wanted, and no plan is much cheaper.",
     judge=judge_plan,
 )
 def plan(pilot, discount, bound, wanted):

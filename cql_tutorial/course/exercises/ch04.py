@@ -16,17 +16,24 @@ from ..checker import Example
 from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question
 from ..studies.ch04 import judge_alpha
 
-Q = torch.tensor([[1.0, 2.0, 3.0], [-0.5, 0.75, -2.0]])
+
+def _numbers(values: object) -> Tensor:
+    """In float64, as the notebook's own tensors are: it sets that default only after this module is imported."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+Q = _numbers([[1.0, 2.0, 3.0], [-0.5, 0.75, -2.0]])
 ACTIONS = torch.tensor([0, 1])
-WIDE = torch.tensor([[0.5, -1.0, 2.0, 0.25], [3.0, 1.0, -2.0, 0.5], [1.0, 1.75, -0.25, -0.5]])
+WIDE = _numbers([[0.5, -1.0, 2.0, 0.25], [3.0, 1.0, -2.0, 0.5], [1.0, 1.75, -0.25, -0.5]])
 WIDE_ACTIONS = torch.tensor([2, 1, 3])
-LARGE = torch.tensor([[1000.0, 998.0, 999.0], [-1001.0, -999.5, -1000.0]])
+LARGE = _numbers([[1000.0, 998.0, 999.0], [-1001.0, -999.5, -1000.0]])
 LARGE_ACTIONS = torch.tensor([2, 0])
-APART = torch.tensor([[800.0, 2.0, 1.5], [-0.5, 0.25, -900.0]])
-UNLOGGED_BEST = torch.tensor([[1000.0, 998.0, 999.0], [-1001.0, -960.0, -1000.0]])  # the action with rho 0 leads
-WIDE_TARGETS = torch.tensor([1.25, 2.0, -1.5])
-RHO = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]])
-WIDE_RHO = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.25, 0.0, 0.25, 0.5], [0.1, 0.2, 0.65, 0.05]])
+APART = _numbers([[800.0, 2.0, 1.5], [-0.5, 0.25, -900.0]])
+UNLOGGED_BEST = _numbers([[1000.0, 998.0, 999.0], [-1001.0, -960.0, -1000.0]])  # the action with rho 0 leads
+UNLOGGED_FAR = _numbers([[1.5, -0.5, 2.0], [-1001.0, 0.0, -1000.0]])  # it leads so far that exp of the others is 0
+WIDE_TARGETS = _numbers([1.25, 2.0, -1.5])
+RHO = _numbers([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]])
+WIDE_RHO = _numbers([[0.4, 0.3, 0.2, 0.1], [0.25, 0.0, 0.25, 0.5], [0.1, 0.2, 0.65, 0.05]])
 
 
 # ---------------------------------------------------------------- 04.1
@@ -376,6 +383,18 @@ def _(q, actions):
     return torch.logsumexp(q, 1).sum() - _logged(q, actions).mean()
 
 
+@mutant("04.2", "logged value twice")
+def _(q, actions):
+    """the logged value is subtracted twice. It is subtracted once: one push and one pull in each state."""
+    return (torch.logsumexp(q, 1) - 2 * _logged(q, actions)).mean()
+
+
+@mutant("04.2", "log-sum-exp twice")
+def _(q, actions):
+    """what the adversary reaches counts twice. It counts once: one push and one pull in each state."""
+    return (2 * torch.logsumexp(q, 1) - _logged(q, actions)).mean()
+
+
 @mutant("04.2", "divided by the actions")
 def _(q, actions):
     """you divide by the number of actions. The mean is over the *states*."""
@@ -420,6 +439,13 @@ def _(q, actions):
     """you push down the mean of Q under its softmax. That forgets the entropy: what the adversary reaches is the
     log-sum-exp, and its gradient is the softmax."""
     return ((torch.softmax(q, 1) * q).sum(1) - _logged(q, actions)).mean()
+
+
+@mutant("04.2", "weighted mean, weights detached")
+def _(q, actions):
+    """you push down the mean of Q under its softmax, whose weights are detached. The gradient is right by that, the
+    value is not: the entropy of the softmax is missing. What the adversary reaches is the log-sum-exp."""
+    return ((torch.softmax(q, 1).detach() * q).sum(1) - _logged(q, actions)).mean()
 
 
 @mutant("04.2", "squared")
@@ -704,6 +730,7 @@ def _steps_04_4(q: Tensor, rho: Tensor) -> dict[str, Tensor]:
     examples=(
         Example((Q, RHO), "two states, three actions; rho never does action 1 in the second state"),
         Example((UNLOGGED_BEST, RHO), "values of a thousand; the action that rho never does is rated 40 higher"),
+        Example((UNLOGGED_FAR, RHO), "the action that rho never does is rated a thousand higher"),
         Example((WIDE, WIDE_RHO), "three states, four actions", shown=False),
     ),
     hints=(
@@ -923,6 +950,16 @@ def _(q, rho):
     return weights / weights.sum(1, keepdim=True)
 
 
+@mutant("04.4", "largest of all actions")
+def _(q, rho):
+    """right, until an action that rho never does leads by far. If the largest value of *all* actions is taken out
+    (torch.softmax(q, 1) does so too), exp of the others is 0, and 0 / 0 is nan; if not, its own exp is inf, and 0 times
+    inf is nan. Put -inf in the place of its Q first, so that the largest value is that of the actions with rho > 0; or
+    add log rho to Q and let torch.softmax do the rest."""
+    weights = rho * (q - q.amax(1, keepdim=True)).exp()
+    return weights / weights.sum(1, keepdim=True)
+
+
 # ---------------------------------------------------------------- 04.5
 def _steps_04_5(q: Tensor, actions: Tensor, target: Tensor, cql_alpha: float) -> dict[str, Tensor]:
     squares = (_logged(q, actions) - target).square()
@@ -944,8 +981,8 @@ def _steps_04_5(q: Tensor, actions: Tensor, target: Tensor, cql_alpha: float) ->
     gradients=("q",),
     examples=(
         Example((WIDE, WIDE_ACTIONS, WIDE_TARGETS, 2.5), "three states, four actions, cql_alpha 2.5"),
-        Example((LARGE, LARGE_ACTIONS, torch.tensor([998.5, -1000.0]), 0.5), "values of a thousand, cql_alpha 0.5"),
-        Example((Q, ACTIONS, torch.tensor([0.25, -1.5]), 0.3), "two states, cql_alpha 0.3", shown=False),
+        Example((LARGE, LARGE_ACTIONS, _numbers([998.5, -1000.0]), 0.5), "values of a thousand, cql_alpha 0.5"),
+        Example((Q, ACTIONS, _numbers([0.25, -1.5]), 0.3), "two states, cql_alpha 0.3", shown=False),
     ),
     hints=(
         "Two terms. Which one has a weight?",

@@ -107,6 +107,13 @@ def _(q, action_dim):
     return q.mean(-1) + action_dim * LOG_2
 
 
+@mutant("06.1", "mean under softmax")
+def _(q, action_dim):
+    """that is the mean of Q under softmax(Q), plus the log of the volume. The integral averages exp Q over the
+    candidates alike; the logarithm comes after the mean: logsumexp minus log K."""
+    return (torch.softmax(q, -1) * q).sum(-1) + action_dim * LOG_2
+
+
 @mutant("06.1", "log 2 once", seen="asked in takuseno/d3rlpy#147")
 def _(q, action_dim):
     """the box has length 2 in *each* dimension, so its volume is 2 to the power action_dim: add log 2 that many
@@ -155,6 +162,13 @@ def _(q, action_dim):
 
 
 # ---------------------------------------------------------------- 06.2
+def _steps_06_2(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> dict[str, Tensor]:
+    return {
+        "the Gaussian's log-density of each u": _normal(pre_tanh, mean, log_std),
+        "log(1 - tanh(u)^2)": _log_slope(pre_tanh),
+    }
+
+
 @exercise(
     "06.2",
     title="the density of a squashed Gaussian",
@@ -176,6 +190,7 @@ def _(q, action_dim):
             "three dimensions, one of them far out",
             shown=False,
         ),
+        Example((_numbers([-400.0, 380.0]), _numbers([-399.2, 380.5]), _numbers([0.2, -0.3])), "u = -400 and 380"),
     ),
     hints=(
         "Two parts for each dimension: how likely was u, and how much does tanh squeeze at u?",
@@ -184,6 +199,7 @@ def _(q, action_dim):
         "log_slope = 2 * (math.log(2) - pre_tanh - F.softplus(____)); return (normal - log_slope).sum(dim=-1)",
     ),
     meaning="Keep u: from it the log-density is exact even where the action has rounded to 1.",
+    steps=_steps_06_2,
 )
 def tanh_log_prob(pre_tanh, mean, log_std):
     """Log-density of the action tanh(pre_tanh), where pre_tanh ~ Normal(mean, exp(log_std)).
@@ -293,6 +309,21 @@ def _(pre_tanh, mean, log_std):
 def _(pre_tanh, mean, log_std):
     """half of the logarithm of the slope: the factor 2 in front of (log 2 - u - softplus(-2u)) is missing."""
     return (_normal(pre_tanh, mean, log_std) - 0.5 * _log_slope(pre_tanh)).sum(-1)
+
+
+@mutant("06.2", "log 2 missing")
+def _(pre_tanh, mean, log_std):
+    """log 2 is missing from the slope's logarithm, 2 (log 2 - u - softplus(-2u)). At u = 0 the slope is 1 and its
+    logarithm 0; yours is -1.39 there."""
+    return (_normal(pre_tanh, mean, log_std) - 2 * (-pre_tanh - F.softplus(-2 * pre_tanh))).sum(-1)
+
+
+@mutant("06.2", "softplus written out")
+def _(pre_tanh, mean, log_std):
+    """right for moderate u, but softplus is written out, log(1 + exp(-2u)), and exp(800) overflows to inf. F.softplus
+    does not: for a large x it returns x itself."""
+    log_slope = 2 * (LOG_2 - pre_tanh - torch.log1p(torch.exp(-2 * pre_tanh)))
+    return (_normal(pre_tanh, mean, log_std) - log_slope).sum(-1)
 
 
 @mutant("06.2", "log_std as std")
@@ -951,9 +982,10 @@ BUDGET = 20
 def judge_recipe(found):
     """None if the recipe meets both bars, else what was measured on which bandit."""
     try:
-        n_uniform, n_policy, weights = found
-        counts_are_whole = isinstance(n_uniform, int) and isinstance(n_policy, int) and min(n_uniform, n_policy) >= 0
-    except (TypeError, ValueError):
+        *counts, weights = found
+        n_uniform, n_policy = (int(count) for count in counts)
+        counts_are_whole = counts == [n_uniform, n_policy] and min(counts) >= 0  # 17.0 is as whole as 17
+    except (TypeError, ValueError, OverflowError):
         counts_are_whole, weights = False, ""
     if not counts_are_whole or weights not in ("own", "mixture"):
         return 'wanted are two whole numbers and a word, as in (3, 4, "own") or (3, 4, "mixture").'
