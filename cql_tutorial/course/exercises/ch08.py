@@ -47,7 +47,7 @@ def _numbers(values: object) -> Tensor:
             (
                 _numbers([0.3, -0.2, 0.0, 1.0]),
                 torch.tensor([True, False, True, False]),
-                _numbers([[-1.0, 3.1, 0.4, 1.0], [0.2, 2.5, -0.6, -2.0], [1.3, 1.9, 0.1, 2.0]]),
+                _numbers([[-1.0, 3.1, 0.4, 3.0], [0.2, 2.5, -0.6, -2.0], [1.3, 1.9, 0.1, 2.5]]),
                 _numbers([-0.7, 1.1, 0.3, 2.0]),
                 _numbers(0.2),
                 0.99,
