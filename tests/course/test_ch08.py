@@ -19,7 +19,12 @@ from cql_tutorial.envs import Maze
 from cql_tutorial.networks import TanhGaussian
 
 DOUBLE = torch.float64
-LATE = {"broadcast", "only rises", "bounds in the loss", "size of the distance"}  # the first example cannot tell these
+LATE = {  # the first example cannot tell these
+    *("broadcast", "only rises", "bounds in the loss", "size of the distance"),
+    *("first two critics", "first and last critic"),
+    *("overflow", "one maximum for all states", "all axes of one squeezed"),
+    *("absolute, only cools", "clamped, only cools"),
+}
 EXERCISES = {id: exercise for id, exercise in SESSION.exercises.items() if id.startswith("08.")}
 MUTANTS = [(exercise, mutant) for exercise in EXERCISES.values() for mutant in exercise.mutants]
 
@@ -256,6 +261,8 @@ def test_unlisted_wrong_penalties_do_not_pass() -> None:
 
 # ---------------------------------------------------------------- the page, with one wrong function
 CLEARED = "each optimiser clears the gradients of its own parameters before its own loss"
+SMALL = "the values of the networks are small, and alike in all states"
+WIDE = "a policy that is not trained yet has more entropy than its target, in every one of these updates"
 EQUAL = {  # (exercise, mutant) -> why the page with this wrong function still equals the package's agent
     ("08.2", "target moves"): f"{CLEARED}; the target was computed without gradients",
     ("08.2", "multiplier moves"): CLEARED,
@@ -266,7 +273,12 @@ EQUAL = {  # (exercise, mutant) -> why the page with this wrong function still e
     ("08.4", "K over 3"): "a constant, and no multiplier reads it",
     ("08.4", "normalised"): "a constant, and no multiplier reads it",
     ("08.4", "raw sum"): "a constant, and no multiplier reads it",
+    ("08.4", "overflow"): SMALL,
+    ("08.4", "one maximum for all states"): SMALL,
+    ("08.4", "all axes of one squeezed"): "the batch has more than one state",
     ("08.5", "temperature moves"): "the page hands over a temperature that is detached",
+    ("08.6", "absolute, only cools"): WIDE,
+    ("08.6", "clamped, only cools"): WIDE,
     ("08.7", "bounds in the loss"): "the update keeps the multiplier inside its bounds",
 }
 PAGE = [(exercise, mutant) for exercise, mutant in MUTANTS if exercise.id not in ("08.8", "08.9", "08.10")]

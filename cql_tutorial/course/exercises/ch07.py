@@ -35,7 +35,20 @@ def _numbers(values: object) -> Tensor:
             (_numbers([[1.0, 0.5, -1.0], [2.0, 2.0, 3.0]]), _numbers([[-0.7, -0.7, 1.5], [-0.7, -0.7, 2.0]])),
             "two states, two uniform candidates and one of the policy's",
         ),
-        Example((_numbers([[900.0, 901.0]]), _numbers([[-0.7, 0.3]])), "values of 900", shown=False),
+        Example((_numbers([[900.0, 901.5]]), _numbers([[-0.7, 0.4]])), "values of 900", shown=False),
+        Example(
+            (
+                _numbers([[900.0, 901.5, 899.2], [-900.0, -899.4, -901.2]]),
+                _numbers([[-0.7, 0.4, 1.1], [-0.7, 0.9, -1.6]]),
+            ),
+            "two states, whose values lie 1800 apart",
+            shown=False,
+        ),
+        Example(
+            (_numbers([[0.3, -0.5, 6.1]]), _numbers([[-math.log(64.0), -2.9, 5.2]])),
+            "densities from 1/64 to about 180",
+            shown=False,
+        ),
     ),
     hints=(
         "By hand: exp Q over density is 1, 4 and 3. Their sum is 8.",
@@ -167,6 +180,14 @@ def _(q, log_density):
     """right for small values, but exp(900) overflows to inf, and inf / inf is nan. torch.softmax takes the largest
     value out before it exponentiates."""
     terms = (q - log_density).exp()
+    return terms / terms.sum(1, keepdim=True)
+
+
+@mutant("07.1", "one maximum for all states")
+def _(q, log_density):
+    """right as long as the states have similar values: the largest value of *all* states is taken out before the
+    exponential, and a row far below it has exp 0 throughout. Each row has its own maximum."""
+    terms = (q - log_density - (q - log_density).max()).exp()
     return terms / terms.sum(1, keepdim=True)
 
 
@@ -319,6 +340,7 @@ def _(q, log_rho):
     difficulty=3,
     importance=4,
     minutes=8,
+    tolerance=1e-6,  # "not rounded": two digits would do for 1e-4
     examples=(
         Example(
             (0.0784, 0.2, 2),
@@ -401,6 +423,12 @@ def _(chance, half_width, action_dim):
 def _(chance, half_width, action_dim):
     """rounded up to a whole number: right for drawing them; here the number before rounding is asked for."""
     return math.ceil(math.log(1 - chance) / math.log(1 - half_width**action_dim) - 1e-9)
+
+
+@mutant("07.3", "two digits")
+def _(chance, half_width, action_dim):
+    """right to the digits that are left: the number is rounded after the point. Return it as it comes out."""
+    return round(math.log(1 - chance) / math.log(1 - half_width**action_dim), 2)
 
 
 @mutant("07.3", "small chances")
@@ -543,6 +571,14 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level * d.var() / math.sqrt(len(d)))
 
 
+@mutant("07.4", "variance of the mean")
+def _(variant, correct, t_level):
+    """that is the variance of the mean, variance over n, in squared units. t_level belongs to its *root*, the standard
+    error."""
+    d = variant - correct
+    return _ends(d.mean(), t_level * d.var() / len(d))
+
+
 @mutant("07.4", "around zero")
 def _(variant, correct, t_level):
     """the interval lies around 0 and not around the mean difference."""
@@ -646,6 +682,17 @@ def _(variant, correct, t_level):
         Example(
             (_numbers([[1.0, 2.0], [0.0, 1.0]]), _numbers([[-0.7, 0.1], [-0.7, 0.3]]), _numbers([0.5, 1.5]), 1.0, 1.0),
             "unit 1: nothing changes",
+            shown=False,
+        ),
+        Example(
+            (
+                _numbers([[1800.0, 1802.6, 1799.1], [-1800.4, -1799.0, -1801.8]]),
+                _numbers([[-0.7, 0.4, 1.2], [-0.7, 0.9, 0.1]]),
+                _numbers([1801.3, -1800.9]),
+                0.6,
+                2.0,
+            ),
+            "unit 2: two states, worth about 900 and -900 in the old unit",
             shown=False,
         ),
     ),
@@ -783,6 +830,22 @@ def _(q_candidates, log_density, q_data, alpha, unit):
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the number of candidates is missing: a mean inside the logarithm subtracts log K, K being axis 1."""
     return alpha * unit**2 * (torch.logsumexp(q_candidates / unit - log_density, 1) - q_data / unit).mean()
+
+
+@mutant("07.5", "number of states")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the logarithm of the number of *states* is subtracted, axis 0. The mean inside the logarithm runs over the
+    candidates: log K, K being axis 1."""
+    soft = torch.logsumexp(q_candidates / unit - log_density, 1) - math.log(q_candidates.shape[0])
+    return alpha * unit**2 * (soft - q_data / unit).mean()
+
+
+@mutant("07.5", "overflow")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """right for small values, but exp(900) overflows to inf. torch.logsumexp takes the largest value out before it
+    exponentiates."""
+    soft = ((q_candidates / unit).exp() / log_density.exp()).mean(1).log()
+    return alpha * unit**2 * (soft - q_data / unit).mean()
 
 
 @mutant("07.5", "alpha over the unit")

@@ -47,7 +47,7 @@ def _numbers(values: object) -> Tensor:
             (
                 _numbers([0.3, -0.2, 0.0, 1.0]),
                 torch.tensor([True, False, True, False]),
-                _numbers([[-1.0, 2.5, 0.4, 1.0], [0.2, 3.1, -0.6, 2.0], [1.3, 1.9, 0.1, -2.0]]),
+                _numbers([[-1.0, 3.1, 0.4, 3.0], [0.2, 2.5, -0.6, -2.0], [1.3, 1.9, 0.1, 2.5]]),
                 _numbers([-0.7, 1.1, 0.3, 2.0]),
                 _numbers(0.2),
                 0.99,
@@ -88,7 +88,7 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
 @mutant("08.1", "upside down")
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """the terminations are upside down: only the ended transitions look ahead. Multiply by one minus the
-    termination, or by ~terminations."""
+    termination: (~terminations).to(rewards.dtype), as a number times a tensor of True and False is float32."""
     return rewards + discount * terminations.to(rewards.dtype) * next_q.amin(0)
 
 
@@ -131,6 +131,19 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
 def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """only the first critic is asked. The others are there to contradict it where it overrates: take the smallest."""
     return rewards + discount * _goes_on(terminations, rewards) * next_q[0]
+
+
+@mutant("08.1", "first two critics")
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """only the first two critics are compared, and there may be more: the minimum runs over all of axis 0."""
+    return rewards + discount * _goes_on(terminations, rewards) * torch.minimum(next_q[0], next_q[1])
+
+
+@mutant("08.1", "first and last critic")
+def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
+    """only the first and the last critic are compared, and there may be others between them: the minimum runs over all
+    of axis 0."""
+    return rewards + discount * _goes_on(terminations, rewards) * torch.minimum(next_q[0], next_q[-1])
 
 
 @mutant("08.1", "no minimum")
@@ -208,6 +221,16 @@ def _(rewards, terminations, next_q, next_log_prob, temperature, discount):
                 _numbers(-0.6),
             ),
             "two critics, three transitions, one penalty below 0",
+            shown=False,
+        ),
+        Example(
+            (
+                _numbers([[0.4, -1.1], [1.6, 0.2]]),
+                _numbers([0.9, -0.4]),
+                _numbers([1.3, -0.7]),
+                _numbers(3.0),
+            ),
+            "log multiplier 3, a multiplier of about 20",
             shown=False,
         ),
     ),
@@ -704,6 +727,30 @@ FOUR_CRITICS = LinearCritics([[1.3, -0.4, 0.6], [-0.8, 0.2, 1.9], [0.5, 1.1, -2.
             "four critics, three states, three candidates",
             shown=False,
         ),
+        Example(
+            (
+                TWO_CRITICS,
+                _numbers([[0.7]]),
+                _numbers([[-1.2]]),
+                _numbers([[0.35]]),
+                _numbers([[[-0.6], [0.9], [0.2]]]),
+                _numbers([[-0.7, 0.5, 1.3]]),
+            ),
+            "two critics and a single state",
+            shown=False,
+        ),
+        Example(
+            (
+                TWO_CRITICS,
+                _numbers([[600.0], [-600.0]]),
+                _numbers([[300.0], [-200.0]]),
+                _numbers([[0.7512], [0.7489]]),
+                _numbers([[[0.75], [0.7515], [0.7492]], [[0.7505], [0.749], [0.7512]]]),
+                _numbers([[-0.7, 0.4, 1.1], [-0.7, 0.9, -0.2]]),
+            ),
+            "two states, worth about 900 and -900 to the first critic",
+            shown=False,
+        ),
     ),
     hints=(
         "Two calls of the critic, both at the same observations. Which?",
@@ -1052,6 +1099,57 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     return soft.mean(-1) - _logged(critic, observations, actions).mean(-1)
 
 
+@mutant("08.4", "over the states, log K")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the logsumexp runs over the states (axis 1), though log K is that of the candidates. Q has three axes, critics,
+    states, candidates: the sum runs over the *last*."""
+    weighted = critic(observations, candidates) - log_density
+    soft = torch.logsumexp(weighted, 1) - math.log(weighted.shape[-1])
+    return soft.mean(-1) - _logged(critic, observations, actions).mean(-1)
+
+
+@mutant("08.4", "divided by the density")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """Q itself is divided by the density. It is exp Q that is divided: inside the exponent that is a subtraction of
+    log_density."""
+    q = critic(observations, candidates)
+    return (log_partition(q / log_density.exp(), 0 * log_density) - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "densities of the critics")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """log_density [B, K] was given an axis in the middle, which sets its *states* against the critics of Q [E, B, K].
+    With E = B torch says nothing. The axes fit from the right: subtract it as it comes."""
+    q = critic(observations, candidates) - log_density[:, None]
+    soft = torch.logsumexp(q, -1) - math.log(q.shape[-1])
+    return (soft - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "overflow")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """right for small values, but exp(900) overflows to inf, and exp(-900) is 0, whose logarithm is -inf.
+    torch.logsumexp takes each row's largest value out before it exponentiates."""
+    q = critic(observations, candidates)
+    return ((q - log_density).exp().mean(-1).log() - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "one maximum for all states")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """right as long as the states have similar values: the largest of *all* is taken out before the exponential, and a
+    state far below it has exp 0 throughout. torch.logsumexp takes out each row's own."""
+    weighted = critic(observations, candidates) - log_density
+    soft = (weighted - weighted.max()).exp().mean(-1).log() + weighted.max()
+    return (soft - _logged(critic, observations, actions)).mean(-1)
+
+
+@mutant("08.4", "all axes of one squeezed")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """right for two states or more: squeeze() without an axis takes off the axis of a *single state* as well. Take off
+    the candidates' axis alone, by [..., 0] or squeeze(-1)."""
+    soft = log_partition(critic(observations, candidates), log_density)
+    return (soft - critic(observations, actions[:, None]).squeeze()).mean(-1)
+
+
 @mutant("08.4", "largest weight")
 def _(critic, observations, next_observations, actions, candidates, log_density):
     """the largest Q minus log-density alone is pushed down: that is a hard maximum. logsumexp, and then minus log K,
@@ -1089,7 +1187,7 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
         ),
         Example(
             (
-                _numbers([[0.1, -2.0], [0.6, -1.0], [-0.2, 0.5]]),
+                _numbers([[0.6, -1.0], [0.1, -2.0], [-0.2, 0.5]]),
                 _numbers([[0.0, -1.5], [0.2, -0.9], [0.3, 0.1]]),
                 _numbers([2.0, 0.7]),
                 _numbers(1.5),
@@ -1139,6 +1237,19 @@ def _(q, target_q, log_prob, temperature):
 def _(q, target_q, log_prob, temperature):
     """only the first critic leads the actor (as in TD3). This agent is SAC's: the smallest critic, action by action."""
     return (temperature.detach() * log_prob - q[0]).mean()
+
+
+@mutant("08.5", "first two critics")
+def _(q, target_q, log_prob, temperature):
+    """only the first two critics are compared, and there may be more: take the smallest over all of axis 0."""
+    return (temperature.detach() * log_prob - torch.minimum(q[0], q[1])).mean()
+
+
+@mutant("08.5", "first and last critic")
+def _(q, target_q, log_prob, temperature):
+    """only the first and the last critic are compared, and there may be others between them: take the smallest over all
+    of axis 0."""
+    return (temperature.detach() * log_prob - torch.minimum(q[0], q[-1])).mean()
 
 
 @mutant("08.5", "mean")
@@ -1281,12 +1392,17 @@ def _(q, target_q, log_prob, temperature):
     tolerance=DIGITS,
     examples=(
         Example(
-            (_numbers(-1.5), _numbers([1.0, 4.5, -0.3, 2.2]), 3),
+            (_numbers(-1.5), _numbers([2.2, 4.5, 1.0, -0.3]), 3),
             "log temperature -1.5, four actions of three dimensions",
         ),
         Example(
-            (_numbers(0.4), _numbers([-0.3, 0.2, -1.1]), 1),
+            (_numbers(0.4), _numbers([0.2, -0.3, -1.1]), 1),
             "log temperature 0.4, three actions of one dimension",
+            shown=False,
+        ),
+        Example(
+            (_numbers(0.7), _numbers([5.3, 4.1, 3.2]), 2),
+            "log temperature 0.7, three actions of two dimensions: the entropy is below its target",
             shown=False,
         ),
     ),
@@ -1388,6 +1504,34 @@ def _(log_temperature, log_prob, action_dim):
     """the distance to the target is squared, which hides on which side of it the entropy lies: the temperature would
     always move the same way. Leave the bracket with its sign."""
     return log_temperature * (log_prob.detach().mean() - action_dim) ** 2
+
+
+@mutant("08.6", "absolute, only cools")
+def _(log_temperature, log_prob, action_dim):
+    """the bracket has lost its sign, which is right only while the entropy is above its target: this thermostat cools
+    whatever the entropy is. No abs."""
+    return log_temperature * (log_prob.detach().mean() - action_dim).abs()
+
+
+@mutant("08.6", "absolute, only heats")
+def _(log_temperature, log_prob, action_dim):
+    """the bracket has lost its sign, which is right only while the entropy is below its target: this thermostat heats
+    whatever the entropy is. No abs."""
+    return -log_temperature * (log_prob.detach().mean() - action_dim).abs()
+
+
+@mutant("08.6", "clamped, only cools")
+def _(log_temperature, log_prob, action_dim):
+    """the bracket is clamped to numbers below 0, so that the temperature stands still as soon as the entropy falls
+    below its target: there it should rise."""
+    return -log_temperature * (log_prob.detach().mean() - action_dim).clamp(max=0)
+
+
+@mutant("08.6", "clamped, only heats")
+def _(log_temperature, log_prob, action_dim):
+    """the bracket is clamped to numbers above 0, so that the temperature stands still while the entropy is above its
+    target: there it should fall."""
+    return -log_temperature * (log_prob.detach().mean() - action_dim).clamp(min=0)
 
 
 @mutant("08.6", "target outside the bracket")
