@@ -150,12 +150,7 @@ def fit(
                 bar.set_postfix({key: f"{row[key]:.3g}" for key in ("q_value", "cql_gap", "policy_loss") if key in row})
             bar.update()
             history.seconds = time.perf_counter() - began
-            if evaluate is not None and (state.step % eval_every == 0 or last):
-                state.measure(evaluate)
-            told = on_row is not None and history.rows and history.rows[-1]["step"] == state.step
-            state.stopped = bool(told and on_row is not None and state.tell(on_row))
-            if checkpoint is not None and (state.step % checkpoint_every == 0 or last or state.stopped):
-                state.save(checkpoint)
+            state.end_step(last, evaluate, eval_every, on_row, checkpoint, checkpoint_every)
             if state.stopped:
                 break
             began = time.perf_counter() - history.seconds  # what measuring and saving took is not training time
@@ -239,6 +234,23 @@ class Run:
         if isinstance(answer, str) and answer != "stop":
             raise ConfigError("on_row(history)", repr(answer), '"stop", or nothing', 'return "stop" to end the run.')
         return isinstance(answer, str)
+
+    def end_step(
+        self,
+        last: bool,
+        evaluate: Callable[[Agent], Mapping[str, float]] | None,
+        eval_every: int,
+        on_row: Callable[[History], Any] | None,
+        checkpoint: Path | None,
+        checkpoint_every: int,
+    ) -> None:
+        """Measure, tell of a new row and save, each where it is due; ``stopped`` is then what ``on_row`` said."""
+        if evaluate is not None and (self.step % eval_every == 0 or last):
+            self.measure(evaluate)
+        new_row = bool(self.history.rows) and self.history.rows[-1]["step"] == self.step
+        self.stopped = on_row is not None and new_row and self.tell(on_row)
+        if checkpoint is not None and (self.step % checkpoint_every == 0 or last or self.stopped):
+            self.save(checkpoint)
 
     def save(self, path: Path) -> None:
         """Write agent and run to one file, unless the run has diverged."""

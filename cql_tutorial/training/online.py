@@ -301,12 +301,7 @@ def fine_tune(
                 bar.set_postfix({key: f"{row[key]:.3g}" for key in shown if key in row})
             bar.update()
             history.seconds = time.perf_counter() - began
-            if evaluate is not None and (run.step % eval_every == 0 or last):
-                run.measure(evaluate)
-            told = on_row is not None and history.rows and history.rows[-1]["step"] == run.step
-            run.stopped = bool(told and on_row is not None and run.tell(on_row))
-            if checkpoint is not None and (run.step % checkpoint_every == 0 or last or run.stopped):
-                run.save(checkpoint)
+            run.end_step(last, evaluate, eval_every, on_row, checkpoint, checkpoint_every)
             began = time.perf_counter() - history.seconds
     return run.close()
 
@@ -340,10 +335,10 @@ class OnlineRunState(Run):
         self.ended: list[tuple[float, int]] = []  # return and length of each episode since the last row
         self.observation: Tensor | None = None  # of an episode under way
         self.restore = True
-        self.needs_returns = data.batch_returns is not None
-        given = getattr(agent.config, "truncation_value", None)
-        if self.needs_returns:
-            self.truncation_value = float(self.data.batch_returns.mean()) if given is None else float(given)  # type: ignore[union-attr]
+        returns, given = self.data.batch_returns, getattr(agent.config, "truncation_value", None)
+        self.needs_returns = returns is not None
+        if returns is not None:
+            self.truncation_value = float(returns.mean()) if given is None else float(given)
         columns = self.data.observations.to(agent.dtype)
         self.range = columns.amin(0), columns.amax(0)
         self.logged_rows = round(settings["mix"] * settings["batch_size"])
