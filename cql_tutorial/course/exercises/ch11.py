@@ -277,4 +277,240 @@ def _(q, log_density, from_policy, q_data, returns_to_go):
     return (_raised(q, from_policy, returns_to_go) - log_density).exp().mean(1).log() - q_data
 
 
+# ---------------------------------------------------------------- 11.2
+MISTAKES = {
+    "a": "none: it is Cal-QL as it should be",
+    "b": "the returns-to-go are plain sums, without the discount",
+    "c": "the maximum is taken after the log-density was subtracted",
+    "d": "the uniform candidates are raised to the return-to-go as well",
+    "e": "the smaller of Q and the return-to-go is taken, not the larger",
+    "f": "the returns-to-go are those of rewards ten times as large",
+}
+
+
+@exercise(
+    "11.2",
+    title="what is wrong with run X?",
+    kind="diagnose",
+    difficulty=4,
+    importance=5,
+    minutes=8,
+    examples=(Example((), "the numbers printed above", shown=False),),
+    hints=(
+        "Start with the column that says which returns-to-go a run reads: it rules two letters out. Then ask in which "
+        "column run X differs most from Cal-QL, and which candidates stand there.",
+        "Cal-QL pushes uniform actions down without a bound. How far do they get in run X, and what could hold them?",
+        "return '____'  # whose values are held that Cal-QL lets go of?",
+    ),
+    meaning=(
+        "Run X raises the uniform candidates as well, so that hardly anything is pushed below the return-to-go. Its "
+        "return says nothing of it; the values of uniform actions do."
+    ),
+)
+def mistake_of_run_x():
+    """The letter of what is wrong with run X.
+
+    -> "a", "b", "c", "d", "e" or "f"
+    """
+    return "d"
+
+
+def _mistake(letter, message):
+    wrong_choice("11.2", MISTAKES[letter], letter, message)
+
+
+_mistake(
+    "a",
+    "compare the last column but one of run X with Cal-QL's: uniform actions are valued far higher. The two differ in "
+    "more than noise.",
+)
+_mistake(
+    "b",
+    "undiscounted returns-to-go are larger than discounted ones where rewards are not negative. The column of the "
+    "returns-to-go is the same for all three runs.",
+)
+_mistake(
+    "c",
+    "a maximum that comes late still concerns the policy's candidates alone. It would leave uniform actions about where "
+    "Cal-QL has them.",
+)
+_mistake(
+    "e",
+    "the smaller of the two lets go of what lies *above* the return-to-go and keeps pushing what lies below it: the "
+    "policy's values would sink as CQL's do. In run X they are the highest of all.",
+)
+_mistake(
+    "f",
+    "with returns-to-go ten times as large that column would be, too, and no candidate of the policy would ever be "
+    "pushed: its bound rate would be 1.",
+)
+
+
+# ---------------------------------------------------------------- 11.3
+def _judge_plan(plan: object, bound_rate: float, shortfall: float) -> str | None:
+    """None for a plan that the table of calibration bears out in the setting with these offline numbers."""
+    from ..studies import ch11 as study
+    from ..studies.common import result_rows
+
+    given = tuple(plan) if isinstance(plan, (list, tuple)) and len(plan) == 2 else ()
+    if given not in study.PLANS:
+        return "a pair is wanted: 'cql' or 'cal-ql', then 'kept' or 'dropped'."
+    setting = "wide" if shortfall < -5 else "narrow"
+    fault = study.plan_faults(result_rows("calibration"), setting, (str(given[0]), str(given[1])))
+    return None if fault is None else f"bound rate {bound_rate:.2f}, Q minus return-to-go {shortfall:+.1f}: {fault}"
+
+
+@exercise(
+    "11.3",
+    title="a plan for going online",
+    kind="design",
+    difficulty=4,
+    importance=5,
+    minutes=10,
+    examples=(
+        Example((1.0, -15.8), "the policy is held wider than the log: CQL's numbers offline"),
+        Example((0.35, 0.1), "the policy is about as wide as the log: CQL's numbers offline"),
+    ),
+    hints=(
+        "Two choices, which need not have the same reason. What must online learning do first, where the values are far "
+        "too low? And what does the penalty still do once new actions are tried?",
+        "Calibration mends values that lie far below what the log earned; where they do not, it does nothing. The "
+        "penalty was for actions that nobody could try.",
+        "return ('cal-ql' if ____ else 'cql'), '____'",
+    ),
+    meaning=(
+        "The shortfall tells whether calibration can gain anything; and online, where actions can be tried, the penalty "
+        "costs more than it saves."
+    ),
+    judge=_judge_plan,
+)
+def online_plan(bound_rate, shortfall):
+    """Which agent to train offline, and what to do with its penalty online; CQL where Cal-QL gains nothing.
+
+    Two numbers of CQL trained offline: its bound rate, and the mean of Q of the policy's actions minus return-to-go
+    -> ("cql" or "cal-ql", "kept" or "dropped")
+    """
+    return ("cal-ql" if shortfall < -1 else "cql"), "dropped"
+
+
+@mutant("11.3", "always calibrate")
+def _(bound_rate, shortfall):
+    """you calibrate everywhere. Where CQL's values are right, the bound hardly acts, and returns-to-go are one more
+    thing that can be wrong."""
+    return "cal-ql", "dropped"
+
+
+@mutant("11.3", "never calibrate")
+def _(bound_rate, shortfall):
+    """you never calibrate: where CQL's values are far too low, online learning first has to learn the scale again."""
+    return "cql", "dropped"
+
+
+@mutant("11.3", "stay conservative")
+def _(bound_rate, shortfall):
+    """you keep the penalty everywhere. It was made for actions that cannot be tried; online they can."""
+    return ("cal-ql" if shortfall < -1 else "cql"), "kept"
+
+
+@mutant("11.3", "calibrate and stay conservative")
+def _(bound_rate, shortfall):
+    """you calibrate everywhere and keep the penalty everywhere: neither choice depends on what you were told."""
+    return "cal-ql", "kept"
+
+
+@mutant("11.3", "as offline")
+def _(bound_rate, shortfall):
+    """you go on as offline, whatever the numbers say. Most of what online learning could gain stays where it is."""
+    return "cql", "kept"
+
+
+@mutant("11.3", "turned round")
+def _(bound_rate, shortfall):
+    """your rule is turned round: you calibrate where the values are right, and not where they are far too low."""
+    return ("cql" if shortfall < -1 else "cal-ql"), "dropped"
+
+
+@mutant("11.3", "dropped only if calibrated")
+def _(bound_rate, shortfall):
+    """you drop the penalty only where you calibrate. Where CQL's values are about right, dropping it is safe, and pays."""
+    return ("cal-ql", "dropped") if shortfall < -1 else ("cql", "kept")
+
+
+# ---------------------------------------------------------------- predictions and quiz of sections 1 and 2
+prediction(
+    "11.p1",
+    "CQL and Cal-QL have learned offline from a narrow log, with a policy held wider than the log. Greedy, both earn "
+    "about what the log does. Now they act, and the penalty is dropped. Over the next 1,200 steps...",
+    answer="c",
+    a=(
+        "both do equally well: they begin with the same return",
+        "They begin with about the same *policy*. What goes on learning are the critics, and those differ.",
+    ),
+    b=(
+        "CQL's is ahead, since its caution protects it while it explores",
+        "Its values are so low that whatever is new looks better than what it knows, the bad included.",
+    ),
+    c=(
+        "Cal-QL's is ahead on average",
+        "Its values are on the scale of what it will see. CQL's critics have to learn that scale first.",
+    ),
+)
+
+prediction(
+    "11.p2",
+    "Ten critics of offline SAC, trained on the log of the stitching maze, over-estimate the policy's own actions. Their "
+    "standard deviation there, against the mean size of that error, is...",
+    answer="b",
+    a=(
+        "about as large: where critics err, they differ",
+        "Each began with its own weights. But all ten were then fitted to one target, and in that they agree.",
+    ),
+    b=(
+        "a small part of it, less than a third",
+        "What they share, the target that one maximisation made, is the error; it does not show as a difference.",
+    ),
+    c=(
+        "larger: ten critics are spread all over the place where there are no data",
+        "They would be, if each made its own target. Here the minimum of some is the target of all.",
+    ),
+)
+
+quiz_question(
+    "11.a",
+    "Cal-QL logs a bound rate of 0.00 from the first update to the last. What does that say of the run?",
+    answer="a",
+    a=(
+        "It is a run of CQL, number for number.",
+        "The maximum changes a value only where it lies below its bound, and none ever did.",
+    ),
+    b=(
+        "The calibration works so well that no value is below the log's any more.",
+        "Then the values would sit *at* the bound, half of them a little below: a rate near one half.",
+    ),
+    c=(
+        "The returns-to-go are wrong, for some candidate must lie below them.",
+        "None has to, and with a policy as narrow as the log few do. Other units are one possible reason among several.",
+    ),
+)
+
+quiz_question(
+    "11.b",
+    "Every reward is -1 until the goal is reached. Rows seen online are stored with a return-to-go of 0. What does "
+    "Cal-QL do with them?",
+    answer="c",
+    a=(
+        "It ignores the bound, which is out of reach there.",
+        "Out of reach is a bound that lies far *below* the values. This one lies above all of them.",
+    ),
+    b=(
+        "It pushes harder than CQL, because 0 is a low value.",
+        "Among negative values 0 is the highest there is, and a bound never pushes.",
+    ),
+    c=(
+        "It raises each candidate of the policy to 0, so none of them is pushed down.",
+        "Whatever happens, the true values are at most 0: the bound always acts, and the gradient is gone.",
+    ),
+)
+
+
 # ---------------------------------------------------------------- soft and sparse

@@ -1,0 +1,222 @@
+"""Experiments of chapter 11: a narrow log and a wide policy, how agents go on online, what their critics agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...datasets.offline_dataset import OfflineDataset
+from ...datasets.recording import dataset_of
+from ...envs import Maze
+from ...envs.base import record_episodes
+from ...envs.maze import stitching_behaviour
+from ...errors import require_data
+from ...evaluation import evaluate_policy, t_interval
+from ...losses import LOG_2, tanh_gaussian_log_prob
+
+DOUBLE = torch.float64
+Rows = Sequence[Mapping[str, str]]
+
+
+# ---------------------------------------------------------------- a narrow log
+def narrow_log(seed: int = 0, episodes: int = 60) -> OfflineDataset:
+    """Episodes of one script with little noise, which walks from the left arm of the maze all the way up to the goal."""
+    world, generator = Maze(), torch.Generator().manual_seed(seed)
+    script = stitching_behaviour("left", "up", noise=0.1)
+    recorded = record_episodes(world, [(script, world.reset(episodes, generator))], None, generator)
+    return dataset_of(world, recorded, id=f"narrow maze, draw {seed}")
+
+
+@torch.no_grad()
+def beside_returns(agent: Any, log: OfflineDataset, returns_to_go: Tensor, every: int = 6) -> dict[str, float]:
+    """An agent's values minus the returns-to-go at every sixth logged state, a mean over them; and what it earns.
+
+    "policy", "uniform" and "logged" are the smallest critic's value of an action from there, "bound rate" the share of
+    states where the first is below 0, "returns" the mean of ``returns_to_go [N]``, "return" of 100 greedy episodes.
+    """
+    rows = torch.arange(0, len(log), every)
+    states, generator = log.observations[rows], torch.Generator().manual_seed(0)
+    uniform = 2 * torch.rand(len(rows), agent.config.action_dim, generator=generator) - 1
+    actions = {"policy": agent.policy()(states, generator), "logged": log.actions[rows], "uniform": uniform}
+    found = {name: agent.q_values(states, each).amin(0) - returns_to_go[rows] for name, each in actions.items()}
+    earned = evaluate_policy(Maze(), agent.policy(deterministic=True), 100)
+    return {
+        "returns": float(returns_to_go[rows].mean()),
+        "bound rate": float((found["policy"] < 0).double().mean()),
+        **{name: float(difference.mean()) for name, difference in found.items()},
+        "return": float(earned.mean()),
+    }
+
+
+# ---------------------------------------------------------------- where a bounded penalty pushes
+class Push(NamedTuple):
+    """The push-down of a penalty on candidates of one state, over their actions: ``[K]`` each, sorted by action."""
+
+    actions: Tensor
+    q: Tensor
+    from_policy: Tensor
+    share: Tensor
+
+
+def push_of(penalty: Callable[..., Tensor], return_to_go: float, half: int = 400) -> Push:
+    """The gradient of a penalty (11.1) in the candidates' values, at one state of a known Q and a known policy.
+
+    Half of the candidates are uniform, half the policy's, whose mean lies on the lower one of two ridges of Q. They are
+    midpoints of equal shares of each distribution, so nothing is random. Where there is no bound the shares sum to 1.
+    """
+    level = (torch.arange(half, dtype=DOUBLE) + 0.5) / half
+    mean, log_std = _numbers(0.6), _numbers(0.35).log()
+    u = mean + log_std.exp() * torch.special.ndtri(level)
+    actions = torch.cat([2 * level - 1, u.tanh()])
+    log_pi = tanh_gaussian_log_prob(u[:, None], mean[None], log_std[None])
+    log_density = torch.cat([torch.full_like(level, -LOG_2), log_pi])
+    from_policy = torch.arange(2 * half) >= half
+    q = ridge(actions).requires_grad_()
+    value = penalty(q[None], log_density[None], from_policy, _numbers([0.0]), _numbers([return_to_go]))
+    (share,) = torch.autograd.grad(value.sum(), q)
+    order = actions.argsort()
+    return Push(actions[order], q.detach()[order], from_policy[order], share[order])
+
+
+def ridge(actions: Tensor) -> Tensor:
+    """The values of `push_of`'s state: a high ridge at -0.4, which is the log's, and a lower one at 0.55."""
+    return 3.0 * torch.exp(-0.5 * ((actions + 0.4) / 0.2).square()) + 2.0 * torch.exp(
+        -0.5 * ((actions - 0.55) / 0.25).square()
+    )
+
+
+def _numbers(values: object) -> Tensor:
+    return torch.tensor(values, dtype=DOUBLE)
+
+
+# ---------------------------------------------------------------- the table of calibration
+Curves = dict[int, dict[int, float]]  # draw -> step -> value
+
+
+def curves(rows: Rows, setting: str, algorithm: str, arm: str, column: str) -> Curves:
+    """A column along the online steps, a curve a reported draw; where it was not measured, there is no point."""
+    found: Curves = {}
+    for row in rows:
+        if (row["setting"], row["algorithm"], row["arm"], row["split"]) == (setting, algorithm, arm, "report"):
+            of_draw = found.setdefault(int(row["draw"]), {})
+            if row[column] != "":
+                of_draw[int(row["step"])] = float(row[column])
+    about = f"calibration: {column} of {algorithm}, {arm}, in {setting}"
+    require_data(any(found.values()), about, "no rows", "one for each draw and step")
+    return found
+
+
+def summary(of_draw: Mapping[int, float], what: str) -> float:
+    """One number of a curve: its "first" or "last" value, its "mean" after step 0, or its "fall".
+
+    The fall is how far the lowest later point lies below the first, or 0.
+    """
+    steps = sorted(of_draw)
+    later = [of_draw[step] for step in steps if step > 0]
+    if what == "first":
+        return of_draw[steps[0]]
+    if what == "last":
+        return of_draw[steps[-1]]
+    return min(0.0, min(later) - of_draw[steps[0]]) if what == "fall" else sum(later) / len(later)
+
+
+def gain(
+    rows: Rows, setting: str, better: tuple[str, str], worse: tuple[str, str], what: str = "mean"
+) -> tuple[float, float, int]:
+    """How much more one plan earns than another on the same draw: mean, half-width of the 95 % interval, draws.
+
+    A plan is an algorithm and an arm; ``what`` is explained at `summary`.
+    """
+    pair = [curves(rows, setting, *plan, "return") for plan in (better, worse)]
+    draws = sorted(set(pair[0]) & set(pair[1]))
+    differences = [summary(pair[0][draw], what) - summary(pair[1][draw], what) for draw in draws]
+    return *t_interval(differences), len(draws)
+
+
+def reached(rows: Rows, setting: str, plan: tuple[str, str], level: float) -> tuple[int, int]:
+    """In how many draws a plan's return comes to a level at some step, and of how many."""
+    found = curves(rows, setting, *plan, "return")
+    return sum(max(of.values()) >= level for of in found.values()), len(found)
+
+
+PLANS = tuple((algorithm, arm) for algorithm in ("cql", "cal-ql") for arm in ("kept", "dropped"))
+
+
+def plan_faults(rows: Rows, setting: str, plan: tuple[str, str]) -> str | None:
+    """None for a plan that no other one beats, and that is as simple as that allows; else the bar that it misses.
+
+    Beaten is: the paired 95 % interval of the difference of the curves' means leaves out 0. The simpler agent is CQL.
+    """
+    for other in PLANS:
+        if other != plan:
+            mean, half, draws = gain(rows, setting, other, plan)
+            if mean - half > 0:
+                return (
+                    f"{' with the penalty '.join(other)} earned {mean:.1f} ± {half:.1f} more on average over the "
+                    f"online steps, over {draws} draws. The bar: no other plan is told apart above yours."
+                )
+    algorithm, arm = plan
+    if algorithm == "cal-ql":
+        mean, half, draws = gain(rows, setting, plan, ("cql", arm))
+        if mean - half <= 0:
+            return (
+                f"against CQL with the penalty {arm}, calibration earned {mean:+.1f} ± {half:.1f} over {draws} draws: "
+                "not told apart. The bar: take returns-to-go into the loss only where they gain something."
+            )
+    return None
+
+
+def version_differences(rows: Rows, columns: Mapping[str, str], than: str = "correct") -> dict[str, Any]:
+    """Every version of the bound minus the right one, draw by draw: panel -> version -> "" -> mean and half-width.
+
+    ``columns`` maps a panel's title to its column in the table *calibration-versions*.
+    """
+    values = {
+        column: {name: _by_draw(rows, name, column) for name in dict.fromkeys(row["version"] for row in rows)}
+        for column in columns.values()
+    }
+    found: dict[str, Any] = {}
+    for title, column in columns.items():
+        right = values[column][than]
+        for name, each in values[column].items():
+            if name != than:
+                pairs = [each[draw] - right[draw] for draw in sorted(set(each) & set(right))]
+                found.setdefault(title, {})[name] = {"": t_interval(pairs)}
+    return found
+
+
+def _by_draw(rows: Rows, version: str, column: str) -> dict[str, float]:
+    return {row["draw"]: float(row[column]) for row in rows if row["version"] == version and row["split"] == "report"}
+
+
+def told_apart(interval: tuple[float, float]) -> bool:
+    """Whether an interval, a mean and its half-width, leaves out 0."""
+    return abs(interval[0]) > interval[1]
+
+
+# ---------------------------------------------------------------- the tables of ensembles
+def column_of(rows: Rows, column: str, **wanted: Any) -> list[float]:
+    """The column's values of the reported rows whose other columns are as wanted, numbers compared as such."""
+    found = [float(row[column]) for row in rows if row["split"] == "report" and _fits(row, wanted)]
+    require_data(len(found) > 0, f"{column} of {wanted}", "no rows", "one for each seed or draw")
+    return found
+
+
+def _fits(row: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
+    return all(
+        float(row[name] or "nan") == value if isinstance(value, (int, float)) else row[name] == value
+        for name, value in wanted.items()
+    )
+
+
+def last_step(rows: Rows, **wanted: Any) -> int:
+    """The last step at which such a run was looked at."""
+    return int(max(column_of(rows, "step", **wanted)))
+
+
+def means(rows: Rows, column: str, over: Iterable[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """Mean and half-width of a column for each of several selections of rows; see `column_of`."""
+    return [t_interval(column_of(rows, column, **wanted)) for wanted in over]
