@@ -1,4 +1,4 @@
-"""Exercises of chapter 11, extensions: a calibrated penalty, which mistake a run has, how to fine-tune, soft, sparse."""
+"""Exercises of chapter 11, extensions: calibration, a run to diagnose, a plan for going online; soft and sparse."""
 
 from __future__ import annotations
 
@@ -231,8 +231,8 @@ def _(q, log_density, from_policy, q_data, returns_to_go):
 
 @mutant("11.1", "log K forgotten")
 def _(q, log_density, from_policy, q_data, returns_to_go):
-    """the logarithm of the number of candidates is missing: a sum in the place of a mean. The gradient is right, but the
-    penalty is not on the scale of the log-mean form."""
+    """the logarithm of the number of candidates is missing: a sum in the place of a mean. The gradient is right, but
+    the penalty is not on the scale of the log-mean form."""
     return torch.logsumexp(_raised(q, from_policy, returns_to_go) - log_density, 1) - q_data
 
 
@@ -331,8 +331,8 @@ _mistake(
 )
 _mistake(
     "c",
-    "a maximum that comes late still concerns the policy's candidates alone. It would leave uniform actions about where "
-    "Cal-QL has them.",
+    "a maximum that comes late still concerns the policy's candidates alone. It would leave uniform actions about "
+    "where Cal-QL has them.",
 )
 _mistake(
     "e",
@@ -372,15 +372,15 @@ def _judge_plan(plan: object, bound_rate: float, shortfall: float) -> str | None
         Example((0.35, 0.1), "the policy is about as wide as the log: CQL's numbers offline"),
     ),
     hints=(
-        "Two choices, which need not have the same reason. What must online learning do first, where the values are far "
-        "too low? And what does the penalty still do once new actions are tried?",
+        "Two choices, which need not have the same reason. What must online learning do first, where the values are "
+        "far too low? And what does the penalty still do once new actions are tried?",
         "Calibration mends values that lie far below what the log earned; where they do not, it does nothing. The "
         "penalty was for actions that nobody could try.",
         "return ('cal-ql' if ____ else 'cql'), '____'",
     ),
     meaning=(
-        "The shortfall tells whether calibration can gain anything; and online, where actions can be tried, the penalty "
-        "costs more than it saves."
+        "The shortfall tells whether calibration can gain anything; and online, where actions can be tried, the "
+        "penalty costs more than it saves."
     ),
     judge=_judge_plan,
 )
@@ -432,7 +432,7 @@ def _(bound_rate, shortfall):
 
 @mutant("11.3", "dropped only if calibrated")
 def _(bound_rate, shortfall):
-    """you drop the penalty only where you calibrate. Where CQL's values are about right, dropping it is safe, and pays."""
+    """you drop the penalty only where you calibrate. Where CQL's values are about right, dropping it pays as well."""
     return ("cal-ql", "dropped") if shortfall < -1 else ("cql", "kept")
 
 
@@ -458,8 +458,8 @@ prediction(
 
 prediction(
     "11.p2",
-    "Ten critics of offline SAC, trained on the log of the stitching maze, over-estimate the policy's own actions. Their "
-    "standard deviation there, against the mean size of that error, is...",
+    "Ten critics of offline SAC, trained on the log of the stitching maze, over-estimate the policy's own actions. "
+    "Their standard deviation there, against the mean of that error, is...",
     answer="b",
     a=(
         "about as large: where critics err, they differ",
@@ -489,7 +489,7 @@ quiz_question(
     ),
     c=(
         "The returns-to-go are wrong, for some candidate must lie below them.",
-        "None has to, and with a policy as narrow as the log few do. Other units are one possible reason among several.",
+        "None has to, and with a policy as narrow as the log few do. Other units are one possible reason of several.",
     ),
 )
 

@@ -23,7 +23,7 @@ Rows = Sequence[Mapping[str, str]]
 
 # ---------------------------------------------------------------- a narrow log
 def narrow_log(seed: int = 0, episodes: int = 60) -> OfflineDataset:
-    """Episodes of one script with little noise, which walks from the left arm of the maze all the way up to the goal."""
+    """Episodes of one script with little noise, which walks from the maze's left arm all the way up to the goal."""
     world, generator = Maze(), torch.Generator().manual_seed(seed)
     script = stitching_behaviour("left", "up", noise=0.1)
     recorded = record_episodes(world, [(script, world.reset(episodes, generator))], None, generator)
