@@ -27,6 +27,7 @@ from .figures.ch05 import backup_errors
 from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
+from .figures.ch11 import bounded_push
 from .figures.grids import map_and_curve
 from .figures.rollouts import maze_paths, pendulum_moment
 
@@ -224,3 +225,8 @@ def explore_maze(world: Maze, places: Tensor, snapshots: Mapping[int, Mapping[st
         return maze_values(world, places, snapshots[updates], f"after {updates:,} updates")
 
     return Explorer(draw, list(snapshots), "updates", start=min(snapshots), options=[f"{u:,}" for u in snapshots])
+
+
+def explore_bound(pushes: Mapping[float, Any]) -> Explorer:
+    """Chapter 11: where the calibrated penalty pushes, one return-to-go at a time; ``pushes`` by `push_of`."""
+    return Explorer(lambda bound: bounded_push({bound: pushes[bound]}), list(pushes), "return-to-go", start=min(pushes))

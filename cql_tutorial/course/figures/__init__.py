@@ -21,6 +21,7 @@ from .ch05 import (
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values, metric_curves
+from .ch11 import Course, bounded_push, critics_agree, online_curves
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
@@ -36,11 +37,14 @@ __all__ = [
     "logged_curves",
     "HANGING",
     "CaptionedFigure",
+    "Course",
     "arms",
     "author_error",
     "backup_errors",
+    "bounded_push",
     "bounds_on_arms",
     "covered_decisions",
+    "critics_agree",
     "cut_rollouts",
     "data_report",
     "discount_weights",
@@ -64,6 +68,7 @@ __all__ = [
     "maze_values",
     "metric_curves",
     "nearest_rows",
+    "online_curves",
     "penalties",
     "pendulum_moment",
     "pendulum_strip",
