@@ -30,7 +30,7 @@ def bounded_push(pushes: Mapping[float, Any], penalty: str = "the penalty") -> C
     """
     figure = CaptionedFigure(figsize=(max(5.0, 3.0 * len(pushes)), 4.6))
     axes = figure.subplots(2, len(pushes), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
-    edges, said = np.linspace(-1, 1, BINS + 1), []
+    edges, said, top = np.linspace(-1, 1, BINS + 1), [], 0.0
     for column, (bound, push) in enumerate(pushes.items()):
         actions, q, own, share = (np.asarray(values) for values in push)
         upper, lower = axes[:, column]
@@ -47,12 +47,14 @@ def bounded_push(pushes: Mapping[float, Any], penalty: str = "the penalty") -> C
                 linewidth=0.3, label=f"on {name} candidates",
             )  # fmt: skip
             bottom = bottom + height
+        top = max(top, float(bottom.max()))
         lower.set_xlabel("action", fontsize=9)
         raised = float(np.mean(q[own] < bound))
         said.append(
             f"return-to-go {bound:g}: {raised:.0%} of the policy's candidates raised, push-down {share[own].sum():.2f} "
             f"on them, {share[~own].sum():.2f} on uniform ones"
         )
+    axes[1, 0].set_ylim(0, 1.08 * top)
     axes[0, 0].set_ylabel("Q, return", fontsize=9)
     axes[1, 0].set_ylabel("push-down", fontsize=9)
     handles = [pair for axis in axes[:, 0] for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
