@@ -514,3 +514,429 @@ quiz_question(
 
 
 # ---------------------------------------------------------------- soft and sparse
+
+
+# ---------------------------------------------------------------- 11.4
+@exercise(
+    "11.4",
+    title="what a constant is worth",
+    kind="derive",
+    difficulty=3,
+    importance=4,
+    minutes=10,
+    examples=(
+        Example(
+            (1.0, 2, 8, 0.5, 3),
+            "worked by hand: three steps before the end, discount one half; the constants are 2 log 2 and 3 log 2",
+        ),
+        Example((0.4, 6, 5, 0.9, 10), "six dimensions, a low temperature, ten steps before the end"),
+        Example((2.5, 1, 30, 0.95, math.inf), "an episode that never ends"),
+        Example((0.7, 3, 16, 0.99, 1), "the last step", shown=False),
+    ),
+    hints=(
+        "By hand, for one constant c. Last step: what follows is worth 0 in every form, so Q is off by 0. One step "
+        "earlier V(s') is off by c, and Q by c / 2. Three steps before the end: c / 2 + c / 4.",
+        "Let d be what Q is off by. One step earlier V is off by d + c, and Q by discount (d + c). Repeat from 0 on. "
+        "And the constants: T times the logarithm of the volume of [-1, 1]^A, or of the number of candidates.",
+        "factor = discount * (1 - discount ** ____) / (1 - discount)",
+    ),
+    meaning=(
+        "A constant in the soft value is a reward for every step that is not the last. Where all episodes are equally "
+        "long it moves values only; where an action can end the episode it moves the policy."
+    ),
+)
+def shift_of_q(temperature, action_dim, n_candidates, discount, steps):
+    """How much higher Q is than with the mean form, if V leaves in a constant, `steps` steps before the end.
+
+    The constants: of the integral over [-1, 1]^A, and of a plain sum over uniform candidates -> two numbers
+    """
+    factor = discount * (1 - discount ** (steps - 1)) / (1 - discount)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+def _factor(discount, steps):
+    return discount * (1 - discount ** (steps - 1)) / (1 - discount)
+
+
+@mutant("11.4", "for ever")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """that is the shift in an episode that never ends. With so many steps left the sum has so many terms less one."""
+    factor = discount / (1 - discount)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "the end has a value")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """one step too many is counted: after the last step nothing follows, and a termination cuts V(s'), constant and
+    all. On the last step Q is off by 0."""
+    factor = discount * (1 - discount**steps) / (1 - discount)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "shift of V")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """that is how far V(s) is off. Q(s, a) is not off by this state's own constant: it is a reward plus the
+    *discounted* V of the next state."""
+    factor = (1 - discount**steps) / (1 - discount)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "shift of the next V")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """that is how far V(s') is off. In Q(s, a) it stands behind the discount."""
+    factor = (1 - discount ** (steps - 1)) / (1 - discount)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "one target")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """that is the shift of one target whose V(s') comes from right values. These are learned with the same constant: it
+    adds up along the episode."""
+    return temperature * action_dim * LOG_2 * discount, temperature * math.log(n_candidates) * discount
+
+
+@mutant("11.4", "the constants alone")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """these are the constants in one V. Every target contains one, and Q adds them up, discounted, along the
+    episode."""
+    return temperature * action_dim * LOG_2, temperature * math.log(n_candidates)
+
+
+@mutant("11.4", "no discount")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """a constant for each step that follows, right, but those of later steps are discounted."""
+    return temperature * action_dim * LOG_2 * (steps - 1), temperature * math.log(n_candidates) * (steps - 1)
+
+
+@mutant("11.4", "temperature forgotten")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the temperature is missing: it stands in front of the logarithm, and so in front of every constant that is left
+    inside."""
+    return action_dim * LOG_2 * _factor(discount, steps), math.log(n_candidates) * _factor(discount, steps)
+
+
+@mutant("11.4", "divided by the temperature")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """you divide by the temperature. Q is divided by it *inside* the exponential; the logarithm is multiplied by it."""
+    factor = _factor(discount, steps) / temperature
+    return action_dim * LOG_2 * factor, math.log(n_candidates) * factor
+
+
+@mutant("11.4", "log 2 once", seen="asked in takuseno/d3rlpy#147")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """log 2 is needed once for each dimension: the box has volume 2 to the power action_dim."""
+    factor = temperature * _factor(discount, steps)
+    return LOG_2 * factor, math.log(n_candidates) * factor
+
+
+@mutant("11.4", "log of twice the dimension")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the logarithm of 2 A is taken. The box has volume 2 to the *power* A, whose logarithm is A log 2."""
+    factor = temperature * _factor(discount, steps)
+    return math.log(2 * action_dim) * factor, math.log(n_candidates) * factor
+
+
+@mutant("11.4", "numbers for their logarithms")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """volume and number of candidates themselves are counted. They are factors inside the logarithm: what remains
+    outside are their *logarithms*."""
+    factor = temperature * _factor(discount, steps)
+    return 2**action_dim * factor, n_candidates * factor
+
+
+@mutant("11.4", "lower")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """both signs are turned: the integral over a box of volume above 1, and a sum of several terms, are larger than a
+    mean."""
+    factor = -temperature * _factor(discount, steps)
+    return action_dim * LOG_2 * factor, math.log(n_candidates) * factor
+
+
+@mutant("11.4", "other order")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the right two numbers in the other order: first that of the integral, then that of the plain sum."""
+    factor = temperature * _factor(discount, steps)
+    return math.log(n_candidates) * factor, action_dim * LOG_2 * factor
+
+
+@mutant("11.4", "sum beside the integral")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the first is right. The second is measured from the integral: both are wanted beside the *mean* form."""
+    factor = temperature * _factor(discount, steps)
+    return action_dim * LOG_2 * factor, (math.log(n_candidates) - action_dim * LOG_2) * factor
+
+
+@mutant("11.4", "sum of the two")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the first is right. The second has both constants: a plain sum over candidates leaves in log K alone, and knows
+    nothing of the volume."""
+    factor = temperature * _factor(discount, steps)
+    return action_dim * LOG_2 * factor, (math.log(n_candidates) + action_dim * LOG_2) * factor
+
+
+# ---------------------------------------------------------------- 11.5
+@exercise(
+    "11.5",
+    title="the value that ignores the worst",
+    kind="build",
+    difficulty=4,
+    importance=4,
+    minutes=15,
+    examples=(
+        Example(
+            (_numbers([1.0, 0.0]), _numbers([0.5, 0.5]), 0.1),
+            "worked by hand: a good and a bad action, logged equally often; only the good one counts",
+        ),
+        Example(
+            (_numbers([0.5, 1.0, 0.0, 0.8]), _numbers([0.3, 0.1, 0.4, 0.2]), 0.1),
+            "four logged actions, not in order",
+        ),
+        Example(
+            (_numbers([-2.0, 1.5, -0.5]), _numbers([0.2, 0.5, 0.3]), 4.0),
+            "alpha so large that all of them count",
+        ),
+        Example(
+            (
+                _numbers([3.1, -4.0, 0.3, 2.2, 5.6, -1.7, 4.9]),
+                _numbers([0.11, 0.07, 0.23, 0.19, 0.05, 0.22, 0.13]),
+                0.6,
+            ),
+            "seven logged actions",
+            shown=False,
+        ),
+        Example(
+            (_numbers([-7.0, -9.5, -6.2, -8.1, -6.9]), _numbers([0.4, 0.1, 0.05, 0.15, 0.3]), 0.35),
+            "five logged actions, all values negative",
+            shown=False,
+        ),
+    ),
+    hints=(
+        "By hand: if the good action alone counts, half of 1 + (1 - V) / 0.2 must be 1, so V = 0.8. The bad one then "
+        "has 1 - 0.8 / 0.2 < 0: it does not count, as supposed.",
+        "Suppose the best k count. Then the sum of p (1 + (q - V) / (2 alpha)) over these k is 1: solve for V. No such "
+        "V is too high, whatever k is, because leaving a term out, or counting a negative one, only lowers the sum. So "
+        "try every k. Or look for V by halving an interval.",
+        "order = q.argsort(descending=True); ...; return ((total + 2 * alpha * (____ - 1)) / share).amax()",
+    ),
+    meaning="Two logged values: below V - 2 alpha an action has no say; above alpha = p D / 2 every action has one.",
+)
+def sparse_value(q, shares, alpha):
+    """V such that the weights max(1 + (q - V) / (2 alpha), 0) have the mean 1 over the log.
+
+    Values [K] of K logged actions, their shares of the log [K], alpha -> []
+    """
+    order = q.argsort(descending=True)
+    share, total = shares[order].cumsum(0), (shares * q)[order].cumsum(0)
+    return ((total + 2 * alpha * (share - 1)) / share).amax()
+
+
+def _best(q, shares, alpha, wanted=1.0):
+    """The V of each k, if the best k count: their weights' mean is ``wanted``."""
+    order = q.argsort(descending=True)
+    share, total = shares[order].cumsum(0), (shares * q)[order].cumsum(0)
+    return (total + 2 * alpha * (share - wanted)) / share
+
+
+@mutant("11.5", "mean")
+def _(q, shares, alpha):
+    """that is the mean of the logged values: right only while no weight is cut off at 0. A negative weight counts as 0,
+    and then the others must come down: V rises."""
+    return (shares * q).sum()
+
+
+@mutant("11.5", "maximum")
+def _(q, shares, alpha):
+    """that is the largest logged value. With V there, the best action has weight 1 and all others less: the mean is
+    below 1, so V is too high."""
+    return q.amax()
+
+
+@mutant("11.5", "best alone")
+def _(q, shares, alpha):
+    """only the best action is allowed to count. Others may lie above V - 2 alpha as well: test every number of them."""
+    best = q.argmax()
+    return q[best] + 2 * alpha * (1 - 1 / shares[best])
+
+
+@mutant("11.5", "alpha without its 2")
+def _(q, shares, alpha):
+    """alpha stands where 2 alpha should: a weight is 1 + (q - V) / (2 alpha)."""
+    return _best(q, shares, alpha / 2).amax()
+
+
+@mutant("11.5", "twice the 2")
+def _(q, shares, alpha):
+    """2 alpha is doubled: a weight is 1 + (q - V) / (2 alpha)."""
+    return _best(q, shares, 2 * alpha).amax()
+
+
+@mutant("11.5", "shares forgotten")
+def _(q, shares, alpha):
+    """every logged action counts alike. The mean is over the *log*, in which an action has its share of the rows."""
+    return _best(q, torch.full_like(shares, 1 / len(shares)), alpha).amax()
+
+
+@mutant("11.5", "sum is 1")
+def _(q, shares, alpha):
+    """here the weights' *sum* over the actions is 1. Their mean over the log is wanted: each weight times its share."""
+    return _best(q, torch.ones_like(shares), alpha).amax()
+
+
+@mutant("11.5", "smallest")
+def _(q, shares, alpha):
+    """the smallest V of all supposed numbers of actions that count. No such V is too high, and one of them is right: it
+    is the largest."""
+    return _best(q, shares, alpha).amin()
+
+
+@mutant("11.5", "threshold")
+def _(q, shares, alpha):
+    """that is V - 2 alpha, the value from which on an action counts (or V without the 1 in its weight, which is the
+    same number). V itself is wanted: an action at V has weight 1."""
+    return _best(q, shares, alpha).amax() - 2 * alpha
+
+
+@mutant("11.5", "exponential")
+def _(q, shares, alpha):
+    """that is the V of exponential Q-learning, whose weights exp((q - V) / alpha) have the mean 1. None of them is 0.
+    Here the weights are straight lines, cut off at 0."""
+    return alpha * torch.logsumexp(q / alpha + shares.log(), 0)
+
+
+@mutant("11.5", "mean weight one half")
+def _(q, shares, alpha):
+    """with this V the weights have the mean one half. That is what the loss t^2 + V / (2 alpha) leads to, which lacks a
+    factor of two in its second term."""
+    return _best(q, shares, alpha, 0.5).amax()
+
+
+@mutant("11.5", "sign of alpha")
+def _(q, shares, alpha):
+    """the sign of alpha is turned: weights would *fall* with q."""
+    return _best(q, shares, -alpha).amax()
+
+
+@mutant("11.5", "mean of the better half")
+def _(q, shares, alpha):
+    """that is the mean of the actions that are better than average. Which ones count depends on alpha, and they do not
+    count alike."""
+    above = q > (shares * q).sum()
+    return (shares * q)[above].sum() / shares[above].sum()
+
+
+@mutant("11.5", "one pass")
+def _(q, shares, alpha):
+    """one pass too few: V is solved for the actions that would count if V were the mean. With the new V others drop
+    out: repeat until none does, or try every number of them."""
+    counts = q > (shares * q).sum() - 2 * alpha
+    share = shares[counts].sum()
+    return ((shares * q)[counts].sum() + 2 * alpha * (share - 1)) / share
+
+
+# ---------------------------------------------------------------- 11.6
+@exercise(
+    "11.6",
+    title="the wrong line of a listing",
+    kind="read",
+    difficulty=4,
+    importance=3,
+    minutes=8,
+    examples=(Example((), "the listing of ten lines above", shown=False),),
+    hints=(
+        "What must the mean of the weights over a batch be, once V has been learned? Which line decides it?",
+        "Set the derivative of the loss of V to zero. Does it say that the mean of max(t, 0) is 1?",
+        "return ____  # the line of V's loss",
+    ),
+    meaning=(
+        "Line 4: the derivative in V is -2 max(t, 0) / (2 alpha) + 1 / (2 alpha), which vanishes where the mean weight "
+        "is one half. v / alpha mends it. The two 2 alpha look alike, so the line looks right."
+    ),
+)
+def wrong_line():
+    """The number of the one wrong line.
+
+    -> an integer from 1 to 10
+    """
+    return 4
+
+
+def _line(number, message):
+    wrong_choice("11.6", f"line {number}", number, message)
+
+
+_line(1, "line 1 is right: the smaller target critic, at the logged action. No other action is ever asked about.")
+_line(2, "line 2 is right: V carries its gradient into its loss, and q does not.")
+_line(3, "line 3 is right: this is the weight before it is cut off at 0, with V from before its step.")
+_line(5, "line 5 is right: V moves first, on its own loss alone.")
+_line(6, "line 6 is right: the advantage with the V after its step, a constant for the policy.")
+_line(
+    7,
+    "line 7 is right: the weight of the derivation, with a cap. The authors' program has max(advantage, 0) in its "
+    "place, which is another choice.",
+)
+_line(
+    8, "line 8 is right: cloning, each logged action with its weight; the minus makes likely what has a large weight."
+)
+_line(9, "line 9 is right: one minus the termination cuts what follows, and V of the next state is a constant.")
+_line(10, "line 10 is right: both critics follow the same target, and their losses are added.")
+
+
+# ---------------------------------------------------------------- predictions and quiz of sections 3 and 4
+prediction(
+    "11.p3",
+    "Soft Q-learning in the cliff grid, solved exactly: the goal pays 10 once and ends the episode, every other step "
+    "costs a tenth. T is 1, and V(s) = T log of the *sum* of exp(Q / T) over the four actions. Where does the greedy "
+    "action of this Q lead?",
+    answer="b",
+    a=(
+        "home: V contains the same constant log 4 in every state, and a constant moves no maximum",
+        "It is the same in every state that goes on. Behind the goal nothing goes on, and nothing is added.",
+    ),
+    b=(
+        "past the goal, for ever: it never goes home",
+        "log 4 a step for going on, discounted, is worth more than twice what the goal pays.",
+    ),
+    c=(
+        "home, but by a detour, as T = 1 makes the policy random near the cliff",
+        "The greedy action is not random. What it maximises contains a reward for every step that is not the last.",
+    ),
+)
+
+prediction(
+    "11.p4",
+    "Expert logs, nine rows in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives bad "
+    "rows the weight 0; IQL's weights are never 0. Which of the two earns more, over several draws of the log?",
+    answer="c",
+    a=(
+        "sparse Q-learning, by a margin that the draws tell apart: what is left out cannot do harm",
+        "An exponential weight of one hundredth does hardly more harm than 0. And whether a row gets the 0 at all "
+        "depends on alpha.",
+    ),
+    b=(
+        "IQL, as sparse weights leave too few rows to learn from",
+        "A third of the rows is plenty here, and IQL's weights lie on hardly more.",
+    ),
+    c=(
+        "the draws do not tell them apart",
+        "Both keep to logged actions and follow the better ones: that is what separates them from cloning.",
+    ),
+)
+
+quiz_question(
+    "11.c",
+    "Two logged actions in a state, worth 6 and 2, the better one with a tenth of the rows. At which alpha of sparse Q-"
+    "learning does the worse one get the weight 0?",
+    answer="a",
+    a=(
+        "below 0.2",
+        "p D / 2, with p = 0.1 and D = 4: what is rare has to be better by a lot before the rest is ignored.",
+    ),
+    b=(
+        "below 2, half of the distance",
+        "That would be so if nearly all rows held the better action. V then lies near it; here it lies near the worse.",
+    ),
+    c=(
+        "at any: the weights are cut off at 0",
+        "They are cut off only where they would be negative. With a large alpha none is, and V is the mean.",
+    ),
+)
