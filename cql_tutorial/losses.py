@@ -54,7 +54,7 @@ def calibrate(q_values: Tensor, returns_to_go: Tensor) -> Tensor:
     Where Q is below G its gradient is 0 (at a tie, half): the penalty then pushes that candidate no further down. The
     result takes the place of Q in `cql_penalty`, so the maximum comes before the log-density is subtracted.
 
-    Source: Cal-QL (Nakamoto et al. 2023, arXiv 2303.05479), Eq. 5.1, with G for the value of the behaviour policy.
+    Source: Cal-QL (Nakamoto et al. 2023, arXiv 2303.05479), with G for the value of the behaviour policy.
     """
     assert q_values.shape[-2:-1] == returns_to_go.shape, "q_values [..., B, K] and returns_to_go [B] must agree in B"
     return torch.maximum(q_values, returns_to_go[:, None])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import (
+    calibration,
     headline,
     make_datasets,
     off_policy,
@@ -40,6 +41,8 @@ STUDIES: dict[str, Study[Any]] = {
             own_alpha.STUDY,
             off_policy.STUDY,
             signature.STUDY,
+            calibration.STUDY,
+            calibration.VERSIONS_STUDY,
         )
     },
 }
@@ -53,6 +56,10 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
     "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
+    "calibration": (
+        "from the log into the maze with CQL and Cal-QL, and Cal-QL with one mistake each",
+        ("calibration", "calibration-versions"),
+    ),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
 

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import torch
 
-from cql_tutorial.course import wrong_penalties  # noqa: F401  (registers its agent, the same in every run)
+from cql_tutorial.course import wrong_calibrations, wrong_penalties  # noqa: F401  (their agents, the same in every run)
 from tests.pace import limit
 
 torch.set_num_threads(1)

@@ -44,7 +44,7 @@ class CalQLAgent(CQLAgent):
     see, cut at terminations and at unflagged jumps, bootstrapped with ``truncation_value`` where the recording ends.
     A data set that carries some already (`OfflineDataset.with_returns_to_go`) keeps them.
 
-    Source: Nakamoto et al. 2023 (arXiv 2303.05479), Eq. 5.1. Deviations from the paper's code: its Bellman target is
+    Source: Nakamoto et al. 2023 (arXiv 2303.05479). Deviations from the paper's code: its Bellman target is
     a maximum over ten actions; its returns start from 0 where the recording was cut; a trajectory that never succeeds
     gets a return of its own there. For tasks that do not end the paper fits a critic of the behaviour policy in the
     place of returns.

@@ -51,11 +51,12 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("over_estimation", ["pitfalls-causes"]),
         ("own_alpha", ["pitfalls-own"]),
         ("off_policy", ["ope"]),
+        ("calibration", ["calibration", "calibration-versions"]),
     ):
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables
     assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[1:] == ["signature", "picture"]
-    assert written == [False] * 5  # none for another folder
+    assert written == [False] * 6  # none for another folder
     ran.clear()
     assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
     ran.clear()
