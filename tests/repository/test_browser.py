@@ -79,6 +79,12 @@ WRONG = {
         "def temperature_loss(log_temperature, log_prob, action_dim):\n"
         "    return log_temperature * (log_prob.detach().mean() - action_dim)\n",
     ),
+    "11": (
+        "11.1",
+        "plain CQL",
+        "def calibrated_penalty(q, log_density, from_policy, q_data, returns_to_go):\n"
+        "    return torch.logsumexp(q - log_density, 1) - math.log(q.shape[1]) - q_data\n",
+    ),
 }
 WHOLE = ("00", "04", "06")
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
