@@ -94,25 +94,28 @@ class Job:
 
 
 def jobs() -> Iterator[Job]:
-    """The ladder on tuning draws; then both settings on five draws, *wide* on five more, and the two ways without log.
+    """The ladder on tuning draws; both settings on five draws; CQL's two ways without the log; *wide* on five more.
 
-    A table that is not finished holds whole comparisons.
+    So a table that is not finished holds whole comparisons.
     """
     for entropy in LADDER:
         for draw in TUNING:
             yield Job("ladder", entropy, "cql", "offline", draw)
-    for setting, draws in (("wide", REPORTED[:5]), ("narrow", CONTROL), ("wide", REPORTED[5:])):
-        for algorithm in ("cql", "cal-ql"):
+    both, with_log, without = ("cql", "cal-ql"), ("kept", "dropped"), ("no-log", "warm-up")
+    for setting, algorithms, draws, arms in (
+        ("wide", both, REPORTED[:5], with_log),
+        ("narrow", both, CONTROL, with_log),
+        ("wide", ("cql",), CONTROL, without),
+        ("wide", both, REPORTED[5:], with_log),
+    ):
+        for algorithm in algorithms:
             for draw in draws:
-                for arm in ("kept", "dropped"):
+                for arm in arms:
                     yield Job(setting, SETTINGS_OF[setting], algorithm, arm, draw)
-    for algorithm, arm in (("cql", "no-log"), ("cal-ql", "no-log"), ("cql", "warm-up")):
-        for draw in CONTROL:
-            yield Job("wide", SETTINGS_OF["wide"], algorithm, arm, draw)
 
 
 def population_key(job: Job) -> tuple[Any, ...]:
-    """Equal for jobs that are measured together: those of one agent, and for CQL, which can be stacked, of five draws."""
+    """Equal for jobs that are measured together: those of one agent, and of five for CQL, which can be stacked."""
     together = job.draw // 5 if job.algorithm == "cql" else job.draw
     ladder = job.setting == "ladder"
     extra = job.arm in ("no-log", "warm-up")
@@ -149,10 +152,10 @@ def common_states() -> States:
 def evaluate(agent: Any, truth: bool = True) -> dict[str, float]:
     """What the policy earns from common starts, and its values in common logged states.
 
-    ``return`` is the mean of the deterministic policy's over `STARTS` starts, ``worst_start`` the smallest; ``predicted``
-    the mean of min Q at an action of the stochastic policy, ``predicted_uniform`` at a uniform one, ``bound_rate`` the
-    share of states where the first is below the return-to-go, ``entropy`` the policy's. ``true`` (by request) is Q^pi at
-    the same actions, with the half width of the mean's interval.
+    ``return`` is the deterministic policy's mean over `STARTS` starts, ``worst_start`` the smallest; ``predicted`` the
+    mean of min Q at an action of the stochastic policy, ``predicted_uniform`` at a uniform one, ``bound_rate`` the
+    share of states where the first is below the return-to-go, ``entropy`` the policy's. ``true`` (by request) is Q^pi
+    at the same actions, with the half width of the mean's interval.
     """
     world, (observations, returns_to_go) = Maze(), common_states()
     earned = evaluate_policy(world, agent.policy(deterministic=True), STARTS)

@@ -10,7 +10,14 @@ from pathlib import Path
 import torch
 
 from cql_tutorial import __version__
-from experiments import headline, headline_tables, off_policy_tables, sepsis_tables, wrong_penalties_tables
+from experiments import (
+    calibration_tables,
+    headline,
+    headline_tables,
+    off_policy_tables,
+    sepsis_tables,
+    wrong_penalties_tables,
+)
 from experiments.headline_tables import AGAIN
 from experiments.storage import RESULTS, read_rows
 from experiments.tables import mean_and_interval, read_reported
@@ -77,6 +84,8 @@ def sheet(origin: str) -> list[str]:
         ("pitfalls-causes", wrong_penalties_tables.sheet_of_causes),
         ("pitfalls-own", wrong_penalties_tables.sheet_of_own_alphas),
         ("ope", off_policy_tables.sheet),
+        ("calibration", calibration_tables.sheet),
+        ("calibration-versions", calibration_tables.sheet_of_versions),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):

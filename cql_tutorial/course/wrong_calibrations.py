@@ -1,4 +1,4 @@
-"""Wrong calibrations of Cal-QL, named as wrong: it is trained with them to *measure* what a mistake does. Never use them.
+"""Wrong calibrations of Cal-QL, named as wrong: they are trained with to *measure* what a mistake does. Never use them.
 
 Some put the maximum in another place of the penalty, some take other returns-to-go for the bound. All penalties share
 one signature: ``q_candidates [E, B, K], log_density [B, K], q_data [E, B], returns_to_go [B], n_uniform -> [E]``, where

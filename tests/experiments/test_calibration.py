@@ -1,0 +1,126 @@
+"""The tables of calibration: which runs there are, how one is measured, and what its sentences say."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cql_tutorial import fit, make_agent
+from cql_tutorial.envs import Maze
+from experiments import calibration
+from experiments.calibration import (
+    ARMS,
+    COMMON,
+    CONTROL,
+    DISCOUNT,
+    REPORTED,
+    TUNING,
+    Job,
+    common_states,
+    evaluate,
+    follow,
+    log,
+    settings_of,
+)
+from experiments.runner import group_jobs
+
+torch.set_num_threads(1)
+
+
+def test_tuning_reported_and_common_draws_are_apart() -> None:
+    assert not {*TUNING} & {*REPORTED, COMMON} and COMMON not in REPORTED and len(REPORTED) >= len(CONTROL) >= 5
+    jobs = list(calibration.jobs())
+    assert len({calibration.STUDY.key_of_job(job) for job in jobs}) == len(jobs)
+    assert {job.draw for job in jobs if job.setting == "ladder"} == {*TUNING}
+    assert {job.split for job in jobs if job.setting == "ladder"} == {"tune"}
+    assert {job.split for job in jobs if job.setting != "ladder"} == {"report"}
+    for setting, draws in (("wide", REPORTED), ("narrow", CONTROL)):  # both agents and both ways on every draw
+        there = {(j.algorithm, j.arm, j.draw) for j in jobs if j.setting == setting and j.arm in ("kept", "dropped")}
+        assert there == {(a, arm, d) for a in ("cql", "cal-ql") for arm in ("kept", "dropped") for d in draws}
+
+
+def test_the_control_differs_in_the_target_entropy_alone_and_the_agents_in_nothing() -> None:
+    wide, narrow = (
+        settings_of(Job(name, entropy, "cql", "kept", 0)) for name, entropy in calibration.SETTINGS_OF.items()
+    )
+    assert {name for name in wide if wide[name] != narrow[name]} == {"target_entropy"}
+    assert settings_of(Job("wide", -0.8, "cal-ql", "kept", 0)) == wide
+    assert ARMS["kept"].options == {"mix": 0.5} and ARMS["dropped"].options == {"mix": 0.5, "online_alpha": 0.0}
+    groups = group_jobs(calibration.jobs(), calibration.population_key, 1000)
+    for group in groups:  # what `measure` trains once for all
+        assert len({(job.setting, job.algorithm) for job in group}) == 1
+        assert group[0].algorithm == "cql" or len({job.draw for job in group}) == 1
+
+
+def test_returns_to_go_of_the_common_states_by_a_slow_loop() -> None:
+    observations, returns = common_states()
+    long, steps = log(COMMON, 200), 200
+    assert len(observations) == calibration.STATES and len(log(COMMON)) == 60 * Maze().horizon
+    for number in (0, 7, 199):
+        (row,) = (long.observations == observations[number]).all(-1).nonzero().flatten().tolist()[:1]
+        assert row % steps < Maze().horizon  # such as a log of 60 steps holds
+        rewards = long.rewards[row : row - row % steps + steps].double().tolist()
+        slow = sum(reward * DISCOUNT**t for t, reward in enumerate(rewards))
+        assert float(returns[number]) == pytest.approx(slow, abs=1e-4)
+        assert DISCOUNT ** len(rewards) / (1 - DISCOUNT) < 0.02  # all that the cut can hide
+
+
+def small(algorithm: str, arm: str = "kept", **changes: Any) -> Job:
+    return replace(Job("wide", -0.8, algorithm, arm, 0), **{"updates": 4, "steps": 60, **changes})
+
+
+def test_an_evaluation_by_hand() -> None:
+    agent = make_agent("cal-ql", settings_of(small("cal-ql")))
+    row, (observations, returns) = evaluate(agent), common_states()
+    assert row == evaluate(agent)  # the same states and random numbers each time
+    generator = torch.Generator().manual_seed(COMMON)
+    actions = agent.policy()(observations, generator)
+    values = agent.q_values(observations, actions).double().numpy().min(0)
+    assert row["predicted"] == pytest.approx(values.mean(), abs=1e-5)
+    assert row["bound_rate"] == pytest.approx(np.mean(values < returns.numpy()))
+    assert 0 <= row["worst_start"] <= row["return"] and 0 < row["true_half_width"] < 1
+    assert "true" not in evaluate(agent, truth=False)
+
+
+def test_a_copy_of_a_trained_agent_goes_on_as_the_agent_itself() -> None:
+    data = log(0)
+    (agent,) = calibration.train([small("cql")])
+    other = copy.deepcopy(agent)
+    for one in (agent, other):
+        fit(one, data, 2, batch_size=8, seed=1, progress=False)
+    for ours, theirs in zip(agent.critic.parameters(), other.critic.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_run_end_to_end() -> None:
+    jobs = [small("cal-ql"), small("cal-ql", "dropped")]
+    rows = calibration.measure(jobs)
+    assert [(row["arm"], row["step"]) for row in rows] == [(a, s) for a in ("kept", "dropped") for s in (0, 60)]
+    assert set().union(*rows) == set(calibration.COLUMNS)
+    kept, dropped = rows[:2], rows[2:]
+    for name in calibration.MEASURED:  # the same agent before any step
+        assert kept[0][name] == dropped[0][name]
+    assert kept[1]["predicted"] != dropped[1]["predicted"] and "true" not in kept[1]
+    assert kept[0]["episode_return"] == "" and 0 <= kept[1]["episode_return"] <= 60
+    told = json.loads(dropped[0]["settings"])
+    assert told["online_alpha"] == 0 and told["target_entropy"] == -0.8 and not dropped[1]["settings"]
+    agent = make_agent("cal-ql", settings_of(jobs[0]))  # the agent by itself, as `fit` trains it
+    fit(agent, log(0), 4, batch_size=64, seed=0, progress=False)
+    assert evaluate(agent)["predicted"] == pytest.approx(kept[0]["predicted"], abs=1e-6)
+    assert follow(small("cal-ql", "offline", steps=None), agent, 1)[0]["predicted"] == evaluate(agent)["predicted"]
+
+
+@pytest.mark.slow
+def test_a_version_end_to_end() -> None:
+    job = calibration.VersionJob("other_unit", 0, updates=10)
+    (row,) = calibration.measure_version([job])
+    assert set(row) == set(calibration.VERSION_COLUMNS) and row["log_bound_rate"] == 1.0
+    jobs = list(calibration.version_jobs())
+    assert len(jobs) == len({(job.version, job.draw) for job in jobs}) == 9 * 5
