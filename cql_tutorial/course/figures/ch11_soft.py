@@ -9,7 +9,20 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from ...evaluation.intervals import t_interval
-from .base import ALGORITHMS, BLACK, GREEN, GREY, LEARNED, ORANGE, PURPLE, SKY, TRUTH, VERMILION, CaptionedFigure
+from .base import (
+    ALGORITHMS,
+    BLACK,
+    GREEN,
+    GREY,
+    ORANGE,
+    OVER_INK,
+    PURPLE,
+    SKY,
+    TRUTH,
+    UNDER_INK,
+    VERMILION,
+    CaptionedFigure,
+)
 
 ENERGY: dict[str, Any] = {"color": PURPLE, "linestyle": (0, (5, 1, 1, 1)), "marker": "P"}  # softmax(Q / T), no actor
 GAUSSIAN = ALGORITHMS["SAC"]
@@ -56,84 +69,107 @@ def two_peaks_densities(
     return figure
 
 
-def two_peaks_table(panels: Mapping[str, Mapping[str, Any]]) -> CaptionedFigure:
-    """Draw rewards on bandits with equal peaks: an energy policy against its candidates K, a Gaussian's runs, truths.
+def two_peaks_table(panels: Mapping[str, Mapping[str, Any]], *, unit: str) -> CaptionedFigure:
+    """Draw a number of policies on bandits with equal peaks: an energy policy's against its K, SAC's, exact ones.
 
-    ``panels`` maps a title to ``{"energy": {K: rewards}, "gaussian": rewards, "exact": number, "best": number}``, where
-    "exact" is softmax(Q / T) and "best" the best tanh-Gaussian there is.
+    ``panels`` maps a title to ``{"energy": {K: a number a draw}, "gaussian": a number a draw, "best": number}``, where
+    "best" is the best tanh-Gaussian there is. 0 is the exact softmax(Q / T).
     """
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = CaptionedFigure(figsize=(9.0, 0.7 + 2.5 * lines))
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey="row").flatten()
+    figure = CaptionedFigure(figsize=(9.0, 0.8 + 2.0 * lines))
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     said = []
     for place, (axis, (title, found)) in enumerate(zip(axes, panels.items(), strict=False)):
         many = list(found["energy"])
         at = np.arange(1, len(many) + 1)
         means = [t_interval(list(values)) for values in found["energy"].values()]
         axis.errorbar(
-            at, [m for m, _ in means], [h for _, h in means], capsize=3, color=ENERGY["color"],
-            linestyle=ENERGY["linestyle"], marker=ENERGY["marker"],
-        )  # fmt: skip
+            at,
+            [mean for mean, _ in means],
+            [half for _, half in means],
+            capsize=3,
+            color=ENERGY["color"],
+            linestyle=ENERGY["linestyle"],
+            marker=ENERGY["marker"],
+        )
         runs = np.asarray(found["gaussian"], float)
         axis.plot(np.linspace(-0.18, 0.18, len(runs)), runs, GAUSSIAN["marker"], markersize=4, color=GAUSSIAN["color"])
-        axis.axhline(found["exact"], color=TRUTH["color"], linestyle="--", linewidth=1.4)
         axis.axhline(found["best"], color=GREY, linestyle=":", linewidth=1.4)
+        axis.axhline(0.0, color=TRUTH["color"], linestyle="--", linewidth=1.4)
         axis.set_xticks([0, *at], ["SAC", *(f"{k}" for k in many)])
         axis.set_title(title, fontsize=10)
         axis.grid(axis="y", alpha=0.25)
         if place % columns == 0:
-            axis.set_ylabel("mean reward")
-        mean, half = t_interval(list(runs))
-        said.append(
-            f"{title}: exact {found['exact']:.2f}, Gaussian {mean:.2f} ± {half:.2f}, energy "
-            + ", ".join(f"{m:.2f} (K = {k})" for k, (m, _) in zip(many, means, strict=True) if k in (many[0], many[-1]))
-        )
+            axis.set_ylabel(unit, fontsize=9)
+        mean = float(runs.mean())
+        ends = ", ".join(f"{means[k][0]:.2f} (K = {many[k]})" for k in (0, -1))
+        said.append(f"{title}: SAC {mean:.2f}, best Gaussian {found['best']:.2f}, energy {ends}")
     handles = [
         Line2D([], [], color=GAUSSIAN["color"], marker=GAUSSIAN["marker"], linestyle="", label="SAC, a dot a draw"),
-        Line2D(
-            [], [], color=ENERGY["color"], marker=ENERGY["marker"], linestyle=ENERGY["linestyle"],
-            label="energy policy, 95 % interval",
-        ),
+        Line2D([], [], label="energy policy, 95 % interval", **ENERGY),
+        Line2D([], [], color=GREY, linestyle=":", label="best tanh-Gaussian there is"),
         Line2D([], [], color=TRUTH["color"], linestyle="--", label="exact softmax(Q / T)"),
-        Line2D([], [], color=GREY, linestyle=":", label="best tanh-Gaussian"),
-    ]  # fmt: skip
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.supxlabel("K, candidates from which the energy policy draws", fontsize=9)
-    figure.caption = "; ".join(said) + "."
+    figure.caption = f"{unit[0].upper()}{unit[1:]}, means. {'; '.join(said)}."
     return figure
 
 
-def returns_and_errors(
-    rows: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, unit: str = "return", best: str = ""
-) -> CaptionedFigure:
-    """Draw variants, a line each: return on the left, estimation error on the right, a dot a draw, mean and interval.
+def soft_backups(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> CaptionedFigure:
+    """Draw agents in the maze, a line each: return, and prediction minus two truths; means with 95 % intervals.
 
-    ``rows`` maps a variant to its draws' returns and estimation errors (V-hat minus the truth named in the text).
+    ``rows`` maps an agent to ``{"greedy", "drawn", "error", "own"}``, a number a draw of each: returns of its greedy and
+    of its stochastic policy, prediction minus the discounted rewards, prediction minus what the backup stands for.
     """
-    figure = CaptionedFigure(figsize=(9.0, 1.2 + 0.36 * len(rows)))
+    figure = CaptionedFigure(figsize=(9.0, 1.5 + 0.34 * len(rows)))
     left, right = figure.subplots(1, 2, sharey=True)
+    marks = {"greedy": (left, "o", VERMILION, -0.12), "drawn": (left, "P", PURPLE, 0.14)}
+    marks |= {"error": (right, "o", VERMILION, -0.12), "own": (right, "D", BLACK, 0.14)}
+    words = {
+        "greedy": "return of the greedy action",
+        "drawn": "return of actions drawn by softmax(Q / T)",
+        "error": "prediction minus the true rewards",
+        "own": "prediction minus rewards and the backup's own bonus",
+    }
     said = []
-    for at, (name, (returns, errors)) in enumerate(rows.items()):
-        for axis, values in ((left, returns), (right, errors)):
-            mean, half = t_interval(list(values))
-            axis.plot(list(values), [at + 0.22] * len(values), "|", color=GREY, markersize=6)
+    for at, (name, found) in enumerate(rows.items()):
+        means = {}
+        for kind, (axis, mark, colour, shift) in marks.items():
+            mean, half = means[kind] = t_interval(list(found[kind]))
+            open_or_full = "white" if kind in ("drawn", "own") else colour
             axis.errorbar(
-                mean, at, xerr=half, fmt=LEARNED["marker"], color=VERMILION if name == best else BLACK, capsize=3,
+                mean,
+                at + shift,
+                xerr=half,
+                fmt=mark,
+                color=colour,
+                markerfacecolor=open_or_full,
                 markersize=5,
-            )  # fmt: skip
-        pairs = t_interval(list(returns)), t_interval(list(errors))
-        said.append(f"{name} {pairs[0][0]:.1f} ± {pairs[0][1]:.1f}, error {pairs[1][0]:+.1f} ± {pairs[1][1]:.1f}")
+                capsize=2,
+            )
+        pair = [f"{word} {means[kind][0]:.1f}" for word, kind in (("return", "greedy"), ("drawn", "drawn"))]
+        pair += [f"{word} {means[kind][0]:+.1f}" for word, kind in (("error", "error"), ("to its own truth", "own"))]
+        said.append(f"{name}: {', '.join(pair)}")
     left.set_yticks(range(len(rows)), list(rows), fontsize=9)
-    left.set_ylim(len(rows) - 0.4, -0.6)
-    right.axvline(0.0, color=TRUTH["color"], linestyle="--", linewidth=1.4, label="truth")
-    left.set_xlabel(unit)
-    right.set_xlabel("estimation error")
-    right.text(0.99, 0.02, "over", transform=right.transAxes, ha="right", fontsize=9, color=ORANGE)
-    right.text(0.01, 0.02, "under", transform=right.transAxes, ha="left", fontsize=9, color=PURPLE)
+    left.set_ylim(len(rows) - 0.5, -0.5)
+    right.axvline(0.0, color=TRUTH["color"], linestyle="--", linewidth=1.4)
+    left.set_xlabel("return", fontsize=9)
+    right.set_xlabel("predicted minus true; truth by Monte-Carlo (dashed)", fontsize=9)
+    right.text(0.99, 0.02, "over", transform=right.transAxes, ha="right", fontsize=9, color=OVER_INK)
+    right.text(0.01, 0.02, "under", transform=right.transAxes, ha="left", fontsize=9, color=UNDER_INK)
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.25)
-    figure.caption = f"{unit[0].upper()}{unit[1:]} and estimation error: {'; '.join(said)}."
+    handles = [
+        Line2D(
+            [], [], marker=mark, linestyle="", color=colour, label=words[kind],
+            markerfacecolor="white" if kind in ("drawn", "own") else colour,
+        )
+        for kind, (_, mark, colour, _) in marks.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    figure.caption = f"Means over {len(next(iter(rows.values()))['greedy'])} draws. {'; '.join(said)}."
     return figure
 
 

@@ -143,10 +143,10 @@ def at_rest(rows: Tensor, alpha: float, second: float) -> tuple[float, float]:
     One state with logged values ``rows [N]``, and ``t = 1 + (Q - V) / (2 alpha)``: gradient steps, no closed form.
     """
     v = rows.mean().clone().requires_grad_()
-    for _ in range(3000):
+    for _ in range(200):
         t = (1 + (rows - v) / (2 * alpha)).clamp(min=0)
         (slope,) = torch.autograd.grad((t.square() + second * v).mean(), v)
-        v = (v - 0.05 * alpha**2 * slope).detach().requires_grad_()
+        v = (v - alpha**2 * slope).detach().requires_grad_()
     v = v.detach()
     return float(v), float((1 + (rows - v) / (2 * alpha)).clamp(min=0).mean())
 
@@ -194,3 +194,30 @@ def paired(
     both = [draw for draw in found[0] if draw in found[1]]
     require_data(len(both) > 0, f"column {column}", f"no draw with both {one} and {other}", "at least one")
     return [found[0][draw] - found[1][draw] for draw in both]
+
+
+BACKUPS = {  # of the table soft-maze
+    "CQL with an actor": {"algorithm": "cql", "form": "", "temperature": ""},
+    "mean form, T = 0.1": {"algorithm": "soft-q", "form": "mean", "temperature": 0.1},
+    "E[Q], T = 0.1": {"algorithm": "soft-q", "form": "expected", "temperature": 0.1},
+    "integral, T = 0.1": {"algorithm": "soft-q", "form": "sum", "temperature": 0.1},
+    "mean form, T = 1": {"algorithm": "soft-q", "form": "mean", "temperature": 1.0},
+    "integral, T = 1": {"algorithm": "soft-q", "form": "sum", "temperature": 1.0},
+}
+COLUMNS = {"greedy": "return", "drawn": "return_sampled", "error": "estimation_error", "own": "own_error"}
+
+
+def backups(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[float]]]:
+    """`soft-maze` by agent: those with the penalty first, at the alpha that was tuned, then those without.
+
+    Each has the draws' numbers of `COLUMNS`.
+    """
+    found = {}
+    for penalised in (True, False):
+        for name, wanted in BACKUPS.items():
+            alphas = {float(row["cql_alpha"]) for row in rows if _fits(row, {"split": "report"} | wanted)}
+            for alpha in sorted(alpha for alpha in alphas if (alpha > 0) is penalised):
+                label = name if penalised else f"no penalty: {name}"
+                of = {key: numbers(rows, column, cql_alpha=alpha, **wanted) for key, column in COLUMNS.items()}
+                found[label] = of
+    return found
