@@ -205,6 +205,20 @@ def test_numbers_are_chosen_by_value_and_tuning_rows_never() -> None:
         study.paired(ROWS, "return", {"method": "b"}, {"method": "c"})
 
 
+def test_mixed_logs_are_read_by_method_and_share_of_noise() -> None:
+    rows = [
+        {"algorithm": name, "noise": noise, "draw": str(draw), "split": "report", "return": str(draw + float(noise))}
+        for name in study.MIXED.values()
+        for noise in ("0.0", "0.75")
+        for draw in (0, 1)
+    ]
+    found = study.mixed([*rows, rows[0] | {"split": "tune"}], "return", without=("BC",))
+    assert list(found) == list(study.MIXED)[1:]
+    assert all(curve == {0.0: [0.0, 1.0], 0.75: [0.75, 1.75]} for curve in found.values())
+    assert study.told_apart([1.0, 1.1, 0.9]) == "more" and study.told_apart([-1.0, -1.1, -0.9]) == "less"
+    assert study.told_apart([1.0, -1.1, 0.3]) == "not told apart"
+
+
 # ---------------------------------------------------------------- figures
 def test_the_peaks_picture_says_what_its_densities_do() -> None:
     points = np.linspace(-0.99, 0.99, 199)

@@ -120,8 +120,8 @@ def two_peaks_table(panels: Mapping[str, Mapping[str, Any]], *, unit: str) -> Ca
 def soft_backups(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> CaptionedFigure:
     """Draw agents in the maze, a line each: return, and prediction minus two truths; means with 95 % intervals.
 
-    ``rows`` maps an agent to ``{"greedy", "drawn", "error", "own"}``, a number a draw of each: returns of its greedy and
-    of its stochastic policy, prediction minus the discounted rewards, prediction minus what the backup stands for.
+    ``rows`` maps an agent to ``{"greedy", "drawn", "error", "own"}``, a number a draw of each: returns of its greedy
+    and of its stochastic policy, prediction minus the discounted rewards, prediction minus what the backup stands for.
     """
     figure = CaptionedFigure(figsize=(9.0, 1.5 + 0.34 * len(rows)))
     left, right = figure.subplots(1, 2, sharey=True)
@@ -175,7 +175,7 @@ def soft_backups(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Captioned
 
 LOOKS: dict[str, dict[str, Any]] = {
     "BC": ALGORITHMS["BC"],
-    "IQL 0.7": {"color": GREY, "linestyle": (0, (4, 1, 1, 1)), "marker": "d"},
+    "IQL": ALGORITHMS["IQL"],
     "IQL 0.9": ALGORITHMS["IQL"],
     "sparse": {"color": VERMILION, "linestyle": "-", "marker": "o"},
     "sparse, (Q - V)+": {"color": GREEN, "linestyle": "--", "marker": "s"},
@@ -254,9 +254,10 @@ def mixed_logs(
         axis.grid(alpha=0.25)
         if "error" in labels.get(title, ""):
             axis.axhline(0.0, color=TRUTH["color"], linestyle="--", linewidth=1.2)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axis in axes:
-        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles[label] = handle
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=6, fontsize=8, frameon=False)
     title, methods = next(iter(panels.items()))
     last = max(share for curve in methods.values() for share in curve)

@@ -15,7 +15,7 @@ from ...envs import Bandit, Gridworld, Maze
 from ...envs.base import UniformPolicy, record_episodes
 from ...envs.maze import stitching_behaviour
 from ...errors import require_data
-from ...evaluation import solve_q
+from ...evaluation import solve_q, t_interval
 from ...evaluation.true_values import soft_optimal_q
 
 DOUBLE = torch.float64
@@ -168,7 +168,7 @@ def numbers(rows: Sequence[Mapping[str, str]], column: str, **wanted: Any) -> li
 
     Numbers are compared as numbers: ``temperature=0.1`` finds "0.10". Raises `DataError` if there is none.
     """
-    found = [float(row[column]) for row in rows if row[column] != "" and _fits(row, {"split": "report"} | wanted)]
+    found = [float(row[column]) for row in rows if row[column] != "" and _fits(row, {"split": "report", **wanted})]
     require_data(len(found) > 0, f"column {column}", f"no reported row with {wanted}", "at least one")
     return found
 
@@ -196,7 +196,7 @@ def paired(
     return [found[0][draw] - found[1][draw] for draw in both]
 
 
-BACKUPS = {  # of the table soft-maze
+BACKUPS: dict[str, dict[str, Any]] = {  # of the table soft-maze
     "CQL with an actor": {"algorithm": "cql", "form": "", "temperature": ""},
     "mean form, T = 0.1": {"algorithm": "soft-q", "form": "mean", "temperature": 0.1},
     "E[Q], T = 0.1": {"algorithm": "soft-q", "form": "expected", "temperature": 0.1},
@@ -204,7 +204,13 @@ BACKUPS = {  # of the table soft-maze
     "mean form, T = 1": {"algorithm": "soft-q", "form": "mean", "temperature": 1.0},
     "integral, T = 1": {"algorithm": "soft-q", "form": "sum", "temperature": 1.0},
 }
-COLUMNS = {"greedy": "return", "drawn": "return_sampled", "error": "estimation_error", "own": "own_error"}
+COLUMNS = {
+    "greedy": "return",
+    "drawn": "return_sampled",
+    "predicted": "predicted",
+    "error": "estimation_error",
+    "own": "own_error",
+}
 
 
 def backups(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[float]]]:
@@ -215,9 +221,35 @@ def backups(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[float
     found = {}
     for penalised in (True, False):
         for name, wanted in BACKUPS.items():
-            alphas = {float(row["cql_alpha"]) for row in rows if _fits(row, {"split": "report"} | wanted)}
+            alphas = {float(row["cql_alpha"]) for row in rows if _fits(row, {"split": "report", **wanted})}
             for alpha in sorted(alpha for alpha in alphas if (alpha > 0) is penalised):
                 label = name if penalised else f"no penalty: {name}"
                 of = {key: numbers(rows, column, cql_alpha=alpha, **wanted) for key, column in COLUMNS.items()}
                 found[label] = of
     return found
+
+
+MIXED = {  # of the table sparse-mixed
+    "BC": "bc",
+    "IQL": "iql",
+    "sparse": "sparse-q",
+    "sparse, (Q - V)+": "sparse-q-code",
+    "EQL": "eql",
+}
+
+
+def mixed(rows: Sequence[Mapping[str, str]], column: str, without: Sequence[str] = ()) -> dict[str, Any]:
+    """`sparse-mixed` by method: a column's numbers, a number a draw, of each share of noise that has them."""
+    shares = sorted({float(row["noise"]) for row in rows})
+    found: dict[str, Any] = {}
+    for name, algorithm in MIXED.items():
+        if name not in without:
+            wanted = [row for row in rows if row["algorithm"] == algorithm]
+            found[name] = {share: numbers(wanted, column, noise=share) for share in shares}
+    return found
+
+
+def told_apart(differences: Sequence[float]) -> str:
+    """`"more"` or `"less"` where the 95 % t-interval of paired differences leaves out 0, else `"not told apart"`."""
+    mean, half = t_interval(differences)
+    return "more" if mean - half > 0 else "less" if mean + half < 0 else "not told apart"
