@@ -22,7 +22,7 @@ from .ch06 import error_against_cost, error_against_count, estimate_histograms, 
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values, metric_curves
 from .ch11 import Course, bounded_push, critics_agree, online_curves
-from .ch11_soft import good_and_bad, mixed_logs, returns_and_errors, two_peaks_densities, two_peaks_table
+from .ch11_soft import good_and_bad, mixed_logs, soft_backups, two_peaks_densities, two_peaks_table
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
@@ -79,7 +79,7 @@ __all__ = [
     "prediction_and_truth",
     "push",
     "record_path",
-    "returns_and_errors",
+    "soft_backups",
     "runs_by_alpha",
     "settling",
     "sharing",
