@@ -54,7 +54,7 @@ def test_the_penalty_is_cqls_where_nothing_is_below_the_bound() -> None:
 def test_where_the_push_lands_is_exact_and_adds_up_without_a_bound() -> None:
     free, tied = (study.push_of(ch11.calibrated_penalty, bound) for bound in (-1.0, 5.0))
     assert float(free.share.sum()) == pytest.approx(1.0, abs=1e-12)
-    assert bool((free.actions.diff() >= 0).all()) and int(free.from_policy.sum()) == 400
+    assert bool((free.actions.diff() >= 0).all()) and int(free.from_policy.sum()) == 2000
     assert bool((tied.share[tied.from_policy] == 0).all()) and 0 < float(tied.share.sum()) < 0.1
     caption = bounded_push({-1.0: free, 5.0: tied}, "one penalty").caption
     assert caption.startswith("One penalty; the pull-up is 1. return-to-go -1: 0% of the policy's candidates raised")

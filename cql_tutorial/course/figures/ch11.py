@@ -12,7 +12,7 @@ from .base import ALGORITHMS, BLACK, BLUE, GREEN, GREY, SKY, TRUTH, VERMILION, C
 
 CALIBRATED: dict[str, Any] = {"color": BLACK, "linestyle": "-", "marker": "s"}
 STYLES = {"CQL": ALGORITHMS["CQL"], "Cal-QL": CALIBRATED}
-BINS = 40  # of the actions, in a picture of where a penalty pushes
+BINS = 25  # of the actions, in a picture of where a penalty pushes
 
 
 class Course(NamedTuple):
@@ -120,7 +120,7 @@ def critics_agree(
     """Draw, left, each run's spread of the critics against its error; right, the return against steps in the world.
 
     ``offline`` maps an ensemble to the errors and the spreads of its runs. ``online`` maps a kind of run to steps, each
-    with the mean return and the half-width of its 95 % interval.
+    with the mean return and the half-width of its 95 % interval; its name is the critics, a comma, the updates a step.
     """
     figure = CaptionedFigure(figsize=(9.0, 3.8))
     left, right = figure.subplots(1, 2)
@@ -135,15 +135,21 @@ def critics_agree(
     left.set(
         xlabel="size of the estimation error, return", ylabel="spread of the critics, return", title="offline, maze"
     )
-    styles = [(colour, line) for line in ("-", ":") for colour in (SKY, GREEN, BLACK)]
-    for (name, of_steps), (colour, line) in zip(online.items(), styles, strict=False):
+    kinds = list(dict.fromkeys(name.split(", ")[0] for name in online))
+    numbers = list(dict.fromkeys(name.split(", ")[1] for name in online))
+    lines, colours = dict(zip(kinds, ("-", ":"), strict=False)), dict(zip(numbers, (SKY, GREEN, BLACK), strict=False))
+    for name, of_steps in online.items():
+        kind, number = name.split(", ")
         steps = sorted(of_steps)
         mean, half = (np.array([of_steps[step][i] for step in steps]) for i in (0, 1))
-        right.errorbar(steps, mean, half, linestyle=line, color=colour, marker=".", capsize=3, label=name)
+        right.errorbar(steps, mean, half, linestyle=lines[kind], color=colours[number], marker=".", capsize=3)
     right.set(xlabel="steps in the environment", ylabel="return", title="online, Pendulum")
-    for axis, place in ((left, "upper left"), (right, "lower right")):
+    for axis in (left, right):
         axis.grid(alpha=0.25)
-        axis.legend(fontsize=7, frameon=False, loc=place)
+    left.legend(fontsize=7, frameon=False, loc="upper left")
+    handles = [Line2D([], [], color=GREY, linestyle=line, label=kind) for kind, line in lines.items()]
+    handles += [Line2D([], [], color=colour, marker=".", label=number) for number, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside upper right", ncols=5, fontsize=8, frameon=False)
     ends_said = ", ".join(f"{name} {of[max(of)][0]:.0f} at step {max(of):,}" for name, of in online.items())
     figure.caption = f"Offline. {'; '.join(said)}. Online, mean return: {ends_said}."
     return figure

@@ -64,7 +64,7 @@ class Push(NamedTuple):
     share: Tensor
 
 
-def push_of(penalty: Callable[..., Tensor], return_to_go: float, half: int = 400) -> Push:
+def push_of(penalty: Callable[..., Tensor], return_to_go: float, half: int = 2000) -> Push:
     """The gradient of a penalty (11.1) in the candidates' values, at one state of a known Q and a known policy.
 
     Half of the candidates are uniform, half the policy's, whose mean lies on the lower one of two ridges of Q. They are
