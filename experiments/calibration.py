@@ -38,7 +38,7 @@ SETTINGS_OF = {"wide": -0.8, "narrow": -2.0}  # name -> target entropy in nats; 
 LADDER = (-2.0, -1.6, -1.2, -0.8, -0.4)  # target entropies looked at on tuning draws
 EPISODES, NOISE, DISCOUNT = 60, 0.1, 0.95
 OFFLINE, ONLINE, EVERY, TRUTH_EVERY = 3000, 1200, 60, 240  # updates; steps, between two rows, between two true values
-VERSION_UPDATES, VERSION_DRAWS = 1500, tuple(range(5))
+VERSION_UPDATES, VERSION_DRAWS = 1200, tuple(range(5))
 STATES, STARTS, ROLLOUTS = 200, 100, 4
 SETTINGS: dict[str, Any] = {
     **NETWORK, **SAC, "state_dim": 2, "action_dim": 2, "actor_lr": 5e-4, "discount": DISCOUNT, "cql_alpha": 1.0,
@@ -256,8 +256,8 @@ def measure_version(jobs: list[VersionJob]) -> list[dict[str, Any]]:
         settings = settings_of(Job("wide", SETTINGS_OF["wide"], "cal-ql", "offline", job.draw))
         agent = make_agent("cal-ql-version", {**settings, "version": job.version})
         # The metric is a mean over the last tenth of the updates.
-        options = {"batch_size": BATCH_SIZE, "log_every": max(1, job.updates // 10), "seed": job.draw}
-        history = fit(agent, data, job.updates, progress=False, **options)
+        each = max(1, job.updates // 10)
+        history = fit(agent, data, job.updates, batch_size=BATCH_SIZE, log_every=each, seed=job.draw, progress=False)
         row: dict[str, Any] = {"version": job.version, "draw": job.draw, "split": "report", **evaluate(agent)}
         row |= {"log_bound_rate": history.last("bound_rate"), "log_return": float(data.episode_returns().mean())}
         rows.append(row | {"settings": json.dumps({"updates": job.updates, "batch_size": BATCH_SIZE, **settings})})
