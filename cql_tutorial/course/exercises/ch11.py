@@ -368,8 +368,8 @@ def _judge_plan(plan: object, bound_rate: float, shortfall: float) -> str | None
     importance=5,
     minutes=10,
     examples=(
-        Example((1.0, -15.8), "the policy is held wider than the log: CQL's numbers offline"),
-        Example((0.35, 0.1), "the policy is about as wide as the log: CQL's numbers offline"),
+        Example((1.0, -16.0), "the policy is held wider than the log: CQL's numbers offline"),
+        Example((0.38, 0.0), "the policy is about as wide as the log: CQL's numbers offline"),
     ),
     hints=(
         "Two choices, which need not have the same reason. What must online learning do first, where the values are "
@@ -466,7 +466,7 @@ prediction(
         "Each began with its own weights. But all ten were then fitted to one target, and in that they agree.",
     ),
     b=(
-        "a small part of it, less than a third",
+        "less than a tenth of it",
         "What they share, the target that one maximisation made, is the error; it does not show as a difference.",
     ),
     c=(
