@@ -244,6 +244,19 @@ def outcome(exercise: Exercise, function: Function, example: Example) -> Answer 
         return None
 
 
+RECALLED: dict[Function, list[tuple[Example, Answer | None]]] = {}
+
+
+def recalled(exercise: Exercise, function: Function, example: Example) -> Answer | None:
+    """`outcome` of a reference or a mutant, which is computed once: they never change."""
+    known = RECALLED.setdefault(function, [])
+    for other, given in known:
+        if other is example:
+            return given
+    known.append((example, outcome(exercise, function, example)))
+    return known[-1][1]
+
+
 def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], tolerance: float) -> bool:
     """Whether two functions answer all examples alike, errors included."""
     pairs = zip(left, right, strict=True)
@@ -255,7 +268,7 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     mine = [outcome(exercise, function, example) for example in exercise.examples]
     quick = time.monotonic() - began < 1  # a slow answer is called no oftener than need be
     again, mine[number] = mine[number], found  # what was seen, should the function answer at random
-    right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
+    right = [recalled(exercise, exercise.reference, example) for example in exercise.examples]
     random = again is not None and _differ(again.value, found.value, exercise.tolerance)
     if (telling := _telling(mine, right, number, max(exercise.tolerance, COARSE))) != number:
         number, found = telling, mine[telling] or found
@@ -276,7 +289,7 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
 
 def _as_written(exercise: Exercise, function: Function) -> str:
     """A sentence on what stands in the student's own lines and drops fractions, where the answer has some."""
-    expected = outcome(exercise, exercise.reference, exercise.examples[0])
+    expected = recalled(exercise, exercise.reference, exercise.examples[0])
     if exercise.secret or expected is None or all(whole(x) for x in all_numbers(expected.value)):
         return ""
     try:
@@ -366,14 +379,14 @@ def _recognised(
     theirs: dict[str, list[Answer | None]] = {}  # of the mutants that agree on this example, where they can
     messages = {mutant.name: mutant.message for mutant in exercise.mutants}
     for mutant in exercise.mutants:
-        first = outcome(exercise, mutant.function, exercise.examples[number])
+        first = recalled(exercise, mutant.function, exercise.examples[number])
         if first is None or not (
             found.agrees(first, coarse)
             or agree(found.value, first.value, coarse)
             or _shared(found, first, expected, coarse) is not None
         ):
             continue
-        answers = [outcome(exercise, mutant.function, example) for example in exercise.examples]
+        answers = [recalled(exercise, mutant.function, example) for example in exercise.examples]
         answers[number], theirs[mutant.name] = first, answers
         if alike(mine, answers, exercise.tolerance):
             return mutant.name, mutant.message
@@ -476,7 +489,7 @@ def _explain_verdict(exercise: Exercise, function: Function, example: Example, f
     fits = (
         mutant
         for mutant in exercise.mutants
-        if alike(mine, [outcome(exercise, mutant.function, each) for each in exercise.examples], exercise.tolerance)
+        if alike(mine, [recalled(exercise, mutant.function, each) for each in exercise.examples], exercise.tolerance)
     )
     mutant = next(fits, None)
     said = f"{mutant.message} {verdict[:1].upper()}{verdict[1:]}" if mutant else verdict
@@ -531,7 +544,7 @@ def _choices(exercise: Exercise, found: Any, expected: Any) -> str:
     """What may be chosen, if the answer is no choice at all: a line's number, a letter."""
     if not exercise.secret or exercise.examples[0].arguments or type(expected) not in (int, str):
         return ""
-    given = [outcome(exercise, mutant.function, exercise.examples[0]) for mutant in exercise.mutants]
+    given = [recalled(exercise, mutant.function, exercise.examples[0]) for mutant in exercise.mutants]
     known = [expected, *(one.value for one in given if one is not None)]
     choices = sorted({choice for choice in known if type(choice) is type(expected)})
     if len(choices) < 3 or (type(found) is type(expected) and found in choices):
