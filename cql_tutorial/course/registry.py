@@ -17,7 +17,7 @@ A check tries the mutants in the order in which they stand here, and the first t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -46,8 +46,10 @@ def exercise(
     tolerance: float = 1e-4,
     gradients: tuple[str, ...] = (),
     plain: str = "",
+    single: str = "",
     judge: Callable[..., str | None] | None = None,
     steps: Callable[..., Mapping[str, Any]] | None = None,
+    shorter: Callable[..., Sequence[tuple[Any, ...]]] | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -69,8 +71,10 @@ def exercise(
             tolerance=tolerance,
             gradients=gradients,
             plain=plain,
+            single=single,
             judge=judge,
             steps=steps,
+            shorter=shorter,
         )
         return reference
 

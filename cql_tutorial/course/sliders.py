@@ -1,4 +1,4 @@
-"""The course's sliders. A slider draws every picture beforehand, so a move only swaps it and nothing trains."""
+"""The course's sliders. A slider draws a picture when it is first asked for, and keeps it; nothing trains."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Explorer(ipywidgets.VBox):
     """A slider, the picture of its value, and the picture's caption under it.
 
     ``draw(value)`` makes the figure of one of the ``values``; the slider shows them as ``options`` (their text by
-    default). The constructor draws all of them, at about a tenth of a second each. The arrow keys move the slider once
-    it has the focus.
+    default). A figure is drawn when the slider first comes to it, in about a tenth of a second. The arrow keys move the
+    slider once it has the focus.
     """
 
     def __init__(
@@ -50,11 +50,10 @@ class Explorer(ipywidgets.VBox):
         start: Any = None,
         options: Sequence[str] | None = None,
     ) -> None:
-        figures = [draw(value) for value in values]
-        self.captions = [figure.caption for figure in figures]
-        self._pictures = [figure.png() for figure in figures]
+        self._draw, self._values = draw, list(values)
+        self._drawn: dict[int, tuple[str, bytes]] = {}  # caption and picture, by place
         self.label, names = label, list(options or [f"{value:g}" for value in values])
-        first = 0 if start is None else list(values).index(start)
+        first = 0 if start is None else self._values.index(start)
         self.slider = ipywidgets.SelectionSlider(
             options=[(name, i) for i, name in enumerate(names)],
             value=first,
@@ -63,19 +62,32 @@ class Explorer(ipywidgets.VBox):
             style={"description_width": "initial"},
             layout=ipywidgets.Layout(width="min(36em, 95%)"),
         )
-        width = f"min(100%, {max(round(figure.get_figwidth() * 100) for figure in figures)}px)"  # never enlarged
-        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(max_width=width, height="auto"))
+        self.picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(height="auto"))
         self.caption = ipywidgets.HTML()
         self.slider.observe(self._move, names="value")
         self._move()
         super().__init__([self.slider, self.picture, self.caption])
 
+    @property
+    def captions(self) -> list[str]:
+        """The sentence under each picture; draws those that were not drawn yet."""
+        return [self._at(place)[0] for place in range(len(self._values))]
+
+    def _at(self, place: int) -> tuple[str, bytes]:
+        if place not in self._drawn:
+            figure = self._draw(self._values[place])
+            if not self._drawn:
+                width = f"min(100%, {round(figure.get_figwidth() * 100)}px)"  # never enlarged
+                self.picture.layout.max_width = width
+            self._drawn[place] = figure.caption, figure.png()
+        return self._drawn[place]
+
     def _move(self, _: Any = None) -> None:
-        self.picture.value = self._pictures[self.slider.value]
-        self.caption.value = f'<span role="status">{escape(self.captions[self.slider.value])}</span>'
+        caption, self.picture.value = self._at(self.slider.value)
+        self.caption.value = f'<span role="status">{escape(caption)}</span>'
 
     def __repr__(self) -> str:
-        return f"Slider: {self.label}, {len(self.captions)} settings. Run this cell to move it."
+        return f"Slider: {self.label}, {len(self._values)} settings. Run this cell to move it."
 
     def _repr_mimebundle_(self, **settings: Any) -> Any:
         if os.environ.get(STATIC):
@@ -88,7 +100,7 @@ class Film(Explorer):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.play = ipywidgets.Play(value=0, min=0, max=len(self.captions) - 1, interval=200, show_repeat=False)
+        self.play = ipywidgets.Play(value=0, min=0, max=len(self._values) - 1, interval=200, show_repeat=False)
         ipywidgets.jslink((self.play, "value"), (self.slider, "index"))
         self.children = (self.play, self.slider, self.picture, self.caption)
 

@@ -1,10 +1,11 @@
-"""Files and settings mutated 2,000 times a loader: read, or refused with an error of ours, and nothing is written."""
+"""Files and settings mutated by the hundred: read, or refused with an error of ours, and nothing is written."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 import random
 import warnings
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from tests.datasets.test_loaders import MAPPING, table, write_csv, write_d4rl
 from tests.datasets.test_offline_dataset import make
 
 pytestmark = pytest.mark.fuzz
-FUZZ = settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("CQL_TUTORIAL_FUZZ", 800))  # more where a loader was changed
+FUZZ = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
 NAMES = ("rewards ", "Rewards", "réc 😀", "a\nb", "__class__", "." * 3, "x" * 300)
 VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 3, 2**63, 10**30, 0.5, -0.0, float("nan"), float("inf"), "", "3", "nan", b"3", [], [1.0],

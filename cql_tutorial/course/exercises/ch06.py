@@ -1120,7 +1120,7 @@ def log_prob_example(observations, u):
                 log_prob_example,
                 _numbers([0.5, -1.0, 4.0]),
                 _numbers([0.6, -1.2, 3.0]),
-                _numbers([[0.2], [2.0], [-1.0]]),
+                _numbers([[0.2], [9.0], [-8.0]]),  # a tanh that a clamp moves
             ),
             "three states, one action each",
             shown=False,
@@ -1210,6 +1210,19 @@ def _(critic, log_prob, observations, next_observations, u):
 def _(critic, log_prob, observations, next_observations, u):
     """log_prob wants the u before tanh, the critic the action after it."""
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, torch.tanh(u))
+
+
+for _edge in (0.99, 0.999, 0.9999, 1 - 1e-6):
+
+    @mutant(
+        "06.8",
+        f"back from the action, cut at {_edge:g}",
+        message="u is computed back from an action that was cut off near the bounds: beyond the cut it is another u. "
+        "u is given: hand it to log_prob as it is, and tanh(u) to the critic.",
+    )
+    def _(critic, log_prob, observations, next_observations, u, edge=_edge):
+        action = torch.tanh(u).clamp(-edge, edge)
+        return critic(observations, action) - log_prob(next_observations, torch.atanh(action))
 
 
 # ---------------------------------------------------------------- predictions
