@@ -24,6 +24,7 @@ from ..errors import CQLWarning, DataError, check_int, require_data
 from . import checks as check
 from .files import episode_starts, finish, keep_time, no_time_to_cut_at, open_checked, require_file
 from .roles import EVERY_ROW, FLAGS, LAST_ROW, NONE, Roles, assign
+from .stored_columns import StoredColumn
 
 _NEEDED = {"observations": "observations", "actions": "actions", "rewards": "rewards", "terminals": "terminations"}
 _NAMES = _NEEDED | {"timeouts": "truncations", "next_observations": "next_observations"}
@@ -33,6 +34,7 @@ _EPISODE_ENDS = (
 )
 _OWN = ("episode_starts", "action_low", "action_high", "n_actions", "id")  # what `write` adds, as attributes or arrays
 _DOWNLOAD_AGAIN = "download the file again from where it came."
+_NO_TIMEOUTS = "nowhere: only terminals end an episode"
 
 
 def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str, np.ndarray]:
@@ -44,7 +46,8 @@ def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str
     differ, and arrays that together promise more than ``max_gigabytes``; ``DatasetNotFoundError``.
     """
     with open_checked(require_file(path), max_gigabytes, _DOWNLOAD_AGAIN) as store:
-        return _load(store, {}, None, None)[0]
+        stored, _ = _load(store, {}, None, None)
+        return {name: _numbers(name, column, {}) for name, column in stored.items()}
 
 
 def _roles(store: Any, columns: Mapping[str, Any]) -> Roles:
@@ -96,20 +99,16 @@ def _shown(store: Any, paths: list[str]) -> str:
 
 def _load(
     store: Any, columns: Mapping[str, Any], dtype: str | None, left_out: str | None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and facts about them."""
+) -> tuple[dict[str, StoredColumn], dict[str, Any]]:
+    """Find all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and facts about them."""
     roles = _roles(store, columns)
     keys = {name: paths for name, paths in roles.columns.items() if name not in (left_out, "episode", "time")}
     rewards = _item(store, keys["rewards"][0])
     n = rewards.shape[0]
     items = {name: [_item(store, key, n, name) for key in paths] for name, paths in keys.items()}
     facts: dict[str, Any] = {"stored_dtypes": {name: _stored_as(found) for name, found in items.items()}}
-    collapsed: dict[str, Any] = {}
-    result = {name: _joined_numbers(name, found, dtype, collapsed) for name, found in items.items()}
-    for name in FLAGS:
-        if name not in result and name in roles.constants:
-            result[name] = np.full(n, roles.constants[name] == EVERY_ROW)
-    facts |= {"collapsed": collapsed, "keys": {name: paths[0] for name, paths in keys.items()}, "roles": roles}
+    result = {name: StoredColumn(found, _dtype_of(name, found, dtype)) for name, found in items.items()}
+    facts |= {"keys": {name: paths[0] for name, paths in keys.items()}, "roles": roles}
     if columns:
         widths = {name: [x[:1].size // max(1, len(x[:1])) for x in found] for name, found in items.items()}
         facts["columns"] = {
@@ -132,19 +131,13 @@ def _stored_as(items: list[Any]) -> str:
     return f"float16 in {half} of {sum(widths)} columns"
 
 
-def _joined_numbers(name: str, items: list[Any], dtype: str | None, collapsed: dict[str, Any]) -> np.ndarray:
-    """One array of one item, or of several side by side."""
-    if len(items) == 1:
-        return _numbers(name, items[0], dtype, collapsed)
-    widths = [int(np.prod(item.shape[1:])) for item in items]
-    edges = np.cumsum([0, *widths]).tolist()
-    kind = np.dtype(dtype or np.result_type(np.float32, *(item.dtype for item in items)))
-    result = np.empty((items[0].shape[0], edges[-1]), kind)
-    for item, start, end in zip(items, edges[:-1], edges[1:], strict=True):
-        lost: dict[str, Any] = {}
-        result[:, start:end] = _numbers(name, item, dtype, lost).reshape(len(result), -1)
-        collapsed |= {f"{name} {start + int(key.removeprefix(name) or 0)}": pair for key, pair in lost.items()}
-    return result
+def _dtype_of(name: str, items: list[Any], dtype: str | None) -> Any:
+    """What a column is read as: floats as ``dtype``, also whole numbers that are no choices; others as stored."""
+    if len(items) > 1:
+        return dtype or np.result_type(np.float32, *(item.dtype for item in items))
+    kind = items[0].dtype.kind
+    wanted = kind == "f" or (kind in "iu" and name in ("observations", "next_observations", "rewards"))
+    return dtype if dtype and wanted else items[0].dtype.newbyteorder("=")
 
 
 def _item(store: Any, key: str, rows: int | None = None, name: str = "") -> Any:
@@ -167,26 +160,28 @@ def _item(store: Any, key: str, rows: int | None = None, name: str = "") -> Any:
     return item
 
 
-def _numbers(name: str, item: Any, dtype: str | None, collapsed: dict[str, Any]) -> np.ndarray:
-    """Read an array: in this machine's byte order, flags and rewards without D4RL's occasional second dimension."""
-    convert = dtype is not None and item.dtype.kind == "f"
-    array = np.empty(item.shape, dtype if convert else item.dtype.newbyteorder("="))
-    if array.size and convert and array.dtype.itemsize < item.dtype.itemsize:
-        counts: dict[str, list[int]] = {}
-        for rows in check.row_blocks(len(array), array[:1].size):
-            block = item[rows]
-            for i, pair in check.collapsed(block.reshape(len(block), -1)).items():
-                known = counts.setdefault(name if block.ndim == 1 else f"{name} {i}", [0, 0])
-                known[0], known[1] = known[0] + pair[0], known[1] + pair[1]
-            with np.errstate(over="ignore"):  # infinite then, which from_arrays reports
-                array[rows] = block
-        collapsed |= counts
-    elif array.size:
-        item.read_direct(array)  # HDF5 converts a megabyte at a time: no second copy of the column
+def _numbers(name: str, column: StoredColumn, collapsed: dict[str, Any]) -> np.ndarray:
+    """Read a column: flags and rewards without D4RL's occasional second dimension."""
+    array, items = column.read(), column.items
+    _note_collapsed(name, column, collapsed)
+    if len(items) > 1:
+        return array
+    array = array.reshape(items[0].shape)
     if name in ("rewards", "terminations", "truncations"):
         return array[:, 0] if array.shape[1:] == (1,) else array
-    column = array.ndim == 1 and (array.dtype.kind == "f" or name != "actions")  # choices stay [N]
-    return array[:, None] if column else array
+    wide = array.ndim == 1 and (array.dtype.kind == "f" or name != "actions")  # choices stay [N]
+    return array[:, None] if wide else array
+
+
+def _note_collapsed(name: str, column: StoredColumn, collapsed: dict[str, Any]) -> None:
+    one = len(column.items) == 1 and len(column.items[0].shape) == 1
+    collapsed |= {name if one else f"{name} {i}": pair for i, pair in column.collapsed.items()}
+
+
+def _can_wait(name: str, column: StoredColumn) -> bool:
+    """Whether a column need not be read before it is known which rows are kept."""
+    vectors = len(column.items) > 1 or len(column.items[0].shape) <= 2
+    return vectors and (name == "observations" or (name == "actions" and column.dtype.kind == "f"))
 
 
 # ---- files with a group, or numbered arrays, for each episode --------------------------------------------------------
@@ -279,24 +274,41 @@ def read(
     """Read such a file into the arguments of ``from_arrays``; see ``OfflineDataset.from_d4rl_hdf5``."""
     file, asked = require_file(path), dict(options or {})
     with open_checked(file, max_gigabytes, _DOWNLOAD_AGAIN) as store:
-        own, noted = _own_facts(store), _noted(store)
         grouped = None if columns else _grouped(store)
         if grouped is not None:
             found, about = grouped
             if not use_next_observations:
                 found.pop("next_observations", None)
             return _finish_grouped(found, about, file, asked, dtype)
-        arrays, about = _load(store, columns or {}, dtype, None if use_next_observations else "next_observations")
-        roles = about.pop("roles")
-        unused = [key for key in _unused(store, roles) if key not in (_EPISODE_ENDS, *_OWN)]
-        labels, times = _labels_and_times(store, roles, len(arrays["rewards"]))
-        ends = _item(store, _EPISODE_ENDS, len(arrays["rewards"]))[()] if _EPISODE_ENDS in store else None
-        if labels is None and "episode_starts" in store:
-            labels = _item(store, "episode_starts")[()]
-    result: dict[str, Any] = dict(arrays)
-    n = len(result["rewards"])
+        stored, about = _load(store, columns or {}, dtype, None if use_next_observations else "next_observations")
+        result = _flat(store, stored, about, max_episode_steps, asked)
+        done = _end(result, file, asked)
+    if done["metadata"]["timeouts"].endswith(_NO_TIMEOUTS) and not asked.get("raw"):
+        text = f"{file.name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
+        warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
+    return done
+
+
+def _flat(
+    store: Any, stored: dict[str, StoredColumn], about: dict[str, Any], limit: int | None, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of ``from_arrays`` that a flat file has; wide columns unread where rows may have to be dropped."""
+    raw, collapsed = asked.get("raw", False), dict[str, Any]()
+    waits = [] if raw or "next_observations" in stored else [name for name in stored if _can_wait(name, stored[name])]
+    result: dict[str, Any] = {
+        name: column if name in waits else _numbers(name, column, collapsed) for name, column in stored.items()
+    }
+    n, roles = len(result["rewards"]), about.pop("roles")
+    for name in FLAGS:
+        if name not in result and name in roles.constants:
+            result[name] = np.full(n, roles.constants[name] == EVERY_ROW)
+    unused = [key for key in _unused(store, roles) if key not in (_EPISODE_ENDS, *_OWN)]
+    labels, times = _labels_and_times(store, roles, n)
+    ends = _item(store, _EPISODE_ENDS, n)[()] if _EPISODE_ENDS in store else None
+    if labels is None and "episode_starts" in store:
+        labels = _item(store, "episode_starts")[()]
     for name, key in (("terminations", "terminals"), ("truncations", "timeouts")):
-        if name in result and not asked.get("raw"):
+        if name in result and not raw:
             result[name] = check.flags(about["keys"].get(name, key), result[name], n).numpy()
     term = np.asarray(result["terminations"]).astype(bool)
     how = "from the file" if "truncations" in result else "none in the file"
@@ -308,7 +320,7 @@ def read(
         how = f"from the file's {_EPISODE_ENDS}"
         if last.any():
             result["flags_within"] = term & ~last
-        if asked.get("raw"):
+        if raw:
             result["episode_starts"] = np.r_[0, np.flatnonzero(last[:-1]) + 1]
     elif "truncations" not in result and "next_observations" in result:
         obs, nxt = result["observations"], result["next_observations"]
@@ -316,16 +328,16 @@ def read(
         require_data(obs.shape == nxt.shape, "key 'next_observations'", f"shape {nxt.shape}", expected, mend)
         trunc[:-1] |= check.rows_differ(nxt[:-1], obs[1:]) & ~term[:-1]
         assumed.append("where next_observations are not the following row's observations")
-    if max_episode_steps is not None:
-        trunc |= _every(check_int("max_episode_steps", max_episode_steps, 1), term | trunc) & ~term
-        assumed.append(f"after {max_episode_steps} steps")
+    if limit is not None:
+        trunc |= _every(check_int("max_episode_steps", limit, 1), term | trunc) & ~term
+        assumed.append(f"after {limit} steps")
     if labels is not None:
         result["episode_starts"] = labels
     if roles.constants.get("terminations") == LAST_ROW:
         term[np.r_[np.asarray(labels)[1:] - 1, n - 1]] = True
         result["terminations"] = term
     if times is not None:
-        key, raw = f"key {roles.columns['time'][0]!r}", asked.get("raw", False)
+        key = f"key {roles.columns['time'][0]!r}"
         both: dict[str, Any] = {"terminations": term, "truncations": trunc}
         both |= {"episode_starts": labels} if labels is not None else {}
         about["time"] = keep_time(both, times, asked.get("max_gap"), key, lambda row: f"row {row}", raw)
@@ -333,15 +345,14 @@ def read(
     else:
         no_time_to_cut_at(asked.get("max_gap"))
     known = "truncations" in result or assumed or ends is not None or "episode" in roles.columns or times is not None
-    if not known and roles.constants.get("terminations", NONE) == NONE and not asked.get("raw"):
-        assumed.append("nowhere: only terminals end an episode")
-        text = f"{file.name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
-        warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
-    result |= {"terminations": term, "truncations": trunc} if not asked.get("raw") else {"truncations": trunc}
+    if not known and roles.constants.get("terminations", NONE) == NONE and not raw:
+        assumed.append(_NO_TIMEOUTS)
+    result |= {"terminations": term, "truncations": trunc} if not raw else {"truncations": trunc}
     about.pop("keys")
-    metadata = noted | about | {"format": "D4RL HDF5" if ends is None else "d3rlpy 1 HDF5", "unused": unused}
+    about |= {"collapsed": collapsed, "format": "D4RL HDF5" if ends is None else "d3rlpy 1 HDF5", "unused": unused}
+    metadata = _noted(store) | about
     metadata["timeouts"] = "; assumed ".join([how, *assumed])
-    return _end(result | own | {"metadata": metadata}, file, asked)
+    return result | _own_facts(store) | {"metadata": metadata, "stored": stored}
 
 
 def _unused(store: Any, roles: Roles) -> list[str]:
@@ -392,10 +403,16 @@ def _end(columns: dict[str, Any], file: Path, asked: Mapping[str, Any]) -> dict[
     for name in where:
         if name in about.get("columns", {}) and isinstance(about["columns"][name], list):
             where[name] = f"key {about['columns'][name][0]!r}"
+    stored = columns.pop("stored", {})
     done = finish(columns, asked, where=where)
+    for name, column in stored.items():  # those that had to wait are read by now
+        _note_collapsed(name, column, about["collapsed"])
+    finite = [name for name, column in stored.items() if column.finite and name not in FLAGS]
+    finite += ["next_observations"] * ("observations" in finite and "next_observations" not in stored)
     inner = np.flatnonzero(done.pop("flags_within", np.zeros(0, bool))).tolist()
     about |= {"flags_within": inner} if inner else {}
-    return done | {"id": own_id, "metadata": about | done.get("metadata", {}), "copy": False}
+    about |= done.get("metadata", {})
+    return done | {"id": own_id, "metadata": about, "copy": False} | ({"finite": finite} if finite else {})
 
 
 def _own_facts(store: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ..errors import CQLTutorialError, DataError, DatasetNotFoundError, require, require_data
 from . import checks as check
+from .stored_columns import StoredColumn, pack
 
 
 def search_places() -> list[Path]:
@@ -150,7 +150,6 @@ _ROWS = (
     "observations",
     "actions",
     "rewards",
-    "next_observations",
     "terminations",
     "truncations",
     "flags_within",
@@ -199,6 +198,10 @@ def finish(
 def _actions(columns: Mapping[str, Any], options: Mapping[str, Any], where: Mapping[str, str]) -> Any:
     """Choices as int64 ``[N]``, numbers as they are; ``DataError`` for columns that may be either."""
     array = columns["actions"]
+    if isinstance(array, StoredColumn):
+        if not _whole(array.head(256)):
+            return array  # amounts, which need not be looked at before they are in their place
+        array = columns["actions"] = array.read()
     n_actions = options.get("n_actions", columns.get("n_actions"))
     bounded = any(
         source.get(name) is not None for name in ("action_low", "action_high") for source in (options, columns)
@@ -209,13 +212,13 @@ def _actions(columns: Mapping[str, Any], options: Mapping[str, Any], where: Mapp
     flat = wide[:, 0]
     one = wide.shape[1] == 1
     whole = array.dtype.kind in "iu" or all(
-        bool((wide[rows] == np.round(wide[rows])).all() and np.isfinite(wide[rows]).all())
+        _whole(wide[rows])
         for rows in (slice(256), *check.row_blocks(len(wide), wide.shape[1]))  # amounts mostly show in a few rows
     )
     if n_actions is not None:
         return flat.astype(np.int64) if whole and one else array
-    least, most = wide.min(), wide.max()
-    if whole and not bounded and most > least and abs(least) < 2**31 > most:
+    least, most = (wide.min(), wide.max()) if whole and not bounded else (0, 0)
+    if most > least and abs(least) < 2**31 > most:
         expected = "to be told whether they are choices or amounts"
         amounts = f"--action-low {least:g} --action-high {most:g} if they are amounts (action_low=, action_high=)."
         name = where.get("actions", "actions")
@@ -239,6 +242,10 @@ def _actions(columns: Mapping[str, Any], options: Mapping[str, Any], where: Mapp
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
+def _whole(numbers: np.ndarray) -> bool:
+    return bool((numbers == np.round(numbers)).all() and np.isfinite(numbers).all())
+
+
 def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     """Add next observations to the arguments of ``from_arrays``: those given, or the following row's in the episode.
 
@@ -256,24 +263,33 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     last = term | trunc
     last[-1] = True
     last[np.asarray(columns.get("episode_starts", [0]))[1:] - 1] = True
-    kept = np.flatnonzero(~last | term)
+    left = last & ~term
+    kept = ~left
     found, mend = "no row with a next observation", "pass next observations, or leave such a file out."
-    require_data(len(kept), "observations", found, "episodes of two rows or more", mend)
+    require_data(kept.any(), "observations", found, "episodes of two rows or more", mend)
     cut = np.zeros(len(last), bool)
-    cut[:-1] = (last & ~term)[1:] & ~last[:-1]
-    outstanding = _outstanding(columns["rewards"], last & ~term)
-    dropped, lost = len(last) - len(kept), float(columns["rewards"][last & ~term].sum(dtype=np.float64))
+    cut[:-1] = left[1:] & ~last[:-1]
+    repeats = np.flatnonzero((last & term)[kept])  # nothing is bootstrapped there
+    outstanding = _outstanding(columns["rewards"], left)
+    dropped, lost = int(np.count_nonzero(left)), float(columns["rewards"][left].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
-    following = kept + 1
-    following[last[kept]] = kept[last[kept]]
-    empty = np.empty((len(kept), *obs.shape[1:]), obs.dtype)
-    columns["next_observations"] = _gather(obs, following, empty, _runs(following))
+    if isinstance(obs, StoredColumn):
+        columns["observations"], following = obs.read_kept_and_next(kept)
+    else:
+        obs = columns["observations"] = np.ascontiguousarray(obs)
+        following = np.empty((len(last) - dropped, *obs.shape[1:]), obs.dtype)
+        pack(obs[1:], kept[:-1], following, 0)
+    if isinstance(act := columns["actions"], StoredColumn):
+        columns["actions"] = act.read_kept(kept)
     if dropped:  # every episode now ends in a flag, from which the starts follow
-        own, edges = (name for name in _ROWS if name in columns and name != "next_observations"), _runs(kept)
-        columns |= {name: _gather(columns[name], kept, columns[name][: len(kept)], edges) for name in own}
+        for name in _ROWS:
+            if name in columns and len(columns[name]) > len(last) - dropped:
+                whole = np.ascontiguousarray(columns[name])
+                columns[name] = whole[: pack(whole, kept, whole, 0)]
+    following[repeats] = columns["observations"][repeats]
     note = f"the following row's; {dropped} last rows without one were dropped, with rewards of {lost:g} in all"
     about = {"next_observations": note, "dropped_rows": dropped} | outstanding
-    return columns | {"metadata": known | about}
+    return columns | {"next_observations": following, "metadata": known | about}
 
 
 def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
@@ -281,40 +297,16 @@ def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
 
     At least three and a tenth of them have a reward that is five times rarer in the rows kept.
     """
-    rewards = rewards.astype(np.float64, copy=False)  # a file may hold booleans or numbers without a sign
+    if rewards.dtype.kind != "f":  # a file may hold booleans or numbers without a sign
+        rewards = rewards.astype(np.float64)
     size = np.abs(rewards[dropped])
     earned = size[size > 0]
     for level in (0.5, 0.1):
         if len(earned):
             large = np.sort(earned)[int((1 - level) * (len(earned) - 1))]
-            count = int((size >= large).sum())
-            others = int((rewards >= large).sum()) + int((rewards <= -large).sum()) - count
+            count = np.count_nonzero(size >= large)
+            others = np.count_nonzero(rewards >= large) + np.count_nonzero(rewards <= -large) - count
             share = others / max(1, len(rewards) - len(size))
             if count >= 3 and count / len(size) >= max(0.1, 5 * share):
                 return {"dropped_rewards": [count, float(large), share]}
     return {}
-
-
-def _runs(rows: np.ndarray) -> list[int]:
-    """Where the runs of consecutive numbers begin in ``rows``, and its length at the end."""
-    return [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-
-
-def _gather(array: np.ndarray, rows: np.ndarray, out: np.ndarray, edges: list[int]) -> np.ndarray:
-    """Write ``array[rows]`` into ``out``, which may be the beginning of ``array`` if ``rows`` rise; return ``out``.
-
-    Rows that follow each other (between two ``edges``), as within an episode, are copied together; short runs of them
-    row by row.
-    """
-    width = max(1, array[:1].size)
-    if 32 * len(edges) > len(rows):
-        for part in check.row_blocks(len(rows), width):
-            out[part] = array.take(rows[part], 0)
-        return out
-    most, own = max(1, 2**18 // width), np.shares_memory(array[:1], out[:1])
-    for start, end in pairwise(edges):
-        shift = int(rows[start]) - start
-        for first in range(start, end, most) if shift or not own else ():
-            last = min(end, first + most)
-            out[first:last] = array[first + shift : last + shift]
-    return out

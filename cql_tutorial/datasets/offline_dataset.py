@@ -188,6 +188,7 @@ class OfflineDataset:
         )
         if options.get("n_actions") is not None or any(options.get(name) is not None for name in _BOUNDS):
             read = {name: value for name, value in read.items() if name not in (*_BOUNDS, "n_actions")}
+        read |= {name: check.Finite(read[name]) for name in read.pop("finite", ())}
         return cls.from_arrays(**(read | options))
 
     @classmethod

@@ -103,9 +103,9 @@ def assign(header: Sequence[str], wanted: Mapping[str, Any] | None, where: str =
     if wanted is None:
         return _guess(header, where)
     require(isinstance(wanted, Mapping), "columns", wanted, "a mapping of names to columns", "{'rewards': 'r', ...}.")
-    for name in wanted:
+    for name in (name for name in wanted if name not in KNOWN):
         near = _MEANT.get(str(name)) or ", ".join(difflib.get_close_matches(str(name), KNOWN, 1) or KNOWN)
-        require(name in KNOWN, "columns", name, f"known names (nearest: {near})", "rename that entry.")
+        raise ConfigError("columns", repr(name), f"known names (nearest: {near})", "rename that entry.")
     missing = [name for name in REQUIRED if name not in wanted]
     mend = "name the columns for these"
     if "terminations" in missing:
