@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import (
+    ensembles,
     headline,
     make_datasets,
     off_policy,
@@ -39,6 +40,8 @@ STUDIES: dict[str, Study[Any]] = {
             over_estimation.STUDY,
             own_alpha.STUDY,
             off_policy.STUDY,
+            ensembles.ONLINE_STUDY,
+            ensembles.OFFLINE_STUDY,
             signature.STUDY,
         )
     },
@@ -52,6 +55,10 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "over_estimation": ("the table pitfalls-causes alone: why the correct penalty is too high", ("pitfalls-causes",)),
     "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
+    "ensembles": (
+        "the tables ensembles-online and ensembles-offline alone: two critics beside ten",
+        ("ensembles-online", "ensembles-offline"),
+    ),
     "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
