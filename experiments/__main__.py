@@ -49,7 +49,7 @@ STUDIES: dict[str, Study[Any]] = {
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
     "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
-    "headline": ("the headline tables alone: CQL beside cloning, IQL and SAC", tuple(headline.STUDIES)),
+    "headline": ("the headline tables alone: CQL beside cloning, IQL, SAC and its extensions", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),
     "over_estimation": ("the table pitfalls-causes alone: why the correct penalty is too high", ("pitfalls-causes",)),
@@ -120,9 +120,9 @@ def measure(tables: Sequence[str], options: argparse.Namespace, again: bool) -> 
     measured, complete = 0, True
     for table in tables:
         study = STUDIES[table]
-        progress = run(
-            replace(study, table=table + AGAIN) if again else study, options.processes, deadline, options.folder
-        )
+        if again:
+            study = replace(headline.without_extensions(table), table=table + AGAIN)
+        progress = run(study, options.processes, deadline, options.folder)
         measured, complete = measured + progress.measured, progress.complete
         if not complete:
             break
