@@ -229,13 +229,18 @@ def extension_jobs(table: str, split: str) -> Iterator[Job]:
             yield Job(table, algorithm, draw, seed, split, steps, settings)
 
 
+def extension_of(algorithm: str) -> str:
+    """The extension that an algorithm of the tables is one of, "" for none."""
+    return next((name for name in EXTENSIONS if f"{algorithm}-".startswith(f"{name}-")), "")
+
+
 def chosen_extensions(table: str, rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
     """Each extension's (algorithm, cql_alpha) with the best mean return over its tuning rows."""
     returns: dict[tuple[str, str], list[float]] = {}
     for row in rows:
-        if row["split"] == "tune" and row["algorithm"] != "cql":
+        if row["split"] == "tune" and extension_of(row["algorithm"]):
             returns.setdefault((row["algorithm"], row["cql_alpha"]), []).append(float(row["return"]))
-    of = {name: [key for key in returns if f"{key[0]}-".startswith(f"{name}-")] for name in EXTENSIONS}
+    of = {name: [key for key in returns if extension_of(key[0]) == name] for name in EXTENSIONS}
     return {name: max(keys, key=lambda key: mean(returns[key])) for name, keys in of.items() if keys}
 
 
