@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from itertools import chain
 from statistics import mean
 from typing import Any
 
@@ -190,9 +189,11 @@ def critics_jobs(task: str) -> Iterator[Job]:
                 yield Job(algorithm=name, settings=settings | change, **run)
 
 
-# The extensions: where they are tuned and reported, as (draw, seed). On Pendulum with fewer seeds a draw than the rest,
-# one for tuning and two reported: most of them cannot be trained together, and ten critics cost twice what two do.
+# The extensions in the order they are shown, and where they are tuned and reported, as (draw, seed). On Pendulum they
+# have fewer seeds a draw than the rest, one for tuning and two reported: most of them cannot be trained together, and
+# ten critics cost twice what two do.
 EXTENSIONS = ("cal-ql", "cql-redq", "soft-q", "sparse-q", "eql")
+MEASURED = ("sparse-q", "eql", "cal-ql", "soft-q", "cql-redq")  # in this order
 EXTENSION_RUNS: dict[str, dict[str, tuple[tuple[int, int], ...]]] = {
     "maze": {
         "tune": tuple((draw, draw) for draw in (2000, 2001, 2002)),
@@ -208,25 +209,26 @@ EXTENSION_RUNS: dict[str, dict[str, tuple[tuple[int, int], ...]]] = {
 def extension_settings(table: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The extensions at each setting tried: (algorithm, settings). The name of a sparse one carries its regularisation.
 
-    Three alphas around CQL's best, and three regularisations, each ten times the one before.
+    Two alphas, between which CQL's own return hardly differs, and three regularisations, ten times apart.
     """
     maze = table == "maze"
     cql = {**CQL, "actor_lr": 1e-3 if maze else 5e-4}
     for value in (0.03, 0.3, 3.0) if maze else (0.3, 3.0, 30.0):
         yield f"sparse-q-{value:g}", {**IQL, "regularisation": value}
         yield f"eql-{value:g}", {**IQL, "regularisation": value}
-    for alpha in (0.02, 0.1, 0.5) if maze else (5.0, 10.0, 20.0):
+    for alpha in (0.02, 0.1) if maze else (5.0, 20.0):
         yield "soft-q", {**SOFT_Q, "temperature": 0.1 if maze else 0.3, "cql_alpha": alpha}
         yield "cql-redq", {**cql, "cql_alpha": alpha}
         yield "cal-ql", {**cql, "cql_alpha": alpha}
 
 
-def extension_jobs(table: str, split: str) -> Iterator[Job]:
-    """Every extension at every setting on the runs of that split."""
+def extension_jobs(table: str, name: str, split: str) -> Iterator[Job]:
+    """An extension at every setting on the runs of that split."""
     steps = next(iter(TASKS[table].jobs())).steps
     for algorithm, settings in extension_settings(table):
-        for draw, seed in EXTENSION_RUNS[table][split]:
-            yield Job(table, algorithm, draw, seed, split, steps, settings)
+        if extension_of(algorithm) == name:
+            for draw, seed in EXTENSION_RUNS[table][split]:
+                yield Job(table, algorithm, draw, seed, split, steps, settings)
 
 
 def extension_of(algorithm: str) -> str:
@@ -244,11 +246,16 @@ def chosen_extensions(table: str, rows: Iterable[Row]) -> dict[str, tuple[str, s
     return {name: max(keys, key=lambda key: mean(returns[key])) for name, keys in of.items() if keys}
 
 
-def reported_extensions(table: str, rows: list[Row]) -> Iterator[Job]:
-    """The extensions at their chosen settings on the reported runs."""
-    chosen = set(chosen_extensions(table, rows).values())
-    for job in extension_jobs(table, "report"):
-        if (job.algorithm, to_text(job.cql_alpha)) in chosen:
+def tuning_extension(table: str, name: str, rows: list[Row]) -> Iterator[Job]:
+    """An extension at every setting on the tuning runs."""
+    return extension_jobs(table, name, "tune")
+
+
+def reported_extension(table: str, name: str, rows: list[Row]) -> Iterator[Job]:
+    """An extension at its chosen setting on the reported runs."""
+    chosen = chosen_extensions(table, rows)[name]
+    for job in extension_jobs(table, name, "report"):
+        if (job.algorithm, to_text(job.cql_alpha)) == chosen:
             yield job
 
 
@@ -321,15 +328,11 @@ def without_extensions(table: str) -> Study[Job]:
 
 
 def with_extensions(table: str) -> Study[Job]:
-    """The study of a table: first its own runs, then those that tune the extensions, then these as they are chosen."""
-    study = without_extensions(table)
-    if table not in EXTENSION_RUNS:
-        return study
-    return replace(
-        study,
-        jobs=lambda: chain(TASKS[table].jobs(), extension_jobs(table, "tune")),
-        later_jobs=(partial(reported_extensions, table),),
-    )
+    """The study of a table: its own runs, then each extension is tuned and reported, one after the other."""
+    stages = (tuning_extension, reported_extension)
+    names = MEASURED if table in EXTENSION_RUNS else ()
+    later = tuple(partial(stage, table, name) for name in names for stage in stages)
+    return replace(without_extensions(table), later_jobs=later)
 
 
 STUDIES = {table: with_extensions(table) for table in TASKS}

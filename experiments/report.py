@@ -20,7 +20,7 @@ from experiments import (
 )
 from experiments.headline_tables import AGAIN
 from experiments.storage import RESULTS, read_rows
-from experiments.tables import mean_and_interval, read_frame, read_reported
+from experiments.tables import mean_and_interval, read_reported
 
 ROOT = RESULTS.parents[1]
 SHEET = RESULTS / "README.md"
@@ -121,14 +121,15 @@ def describe_runs(table: str) -> list[str]:
         if jobs:
             draws, seeds = (sorted({getattr(job, name) for job in jobs}) for name in ("draw", "seed"))
             lines.append(f"{word}: draws {draws}, seeds {seeds}, {jobs[0].steps} updates of 64 transitions.")
-    if table in headline.EXTENSION_RUNS and (read_frame(table)["algorithm"] == headline.EXTENSIONS[0]).any():
+    there = {headline.extension_of(algorithm) for algorithm in read_reported(table)["algorithm"]} - {""}
+    if there:
         tune, report = (len(headline.EXTENSION_RUNS[table][split]) for split, _ in splits)
         tried: dict[str, list[str]] = {}
         for algorithm, settings in headline.extension_settings(table):
             name = headline.extension_of(algorithm)
             tried.setdefault(name, []).append(f"{settings.get('cql_alpha', settings.get('regularisation')):g}")
         ladders: dict[str, list[str]] = {}
-        for name in headline.EXTENSIONS:
+        for name in filter(there.__contains__, headline.EXTENSIONS):
             ladders.setdefault(", ".join(tried[name]), []).append(name)
         text = "; ".join(f"{', '.join(names)} at {values}" for values, names in ladders.items())
         lines.append(f"Extensions of CQL on the same draws ({tune} tuning runs a setting, {report} reported): {text}.")
