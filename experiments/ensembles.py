@@ -131,9 +131,14 @@ def measure_online(jobs: list[OnlineJob]) -> list[dict[str, Any]]:
         "policy_updates": "last",
     }  # fmt: skip
 
+    found: dict[str, float] = {}
+
     def evaluate(agent: Any) -> dict[str, float]:
-        returns = evaluate_policy(world, agent.policy(deterministic=True), ONLINE_STARTS)
-        return {"return": float(returns.mean()), **measure_values(agent, world, common)}
+        learned = any(int(state["step"]) for state in agent.optimizers["critic"].state.values())
+        if learned or not found:  # at the end of the warm-up the agent is what it was at step 0
+            returns = evaluate_policy(world, agent.policy(deterministic=True), ONLINE_STARTS)
+            found.update({"return": float(returns.mean()), **measure_values(agent, world, common)})
+        return dict(found)
 
     history = fine_tune(
         agent, world, log, ONLINE_STEPS[job.updates_per_step], **training, seed=job.seed, log_every=EVALUATE_EVERY,
