@@ -87,9 +87,8 @@ VALUES = (
 
 
 # ---------------------------------------------------------------- online: updates a step
-ONLINE_SEEDS = {1: (0, 1, 2, 3, 4), 5: (0, 1, 2, 3, 4), 20: (0, 1, 2)}  # updates a step -> seeds
-ONLINE_STEPS = {1: 1600, 5: 1600, 20: 1200}
-WARM_UP, EVALUATE_EVERY, ONLINE_STARTS = 400, 400, 100
+UPDATES_PER_STEP, ONLINE_SEEDS = (1, 5), (0, 1, 2, 3, 4)
+ONLINE_STEPS, WARM_UP, EVALUATE_EVERY, ONLINE_STARTS = 1600, 400, 400, 100
 ONLINE: dict[str, Any] = {**NETWORK, **SAC, "hidden_dim": 48, "actor_lr": 5e-4, "tau": 0.01, "discount": DISCOUNT}
 
 
@@ -105,8 +104,8 @@ class OnlineJob:
 
 def online_jobs() -> Iterator[OnlineJob]:
     """Two and ten critics at each number of updates a step; the control at one."""
-    for updates, seeds in ONLINE_SEEDS.items():
-        for seed in seeds:
+    for updates in UPDATES_PER_STEP:
+        for seed in ONLINE_SEEDS:
             for variant in ("two-min", "ten-pair-mean", *["two-from-zero"] * (updates == 1)):
                 yield OnlineJob(variant, updates, seed)
 
@@ -141,7 +140,7 @@ def measure_online(jobs: list[OnlineJob]) -> list[dict[str, Any]]:
         return dict(found)
 
     history = fine_tune(
-        agent, world, log, ONLINE_STEPS[job.updates_per_step], **training, seed=job.seed, log_every=EVALUATE_EVERY,
+        agent, world, log, ONLINE_STEPS, **training, seed=job.seed, log_every=EVALUATE_EVERY,
         evaluate=evaluate, eval_every=EVALUATE_EVERY, progress=False,
     )  # fmt: skip
     about = {name: getattr(job, name) for name in ONLINE_KEYS} | {"split": job.split}

@@ -14,7 +14,10 @@ from cql_tutorial.datasets.recording import record
 from cql_tutorial.envs import Bandit
 from cql_tutorial.envs.base import UniformPolicy
 from cql_tutorial.errors import CQLWarning
+from cql_tutorial.evaluation import t_interval
 from experiments import ensembles, headline
+from experiments import ensembles_tables as tables
+from experiments.storage import RESULTS
 
 torch.set_num_threads(1)
 
@@ -58,11 +61,10 @@ def test_rank_correlation_is_spearmans() -> None:
 
 def test_the_runs_are_what_is_said() -> None:
     online = list(ensembles.online_jobs())
-    for updates, seeds in ensembles.ONLINE_SEEDS.items():
+    for updates in ensembles.UPDATES_PER_STEP:
         here = {(job.variant, job.seed) for job in online if job.updates_per_step == updates}
         names = {"two-min", "ten-pair-mean"} | ({"two-from-zero"} if updates == 1 else set())
-        assert here == {(name, seed) for name in names for seed in seeds}
-        assert len(seeds) >= 5 or updates == 20
+        assert here == {(name, seed) for name in names for seed in ensembles.ONLINE_SEEDS}
     offline = list(ensembles.offline_jobs())
     tuned = float(headline.chosen_alpha("maze"))
     for alpha, count in ((0.0, 10), (tuned, 5)):
@@ -96,8 +98,13 @@ def test_an_online_run_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows at the evaluations; the critics make so many updates a step, the actor one."""
     made: list[Any] = []
     monkeypatch.setattr(ensembles, "make_agent", lambda *given: made.append(ensembles_agent(*given)) or made[-1])
-    monkeypatch.setitem(ensembles.ONLINE_STEPS, 5, 12)
-    for name, value in (("WARM_UP", 8), ("EVALUATE_EVERY", 4), ("ONLINE_STARTS", 3), ("STATES", 4)):
+    for name, value in (
+        ("ONLINE_STEPS", 12),
+        ("WARM_UP", 8),
+        ("EVALUATE_EVERY", 4),
+        ("ONLINE_STARTS", 3),
+        ("STATES", 4),
+    ):
         monkeypatch.setattr(ensembles, name, value)
     with pytest.warns(CQLWarning):  # of a log of eight steps
         rows = ensembles.measure_online([ensembles.OnlineJob("ten-pair-mean", 5, seed=3)])
@@ -112,3 +119,33 @@ def test_an_online_run_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ensembles_agent = ensembles.make_agent
+
+
+# ---------------------------------------------------------------- what the pages say of the rows
+def test_what_is_said_of_the_critics_spread() -> None:
+    """docs/results.md: critics agree where all of them are wrong; the minimum over ten errs less, and earns no more."""
+    frame = tables.read_reported(tables.OFFLINE)
+    rms = (frame["estimation_error"] ** 2 + frame["error_sd"] ** 2 * (1 - 1 / ensembles.STATES)) ** 0.5
+    assert len(frame) == 60 and (frame["spread"] < 0.1 * rms).all()
+    none = frame[frame["cql_alpha"] == "0"]
+    assert (none["spread"] > 4 * none["spread_data"]).all()
+    two = tables.offline_runs("two-min", "0")
+    for variant, less in (("ten-pair-mean", False), ("ten-pair-min", False), ("ten-min", True)):
+        mine = tables.offline_runs(variant, "0")
+        error, half = t_interval((mine["estimation_error"] - two["estimation_error"]).tolist())
+        assert (error + half < 0) == less and (less or abs(error) < half)
+        earned, half = t_interval((mine["return"] - two["return"]).tolist())
+        assert abs(earned) < half
+        assert mine["success"].min() < 0.05 and mine["success"].max() > 0.95  # all or nothing
+    error, half = t_interval(tables.offline_runs("ten-min", "0")["estimation_error"].tolist())
+    assert error - half > 0 and error + half < 6  # not gone
+    tuned = f"{headline.chosen_alpha('maze')}"
+    for variant in ensembles.ENSEMBLES:  # with the penalty they all earn the same
+        mine = tables.offline_runs(variant, tuned)
+        assert (mine["success"] == 1).all()
+        assert abs(mine["return"].mean() - tables.offline_runs("two-min", tuned)["return"].mean()) < 1
+
+
+def test_the_tables_are_shown() -> None:
+    sheet = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(tables.online_sheet()) in sheet and "\n".join(tables.offline_sheet()) in sheet
