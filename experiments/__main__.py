@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments import (
     calibration,
+    ensembles,
     headline,
     make_datasets,
     off_policy,
@@ -40,6 +41,8 @@ STUDIES: dict[str, Study[Any]] = {
             over_estimation.STUDY,
             own_alpha.STUDY,
             off_policy.STUDY,
+            ensembles.ONLINE_STUDY,
+            ensembles.OFFLINE_STUDY,
             signature.STUDY,
             calibration.STUDY,
             calibration.VERSIONS_STUDY,
@@ -49,12 +52,16 @@ STUDIES: dict[str, Study[Any]] = {
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
     "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
-    "headline": ("the headline tables alone: CQL beside cloning, IQL and SAC", tuple(headline.STUDIES)),
+    "headline": ("the headline tables alone: CQL beside cloning, IQL, SAC and its extensions", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),
     "over_estimation": ("the table pitfalls-causes alone: why the correct penalty is too high", ("pitfalls-causes",)),
     "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
+    "ensembles": (
+        "the tables ensembles-online and ensembles-offline alone: two critics beside ten",
+        ("ensembles-online", "ensembles-offline"),
+    ),
     "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
     "calibration": (
         "from the log into the maze with CQL and Cal-QL, and Cal-QL with one mistake each",
@@ -120,9 +127,9 @@ def measure(tables: Sequence[str], options: argparse.Namespace, again: bool) -> 
     measured, complete = 0, True
     for table in tables:
         study = STUDIES[table]
-        progress = run(
-            replace(study, table=table + AGAIN) if again else study, options.processes, deadline, options.folder
-        )
+        if again:
+            study = replace(headline.without_extensions(table), table=table + AGAIN)
+        progress = run(study, options.processes, deadline, options.folder)
         measured, complete = measured + progress.measured, progress.complete
         if not complete:
             break

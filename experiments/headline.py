@@ -1,21 +1,22 @@
 """The headline tables: CQL beside cloning, IQL and SAC on the stitching maze and on Pendulum, and what surrounds them.
 
 Every run is a row. `cql_alpha` is chosen on the rows with split "tune" (their own data draws and seeds) and reported on
-the rows with split "report".
+the rows with split "report". So are the settings of the extensions of CQL, which are reported at the chosen one alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from statistics import mean
 from typing import Any
 
 import torch
 
 from cql_tutorial import OfflineDataset, fit_population, load_agent
+from cql_tutorial.agents import AGENTS
 from cql_tutorial.envs import Maze, Pendulum
 from cql_tutorial.envs.base import UniformPolicy, World
 from cql_tutorial.envs.maze import stitching_behaviour
@@ -23,8 +24,8 @@ from cql_tutorial.evaluation import Evaluator, evaluate_policy, normalised_score
 from cql_tutorial.training.population import Member
 from experiments.logs import DATA, maze_data, pendulum_data, swinging_data
 from experiments.runner import Study
-from experiments.settings import BATCH_SIZE, CQL, IQL_MAZE, IQL_PENDULUM, NETWORK, SAC, initial_value
-from experiments.storage import read_rows
+from experiments.settings import BATCH_SIZE, CQL, IQL, IQL_MAZE, IQL_PENDULUM, NETWORK, SAC, SOFT_Q, initial_value
+from experiments.storage import Row, read_rows, to_text
 from experiments.training import can_stack, settings_record
 
 COLUMNS = (
@@ -56,8 +57,8 @@ class Job:
 
     @property
     def agent(self) -> str:
-        """The name of its agent, for `make_agent`."""
-        return self.algorithm if self.algorithm == "cql-lagrange" else self.algorithm.split("-")[0]
+        """The name of its agent, for `make_agent`: the longest that its algorithm begins with."""
+        return max((name for name in AGENTS if f"{self.algorithm}-".startswith(f"{name}-")), key=len)
 
 
 # ---------------------------------------------------------------- tasks
@@ -162,7 +163,7 @@ def chosen_alpha(table: str) -> str:
     """The alpha with the best mean return over the tuning rows, as it stands in the committed table."""
     returns: dict[str, list[float]] = {}
     for row in read_rows(table):
-        if row["split"] == "tune":
+        if row["split"] == "tune" and row["algorithm"] == "cql":
             returns.setdefault(row["cql_alpha"], []).append(float(row["return"]))
     return max(sorted(returns, key=float), key=lambda alpha: mean(returns[alpha]))
 
@@ -186,6 +187,76 @@ def critics_jobs(task: str) -> Iterator[Job]:
                     "steps": steps,
                 }
                 yield Job(algorithm=name, settings=settings | change, **run)
+
+
+# The extensions in the order they are shown, and where they are tuned and reported, as (draw, seed). On Pendulum they
+# have fewer seeds a draw than the rest, one for tuning and two reported: most of them cannot be trained together, and
+# ten critics cost twice what two do.
+EXTENSIONS = ("cal-ql", "cql-redq", "soft-q", "sparse-q", "eql")
+MEASURED = ("sparse-q", "eql", "cal-ql", "soft-q", "cql-redq")  # in this order
+EXTENSION_RUNS: dict[str, dict[str, tuple[tuple[int, int], ...]]] = {
+    "maze": {
+        "tune": tuple((draw, draw) for draw in (2000, 2001, 2002)),
+        "report": tuple((draw, draw) for draw in (1000, 1001, 1002, 1003, 1004)),
+    },
+    "pendulum-medium": {
+        "tune": ((900, 10), (901, 11)),
+        "report": tuple((draw, seed) for seed in (0, 1) for draw in (0, 1, 2, 3)),
+    },
+}
+
+
+def extension_settings(table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The extensions at each setting tried: (algorithm, settings). The name of a sparse one carries its regularisation.
+
+    Two alphas, between which CQL's own return hardly differs, and three regularisations, ten times apart.
+    """
+    maze = table == "maze"
+    cql = {**CQL, "actor_lr": 1e-3 if maze else 5e-4}
+    for value in (0.03, 0.3, 3.0) if maze else (0.3, 3.0, 30.0):
+        yield f"sparse-q-{value:g}", {**IQL, "regularisation": value}
+        yield f"eql-{value:g}", {**IQL, "regularisation": value}
+    for alpha in (0.02, 0.1) if maze else (5.0, 20.0):
+        yield "soft-q", {**SOFT_Q, "temperature": 0.1 if maze else 0.3, "cql_alpha": alpha}
+        yield "cql-redq", {**cql, "cql_alpha": alpha}
+        yield "cal-ql", {**cql, "cql_alpha": alpha}
+
+
+def extension_jobs(table: str, name: str, split: str) -> Iterator[Job]:
+    """An extension at every setting on the runs of that split."""
+    steps = next(iter(TASKS[table].jobs())).steps
+    for algorithm, settings in extension_settings(table):
+        if extension_of(algorithm) == name:
+            for draw, seed in EXTENSION_RUNS[table][split]:
+                yield Job(table, algorithm, draw, seed, split, steps, settings)
+
+
+def extension_of(algorithm: str) -> str:
+    """The extension that an algorithm of the tables is one of, "" for none."""
+    return next((name for name in EXTENSIONS if f"{algorithm}-".startswith(f"{name}-")), "")
+
+
+def chosen_extensions(table: str, rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
+    """Each extension's (algorithm, cql_alpha) with the best mean return over its tuning rows."""
+    returns: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["split"] == "tune" and extension_of(row["algorithm"]):
+            returns.setdefault((row["algorithm"], row["cql_alpha"]), []).append(float(row["return"]))
+    of = {name: [key for key in returns if extension_of(key[0]) == name] for name in EXTENSIONS}
+    return {name: max(keys, key=lambda key: mean(returns[key])) for name, keys in of.items() if keys}
+
+
+def tuning_extension(table: str, name: str, rows: list[Row]) -> Iterator[Job]:
+    """An extension at every setting on the tuning runs."""
+    return extension_jobs(table, name, "tune")
+
+
+def reported_extension(table: str, name: str, rows: list[Row]) -> Iterator[Job]:
+    """An extension at its chosen setting on the reported runs."""
+    chosen = chosen_extensions(table, rows)[name]
+    for job in extension_jobs(table, name, "report"):
+        if (job.algorithm, to_text(job.cql_alpha)) == chosen:
+            yield job
 
 
 TASKS = {
@@ -250,9 +321,18 @@ def measure_agent(job: Job, member: Member, data: OfflineDataset, record: dict[s
     }
 
 
-STUDIES = {
-    table: Study(
-        table=table, columns=COLUMNS, keys=KEYS, jobs=task.jobs, measure=measure, population_key=population_key
-    )
-    for table, task in TASKS.items()
-}
+def without_extensions(table: str) -> Study[Job]:
+    """The study of a table without the extensions: the runs that are made again."""
+    jobs = TASKS[table].jobs
+    return Study(table=table, columns=COLUMNS, keys=KEYS, jobs=jobs, measure=measure, population_key=population_key)
+
+
+def with_extensions(table: str) -> Study[Job]:
+    """The study of a table: its own runs, then each extension is tuned and reported, one after the other."""
+    stages = (tuning_extension, reported_extension)
+    names = MEASURED if table in EXTENSION_RUNS else ()
+    later = tuple(partial(stage, table, name) for name in names for stage in stages)
+    return replace(without_extensions(table), later_jobs=later)
+
+
+STUDIES = {table: with_extensions(table) for table in TASKS}

@@ -7,11 +7,11 @@ from statistics import median
 
 import pandas as pd
 
-from experiments.headline import chosen_alpha
+from experiments.headline import EXTENSIONS, chosen_alpha, extension_of
 from experiments.tables import markdown_lines, mean_and_interval, read_frame, read_reported
 
 AGAIN = "-again"  # a table's runs once more
-ORDER = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4, "iql": 5}  # then CQL
+ORDER = {"bc": 0, "bc-late-turn": 1, "bc-25%": 2, "sac": 3, "sac-decay": 4, "iql": 5}  # then CQL, and the extensions
 ALGORITHM = ["algorithm", "cql_alpha"]
 
 
@@ -25,7 +25,7 @@ def list_runs(values: pd.Series, draws: pd.Series, form: str) -> str:
     return "; ".join(" ".join(f"{value:{form}}" for value in mine) for _, mine in values.groupby(draws))
 
 
-def markdown(table: str, every_run: bool = True) -> list[str]:
+def markdown(table: str, every_run: bool = True, extensions: bool = True) -> list[str]:
     """The table of one task: the interval over draws, and every run unless told otherwise."""
     lagrange = table == "lagrange"  # one draw: there a seed is the unit
     columns = {"return": ".1f", "success": ".2f", "estimation_error": "+.1f", "share_impossible": ".2f"}
@@ -41,8 +41,9 @@ def markdown(table: str, every_run: bool = True) -> list[str]:
     groups = sorted(read_reported(table).groupby(ALGORITHM, sort=False), key=lambda group: _place(*group[0]))
     rows = []
     for (algorithm, alpha), mine in groups:
-        label = f"cql {alpha}" if algorithm == "cql" else algorithm
-        cells = [f"{label} (tuned)" if alpha and alpha == tuned else label]
+        if extension_of(algorithm) and not extensions:
+            continue
+        cells = [_label(algorithm, alpha, tuned)]
         units = mine["seed" if lagrange else "draw"]
         for column, form in columns.items():
             if mine[column].isna().all():
@@ -55,7 +56,18 @@ def markdown(table: str, every_run: bool = True) -> list[str]:
     return markdown_lines(heads, rows)
 
 
+def _label(algorithm: str, alpha: str, tuned: str) -> str:
+    extension = extension_of(algorithm)
+    if extension:  # reported at what tuning chose: the alpha, or the regularisation that stands in the name
+        return f"{extension} {alpha or algorithm.removeprefix(f'{extension}-')} (tuned)"
+    label = f"cql {alpha}" if algorithm == "cql" else algorithm
+    return f"{label} (tuned)" if alpha and alpha == tuned else label
+
+
 def _place(algorithm: str, alpha: str) -> tuple[int, float]:
+    extension = extension_of(algorithm)
+    if extension:
+        return len(ORDER) + 1 + EXTENSIONS.index(extension), 0.0
     return ORDER.get(algorithm, len(ORDER)), float(alpha or 0)
 
 

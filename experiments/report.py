@@ -12,6 +12,7 @@ import torch
 from cql_tutorial import __version__
 from experiments import (
     calibration_tables,
+    ensembles_tables,
     headline,
     headline_tables,
     off_policy_tables,
@@ -41,7 +42,8 @@ def write_report(measured: bool = False) -> None:
 def write_pages(root: Path) -> None:
     """Put the short tables between the marks of docs/results.md, and one of them between those of the README."""
     for page, (start, end) in PAGES.items():
-        lines = short_tables([IN_THE_README] if page == "README.md" else [*HEADLINES, "sepsis"])
+        front = page == "README.md"
+        lines = short_tables([IN_THE_README] if front else [*HEADLINES, "sepsis"], extensions=not front)
         before, rest = (root / page).read_text(encoding="utf-8").split(start)
         text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
         (root / page).write_text(text, encoding="utf-8")
@@ -86,6 +88,8 @@ def sheet(origin: str) -> list[str]:
         ("ope", off_policy_tables.sheet),
         ("calibration", calibration_tables.sheet),
         ("calibration-versions", calibration_tables.sheet_of_versions),
+        ("ensembles-online", ensembles_tables.online_sheet),
+        ("ensembles-offline", ensembles_tables.offline_sheet),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):
@@ -114,11 +118,24 @@ ABOUT_AGAIN = (
 def describe_runs(table: str) -> list[str]:
     """Which draws and seeds were tuned on and which are reported, and for how many updates."""
     lines = []
-    for split, word in (("tune", "Tuned on"), ("report", "Reported")):
+    splits = (("tune", "Tuned on"), ("report", "Reported"))
+    for split, word in splits:
         jobs = [job for job in headline.TASKS[table].jobs() if job.split == split]
         if jobs:
             draws, seeds = (sorted({getattr(job, name) for job in jobs}) for name in ("draw", "seed"))
             lines.append(f"{word}: draws {draws}, seeds {seeds}, {jobs[0].steps} updates of 64 transitions.")
+    there = {headline.extension_of(algorithm) for algorithm in read_reported(table)["algorithm"]} - {""}
+    if there:
+        tune, report = (len(headline.EXTENSION_RUNS[table][split]) for split, _ in splits)
+        tried: dict[str, list[str]] = {}
+        for algorithm, settings in headline.extension_settings(table):
+            name = headline.extension_of(algorithm)
+            tried.setdefault(name, []).append(f"{settings.get('cql_alpha', settings.get('regularisation')):g}")
+        ladders: dict[str, list[str]] = {}
+        for name in filter(there.__contains__, headline.EXTENSIONS):
+            ladders.setdefault(", ".join(tried[name]), []).append(name)
+        text = "; ".join(f"{', '.join(names)} at {values}" for values, names in ladders.items())
+        lines.append(f"Extensions of CQL on the same draws ({tune} tuning runs a setting, {report} reported): {text}.")
     return lines
 
 
@@ -133,14 +150,15 @@ SEPSIS = (
 )
 
 
-def short_tables(names: Sequence[str]) -> list[str]:
+def short_tables(names: Sequence[str], extensions: bool = True) -> list[str]:
     """These tables with the interval over draws alone, each under its headline."""
     lines: list[str] = []
     for table in names:
         if table in HEADLINES and len(runs := read_reported(table)):
             logs = [headline.TASKS[table].data(int(draw)) for draw in sorted(runs["draw"].unique())]
             returns = mean_and_interval((float(log.episode_returns().mean()) for log in logs), ".1f")
-            lines += [HEADLINES[table].format(data=returns), "", *headline_tables.markdown(table, False), ""]
+            short = headline_tables.markdown(table, every_run=False, extensions=extensions)
+            lines += [HEADLINES[table].format(data=returns), "", *short, ""]
         elif table == "sepsis" and read_rows(table):
             lines += [SEPSIS, "", *sepsis_tables.markdown(every=False), ""]
     return lines

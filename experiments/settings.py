@@ -14,6 +14,8 @@ CRITIC: dict[str, Any] = {"critic_lr": 1e-3, "tau": 0.02}
 # No entropy in the backup, so that Q estimates Q^pi.
 SAC: dict[str, Any] = {**CRITIC, "alpha": 0.1, "temperature_lr": 3e-3, "backup_entropy": False}
 CQL: dict[str, Any] = {**SAC, "cql_n_actions": 5}
+# Its temperature has the unit of the return: each study sets it.
+SOFT_Q: dict[str, Any] = {**CRITIC, "n_candidates": 16, "n_acting_candidates": 32}
 # Implicit Q-learning with the two settings of its paper, not tuned here: AntMaze's in the maze, locomotion's elsewhere.
 IQL: dict[str, Any] = {"critic_lr": 1e-3, "value_lr": 1e-3, "actor_lr": 1e-3, "tau": 0.02}
 IQL_MAZE: dict[str, Any] = {**IQL, "expectile": 0.9, "inverse_temperature": 10.0}

@@ -52,10 +52,11 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("own_alpha", ["pitfalls-own"]),
         ("off_policy", ["ope"]),
         ("calibration", ["calibration", "calibration-versions"]),
+        ("ensembles", ["ensembles-online", "ensembles-offline"]),
     ):
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables
-    assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[1:] == ["signature", "picture"]
+    assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[-2:] == ["signature", "picture"]
     assert written == [False] * 6  # none for another folder
     ran.clear()
     assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
@@ -66,7 +67,15 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(SystemExit):
         experiments.main(["results", "--table", "sepsis", "--again"])
     pitfalls = {"pitfalls", "pitfalls-causes", "pitfalls-own"}
-    assert set(experiments.NAMES["results"][1]) == {*headline.TASKS, "sepsis", *pitfalls, "ope", "signature"}
+    ensembles = {"ensembles-online", "ensembles-offline"}
+    assert set(experiments.NAMES["results"][1]) == {
+        *headline.TASKS,
+        "sepsis",
+        *pitfalls,
+        "ope",
+        *ensembles,
+        "signature",
+    }
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_data_are_small() -> None:
 def test_tables_are_complete_and_tuning_is_apart_from_reporting() -> None:
     for table, study in headline.STUDIES.items():
         rows = read_rows(table)
-        assert [study.key_of_row(row) for row in rows] == [study.key_of_job(job) for job in study.jobs()]
+        assert [study.key_of_row(row) for row in rows] == [study.key_of_job(job) for job in study.all_jobs(rows)]
         tune, report = ({(row["draw"]) for row in rows if row["split"] == split} for split in ("tune", "report"))
         assert not tune & report and len(report) >= (1 if table == "lagrange" else 4)
         for row in rows:
@@ -112,7 +112,7 @@ def test_the_pages_are_made_from_the_rows() -> None:
         assert "\n".join(headline_tables.markdown(table)) in sheet, f"python -m experiments report: {table}"
     for table in report.HEADLINES:
         assert "\n".join(headline_tables.markdown(table, every_run=False)) in page, table
-    assert "\n".join(headline_tables.markdown(report.IN_THE_README, every_run=False)) in readme
+    assert "\n".join(headline_tables.markdown(report.IN_THE_README, every_run=False, extensions=False)) in readme
 
 
 def test_the_pages_are_written_as_they_stand(tmp_path: Path) -> None:
@@ -154,7 +154,9 @@ def reach(table: str, algorithm: str, alpha: str = "") -> tuple[float, float]:
 @pytest.mark.parametrize("table", ["maze", "pendulum-medium"])
 def test_a_table_made_again_by_another_form_of_the_update_says_the_same(table: str) -> None:
     first, second = (read_rows(name) for name in (table, table + headline_tables.AGAIN))
-    assert list(map(headline.STUDIES[table].key_of_row, second)) == list(map(headline.STUDIES[table].key_of_row, first))
+    first = [row for row in first if not headline.extension_of(row["algorithm"])]  # those have been made once
+    key = headline.STUDIES[table].key_of_row
+    assert list(map(key, second)) == list(map(key, first))
     trained = [row for row in second if row["algorithm"] in ("cql", "sac", "sac-decay")]
     assert all("trained_with" in row["settings"] for row in trained)
 
