@@ -23,6 +23,7 @@ from experiments import (
     report,
     sepsis,
     signature,
+    soft_q,
     wrong_penalties,
 )
 from experiments.headline_tables import AGAIN
@@ -40,6 +41,7 @@ STUDIES: dict[str, Study[Any]] = {
             own_alpha.STUDY,
             off_policy.STUDY,
             signature.STUDY,
+            *soft_q.STUDIES.values(),
         )
     },
 }
@@ -52,6 +54,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "over_estimation": ("the table pitfalls-causes alone: why the correct penalty is too high", ("pitfalls-causes",)),
     "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
+    "soft_q": ("the tables soft-modes and soft-maze: soft Q-learning beside a Gaussian policy", tuple(soft_q.STUDIES)),
     "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
