@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from statistics import mean
 from typing import Any
 
 import torch
@@ -22,12 +23,16 @@ from torch import Tensor
 
 from cql_tutorial import OfflineDataset, fit, fit_population, make_agent
 from cql_tutorial.datasets.recording import dataset_of
-from cql_tutorial.envs import Bandit
+from cql_tutorial.envs import Bandit, Maze
 from cql_tutorial.envs.base import UniformPolicy, record_episodes
-from cql_tutorial.evaluation import EVALUATION_SEED
+from cql_tutorial.evaluation import EVALUATION_SEED, evaluate_policy
+from cql_tutorial.evaluation.intervals import t_quantile
 from cql_tutorial.losses import tanh_gaussian_log_prob
+from experiments.headline import DISCOUNT
+from experiments.logs import maze_data
 from experiments.runner import Study
-from experiments.settings import BATCH_SIZE, CRITIC, NETWORK, initial_value
+from experiments.settings import BATCH_SIZE, CQL, CRITIC, NETWORK, initial_value
+from experiments.storage import Row, to_text
 from experiments.training import settings_record
 
 # ---------------------------------------------------------------- two equal modes: which runs
@@ -291,4 +296,173 @@ MODES = Study(
 )
 
 
-STUDIES = {study.table: study for study in (MODES,)}
+# ---------------------------------------------------------------- CQL with a soft backup and no actor: which runs
+TUNING, REPORTED, COMMON = (2000, 2001), (1000, 1001, 1002, 1003, 1004), 999  # the last gives the evaluation states
+ALPHAS = (0.02, 0.1, 0.5)
+Form = tuple[str, str, float | str]  # algorithm, form, temperature
+FORMS: dict[Form, str] = {  # (algorithm, form, temperature) -> what it is
+    ("cql", "", ""): "CQL with its actor; alpha 0 is offline SAC without entropy in the backup",
+    ("soft-q", "mean", 0.1): "V = T log mean exp(Q / T), T 0.1",
+    ("soft-q", "sum", 0.1): "V = T log integral exp(Q / T): T A log 2 more each step",
+    ("soft-q", "expected", 0.1): "V = E_pi[Q], pi = softmax(Q / T)",
+    ("soft-q", "mean", 1.0): "the mean form at T 1",
+    ("soft-q", "sum", 1.0): "the sum form at T 1",
+}
+TUNED: tuple[Form, ...] = (
+    ("cql", "", ""),
+    ("soft-q", "mean", 0.1),
+    ("soft-q", "mean", 1.0),
+)  # with an alpha chosen, and with none
+MAZE_COLUMNS = (
+    "algorithm", "form", "temperature", "cql_alpha", "draw", "split", "return", "success", "return_sampled",
+    "predicted", "true", "true_half_width", "estimation_error", "true_own", "true_own_half_width", "own_error",
+    "cql_gap", "seconds", "settings",
+)  # fmt: skip
+MAZE_STEPS, STARTS, STATES, ROLLOUTS, CUT = 1500, 300, 200, 2, 150
+SOFT_Q: dict[str, Any] = {**CRITIC, "n_candidates": 16, "n_acting_candidates": 32}
+
+
+@dataclass(frozen=True)
+class MazeJob:
+    """One run: a row of the table."""
+
+    algorithm: str
+    form: str
+    temperature: float | str
+    cql_alpha: float
+    draw: int
+
+
+def tuning_jobs() -> Iterator[MazeJob]:
+    """CQL, and the mean form at either temperature, at three alphas."""
+    for form in TUNED:
+        for alpha in ALPHAS:
+            yield from (MazeJob(*form, alpha, draw) for draw in TUNING)
+
+
+def tuned_alpha(rows: list[Row], algorithm: str, temperature: float | str) -> float:
+    """The alpha with the largest mean return over the tuning draws, the larger of two that tie.
+
+    The other forms at a temperature take the mean form's: they differ from it in what a step is worth.
+    """
+    returns: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
+    for row in rows:
+        if (row["algorithm"], row["temperature"], row["split"]) == (algorithm, to_text(temperature), "tune"):
+            returns[float(row["cql_alpha"])].append(float(row["return"]))
+    return max(ALPHAS, key=lambda alpha: (mean(returns[alpha]), alpha))
+
+
+def reported_jobs(rows: list[Row]) -> Iterator[MazeJob]:
+    """Every form at the tuned alpha, and those that were tuned without a penalty, on the reported draws."""
+    for form in FORMS:
+        algorithm, _, temperature = form
+        for alpha in (tuned_alpha(rows, algorithm, temperature), *([0.0] if form in TUNED else [])):
+            yield from (MazeJob(*form, alpha, draw) for draw in REPORTED)
+
+
+# ---------------------------------------------------------------- CQL with a soft backup and no actor: some rows
+def maze_settings(job: MazeJob, data: OfflineDataset) -> dict[str, Any]:
+    """The settings of a job's agent."""
+    own: dict[str, Any] = {**CQL, "actor_lr": 1e-3}
+    if job.algorithm == "soft-q":
+        backup = "expected" if job.form == "expected" else "soft"
+        own = {**SOFT_Q, "temperature": job.temperature, "backup": backup}
+        own["value_form"] = "sum" if job.form == "sum" else "mean"
+    # A critic that starts far below its values is under-trained for long: the sum form's bonus counts from the start.
+    bonus = float(job.temperature) * 2 * math.log(2) if job.form == "sum" else 0.0
+    start = {"initial_value": initial_value(data, DISCOUNT) + bonus / (1 - DISCOUNT), "cql_alpha": job.cql_alpha}
+    return {**NETWORK, "discount": DISCOUNT, **own, **start}
+
+
+def measure_maze(jobs: list[MazeJob]) -> list[dict[str, Any]]:
+    """Train agents of one kind on their draws of the maze's log and measure each on states that all runs share."""
+    torch.set_num_threads(1)
+    logs = [maze_data(job.draw) for job in jobs]
+    settings = [maze_settings(job, data) for job, data in zip(jobs, logs, strict=True)]
+    configs = [
+        {**each, "state_dim": 2, "action_dim": 2, "seed": job.draw} for job, each in zip(jobs, settings, strict=True)
+    ]
+    options: dict[str, Any] = {"batch_size": BATCH_SIZE, "log_every": MAZE_STEPS // 10, "progress": False}
+    if jobs[0].algorithm == "cql":
+        runs = [(run.agent, run.history) for run in fit_population("cql", configs, logs, MAZE_STEPS, **options)]
+    else:
+        agents = [make_agent("soft-q", config) for config in configs]
+        each = zip(jobs, agents, logs, strict=True)
+        runs = [(agent, fit(agent, data, MAZE_STEPS, seed=job.draw, **options)) for job, agent, data in each]
+    rows = []
+    for job, (agent, history), own in zip(jobs, runs, settings, strict=True):
+        about = {name: getattr(job, name) for name in MAZE_COLUMNS[:5]}
+        about["split"] = "tune" if job.draw in TUNING else "report"
+        record = settings_record(job.algorithm, {"steps": MAZE_STEPS, "batch_size": BATCH_SIZE, **own}, len(jobs))
+        if "cql_gap" in history.columns:
+            about["cql_gap"] = history.last("cql_gap")
+        found = measure_policy(agent, maze_data(COMMON), job)
+        rows.append({**about, **found, "seconds": round(history.seconds, 2), "settings": json.dumps(record)})
+    return rows
+
+
+def measure_policy(agent: Any, common: OfflineDataset, job: MazeJob) -> dict[str, float]:
+    """Returns, and the prediction at the policy's own actions beside two truths.
+
+    ``true`` is Q^pi, the discounted rewards; ``true_own`` what this backup stands for: with a soft one also the bonus
+    ``-T log pi(a|s)`` of each later step, less T A log 2 in the mean form, whose prior is uniform.
+    """
+    world, policy = Maze(), agent.policy()
+    greedy = evaluate_policy(world, agent.policy(deterministic=True), STARTS)
+    row = {"return": float(greedy.mean()), "success": float((greedy > 0).double().mean())}
+    row["return_sampled"] = float(evaluate_policy(world, policy, STARTS).mean())
+    if job.draw in TUNING:
+        return row
+    chosen = torch.randperm(len(common), generator=torch.Generator().manual_seed(EVALUATION_SEED))[:STATES]
+    observations = common.observations[chosen]
+    actions = policy(observations, torch.Generator().manual_seed(EVALUATION_SEED))
+    row["predicted"] = predicted = float(agent.q_values(observations, actions).amin(0).double().mean())
+    rewards, information = simulate(world, policy, world.states_of(observations), actions)
+    row["true"], row["true_half_width"] = pooled(rewards)
+    row["estimation_error"] = predicted - row["true"]
+    own = rewards
+    if job.form in ("mean", "sum"):
+        prior = world.action_dim * math.log(2) * (job.form == "mean")  # -log of the density that the bonus is against
+        later = (DISCOUNT - DISCOUNT ** (CUT + 1)) / (1 - DISCOUNT)  # the bonuses' discounts, summed
+        own = rewards + float(job.temperature) * (information - prior * later)
+    row["true_own"], row["true_own_half_width"] = pooled(own)
+    return row | {"own_error": predicted - row["true_own"]}
+
+
+@torch.no_grad()
+def simulate(world: Maze, policy: Any, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Discounted sums after (s, a), ``[n, rollouts]`` each: of the rewards, and of ``-log pi`` of the later actions.
+
+    They are cut after `CUT` steps, when the rewards that are left are worth less than 0.01.
+    """
+    generator = torch.Generator().manual_seed(EVALUATION_SEED)
+    states, chosen = (rows.repeat_interleave(ROLLOUTS, 0) for rows in (states, actions))
+    rewards = torch.zeros(len(states), dtype=torch.float64)
+    information = torch.zeros_like(rewards)
+    for step in range(CUT + 1):
+        if step > 0:
+            chosen, log_prob = policy.sample(world.observe(states), generator)
+            information -= DISCOUNT**step * log_prob.double()
+        states, earned, _ = world.step(states, chosen, generator)
+        rewards += DISCOUNT**step * earned.double()
+    return rewards.view(-1, ROLLOUTS), information.view(-1, ROLLOUTS)
+
+
+def pooled(returns: Tensor) -> tuple[float, float]:
+    """The mean of returns ``[n, R]`` and half of its 95 % interval at these n states, with 0.01 for the cut."""
+    states, runs = returns.shape
+    noise = float((returns.var(-1).mean() / returns.numel()).sqrt())
+    return float(returns.mean()), t_quantile(states * (runs - 1)) * noise + 0.01
+
+
+MAZE = Study(
+    table="soft-maze",
+    columns=MAZE_COLUMNS,
+    keys=MAZE_COLUMNS[:5],
+    jobs=tuning_jobs,
+    later_jobs=(reported_jobs,),
+    measure=measure_maze,
+    population_key=lambda job: "cql" if job.algorithm == "cql" else None,
+    shown=("return", "return_sampled", "estimation_error", "own_error"),
+)
+STUDIES = {study.table: study for study in (MODES, MAZE)}
