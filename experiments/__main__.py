@@ -24,6 +24,7 @@ from experiments import (
     sepsis,
     signature,
     soft_q,
+    sparse_q,
     wrong_penalties,
 )
 from experiments.headline_tables import AGAIN
@@ -42,6 +43,7 @@ STUDIES: dict[str, Study[Any]] = {
             off_policy.STUDY,
             signature.STUDY,
             *soft_q.STUDIES.values(),
+            sparse_q.STUDY,
         )
     },
 }
@@ -55,6 +57,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "own_alpha": ("the table pitfalls-own alone: each penalty at an alpha of its own", ("pitfalls-own",)),
     "off_policy": ("the table ope alone: off-policy estimates beside the true values", ("ope",)),
     "soft_q": ("the tables soft-modes and soft-maze: soft Q-learning beside a Gaussian policy", tuple(soft_q.STUDIES)),
+    "sparse_q": ("the table sparse-mixed alone: sparse-q, eql and IQL on logs mixed with noise", ("sparse-mixed",)),
     "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
