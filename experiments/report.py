@@ -10,7 +10,15 @@ from pathlib import Path
 import torch
 
 from cql_tutorial import __version__
-from experiments import headline, headline_tables, off_policy_tables, sepsis_tables, wrong_penalties_tables
+from experiments import (
+    headline,
+    headline_tables,
+    off_policy_tables,
+    sepsis_tables,
+    soft_q_tables,
+    sparse_q_tables,
+    wrong_penalties_tables,
+)
 from experiments.headline_tables import AGAIN
 from experiments.storage import RESULTS, read_rows
 from experiments.tables import mean_and_interval, read_reported
@@ -77,6 +85,9 @@ def sheet(origin: str) -> list[str]:
         ("pitfalls-causes", wrong_penalties_tables.sheet_of_causes),
         ("pitfalls-own", wrong_penalties_tables.sheet_of_own_alphas),
         ("ope", off_policy_tables.sheet),
+        ("soft-modes", soft_q_tables.sheet_of_modes),
+        ("soft-maze", soft_q_tables.sheet_of_maze),
+        ("sparse-mixed", sparse_q_tables.sheet),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):

@@ -368,9 +368,10 @@ def maze_settings(job: MazeJob, data: OfflineDataset) -> dict[str, Any]:
         backup = "expected" if job.form == "expected" else "soft"
         own = {**SOFT_Q, "temperature": job.temperature, "backup": backup}
         own["value_form"] = "sum" if job.form == "sum" else "mean"
-    # A critic that starts far below its values is under-trained for long: the sum form's bonus counts from the start.
+    # A critic that starts far below its values is under-trained for long: the sum form's later bonuses count already.
     bonus = float(job.temperature) * 2 * math.log(2) if job.form == "sum" else 0.0
-    start = {"initial_value": initial_value(data, DISCOUNT) + bonus / (1 - DISCOUNT), "cql_alpha": job.cql_alpha}
+    value = initial_value(data, DISCOUNT) + DISCOUNT * bonus / (1 - DISCOUNT)
+    start = {"initial_value": value, "cql_alpha": job.cql_alpha}
     return {**NETWORK, "discount": DISCOUNT, **own, **start}
 
 

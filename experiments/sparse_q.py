@@ -95,10 +95,10 @@ def own_setting(rows: list[Row], algorithm: str) -> str:
     return max(settings, key=lambda setting: means[setting])
 
 
-def tuning_returns(rows: list[Row], algorithm: str, setting: str) -> list[float]:
-    """The returns of a setting on the tuning draws."""
-    wanted = (algorithm, setting, "tune")
-    return [float(row["return"]) for row in rows if (row["algorithm"], row["setting"], row["split"]) == wanted]
+def tuning_returns(rows: list[Row], algorithm: str, setting: str, noise: float | None = None) -> list[float]:
+    """The returns of a setting on the tuning draws, of all shares of noise or of one."""
+    some = [row for row in rows if (row["algorithm"], row["setting"], row["split"]) == (algorithm, setting, "tune")]
+    return [float(row["return"]) for row in some if noise in (None, float(row["noise"]))]
 
 
 def reported_jobs(rows: list[Row]) -> Iterator[Job]:

@@ -51,11 +51,13 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("over_estimation", ["pitfalls-causes"]),
         ("own_alpha", ["pitfalls-own"]),
         ("off_policy", ["ope"]),
+        ("soft_q", ["soft-modes", "soft-maze"]),
+        ("sparse_q", ["sparse-mixed"]),
     ):
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables
     assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[1:] == ["signature", "picture"]
-    assert written == [False] * 5  # none for another folder
+    assert written == [False] * 7  # none for another folder
     ran.clear()
     assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
     ran.clear()
@@ -65,7 +67,9 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(SystemExit):
         experiments.main(["results", "--table", "sepsis", "--again"])
     pitfalls = {"pitfalls", "pitfalls-causes", "pitfalls-own"}
-    assert set(experiments.NAMES["results"][1]) == {*headline.TASKS, "sepsis", *pitfalls, "ope", "signature"}
+    extensions = {"soft-modes", "soft-maze", "sparse-mixed"}
+    measured = {*headline.TASKS, "sepsis", *pitfalls, "ope", "signature", *extensions}
+    assert set(experiments.NAMES["results"][1]) == measured
 
 
 @pytest.mark.slow
