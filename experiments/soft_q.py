@@ -308,11 +308,8 @@ FORMS: dict[Form, str] = {  # (algorithm, form, temperature) -> what it is
     ("soft-q", "mean", 1.0): "the mean form at T 1",
     ("soft-q", "sum", 1.0): "the sum form at T 1",
 }
-TUNED: tuple[Form, ...] = (
-    ("cql", "", ""),
-    ("soft-q", "mean", 0.1),
-    ("soft-q", "mean", 1.0),
-)  # with an alpha chosen, and with none
+TUNED: tuple[Form, ...] = (("cql", "", ""), ("soft-q", "mean", 0.1), ("soft-q", "mean", 1.0))
+WITHOUT = TUNED[:2]  # that are run without a penalty too
 MAZE_COLUMNS = (
     "algorithm", "form", "temperature", "cql_alpha", "draw", "split", "return", "success", "return_sampled",
     "predicted", "true", "true_half_width", "estimation_error", "true_own", "true_own_half_width", "own_error",
@@ -353,10 +350,10 @@ def tuned_alpha(rows: list[Row], algorithm: str, temperature: float | str) -> fl
 
 
 def reported_jobs(rows: list[Row]) -> Iterator[MazeJob]:
-    """Every form at the tuned alpha, and those that were tuned without a penalty, on the reported draws."""
+    """Every form at the tuned alpha, and two of them without a penalty, on the reported draws."""
     for form in FORMS:
         algorithm, _, temperature = form
-        for alpha in (tuned_alpha(rows, algorithm, temperature), *([0.0] if form in TUNED else [])):
+        for alpha in (tuned_alpha(rows, algorithm, temperature), *([0.0] if form in WITHOUT else [])):
             yield from (MazeJob(*form, alpha, draw) for draw in REPORTED)
 
 

@@ -49,10 +49,10 @@ def test_alpha_is_chosen_on_tuning_draws_alone() -> None:
         value = value if split == "tune" else 100 - value
         rows.append(row | {"cql_alpha": f"{job.cql_alpha:g}", "split": split, "return": str(value)})
     jobs = list(soft_q.reported_jobs(rows))
-    assert {job.draw for job in jobs} == set(soft_q.REPORTED) and len(jobs) == len(set(jobs)) == 5 * (6 + 3)
+    assert {job.draw for job in jobs} == set(soft_q.REPORTED) and len(jobs) == len(set(jobs)) == 5 * (6 + 2)
     for job in jobs:
         assert job.cql_alpha in (0.0, best[job.algorithm, job.temperature])
-        assert job.cql_alpha > 0 or (job.algorithm, job.form, job.temperature) in soft_q.TUNED
+        assert job.cql_alpha > 0 or (job.algorithm, job.form, job.temperature) in soft_q.WITHOUT
 
 
 # ---------------------------------------------------------------- two equal modes: the ruler
