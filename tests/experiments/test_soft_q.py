@@ -13,14 +13,15 @@ import torch
 from cql_tutorial import fit, make_agent
 from cql_tutorial.envs import Maze
 from cql_tutorial.envs.base import UniformPolicy
-from cql_tutorial.evaluation import true_q
+from cql_tutorial.evaluation import t_interval, true_q
 from cql_tutorial.evaluation.quadrature import log_partition_quadrature
 from cql_tutorial.networks import TanhGaussian
 from experiments import soft_q
 from experiments.logs import maze_data
 from experiments.soft_q import MazeJob, ModesJob
 from experiments.soft_q_tables import in_one_mode
-from experiments.tables import read_frame
+from experiments.storage import read_rows
+from experiments.tables import read_frame, read_reported
 
 torch.set_num_threads(1)
 
@@ -199,6 +200,45 @@ def test_what_is_said_of_the_modes() -> None:
     two = learned[(learned["actions"] == 2) & (learned["policy"] == "energy") & (learned["candidates"] > 4)]
     least = two.groupby(["temperature", "candidates"])["least_mode"].mean()
     assert all(least[0.05][many] < least[0.2][many] for many in (16, 64, 256)) and least[0.05][256] < least[0.05][16]
+
+
+def test_what_is_said_of_the_maze() -> None:
+    frame, rows = read_reported("soft-maze"), read_rows("soft-maze")
+    by_draw = {
+        (algorithm, form, temperature, alpha): some.set_index("draw")
+        for (algorithm, form, temperature, alpha), some in frame.fillna("").groupby(
+            ["algorithm", "form", "temperature", "cql_alpha"]
+        )
+    }
+    assert {key[3] for key in by_draw} == {"0", "0.02"} and all(
+        soft_q.tuned_alpha(rows, algorithm, temperature) == min(soft_q.ALPHAS)
+        for algorithm, _, temperature in soft_q.TUNED
+    )
+    penalised = {key[:3]: some for key, some in by_draw.items() if key[3] == "0.02"}
+    assert set(penalised) == set(soft_q.FORMS) and len(by_draw) == len(penalised) + 2
+    for some in penalised.values():
+        assert (some["success"] == 1).all() and (some["own_error"] < 0).all() and len(some) == 5
+    for key, reached in {("soft-q", "mean", 0.1, "0"): 2, ("cql", "", "", "0"): 3}.items():
+        assert sorted(by_draw[key]["success"]) == [0] * (5 - reached) + [1] * reached
+    for temperature, shift in ((0.1, 2.6), (1.0, 26.3)):
+        less, more = (penalised["soft-q", form, temperature] for form in ("mean", "sum"))
+        constant = 0.95 * temperature * 2 * math.log(2) / 0.05
+        assert constant == pytest.approx(shift, abs=0.05)
+        assert t_interval(list(more["predicted"] - less["predicted"]))[0] == pytest.approx(constant, rel=0.01)
+        for name in ("return", "return_sampled", "own_error"):
+            difference, half = t_interval(list(more[name] - less[name]))
+            assert abs(difference) < half
+        assert (less["estimation_error"] < -4).all()
+    assert (penalised["soft-q", "sum", 0.1]["estimation_error"] < 0).all()
+    assert (penalised["soft-q", "sum", 1.0]["estimation_error"] > 10).all()
+    warm, cold = (penalised["soft-q", "mean", temperature]["return_sampled"].mean() for temperature in (1.0, 0.1))
+    assert 0.6 < warm / cold < 0.72
+    cql, expected = penalised["cql", "", ""], penalised["soft-q", "expected", 0.1]
+    others = [some for form, some in penalised.items() if form[0] == "soft-q"]
+    assert all((cql["return"] > some["return"]).all() for some in others)
+    for name in ("return", "return_sampled"):
+        difference, half = t_interval(list(expected[name] - penalised["soft-q", "mean", 0.1][name]))
+        assert abs(difference) < half
 
 
 # ---------------------------------------------------------------- a run from end to end
