@@ -25,6 +25,8 @@ from experiments import (
     report,
     sepsis,
     signature,
+    soft_q,
+    sparse_q,
     wrong_penalties,
 )
 from experiments.headline_tables import AGAIN
@@ -46,6 +48,8 @@ STUDIES: dict[str, Study[Any]] = {
             signature.STUDY,
             calibration.STUDY,
             calibration.VERSIONS_STUDY,
+            *soft_q.STUDIES.values(),
+            sparse_q.STUDY,
         )
     },
 }
@@ -62,6 +66,8 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
         "the tables ensembles-online and ensembles-offline alone: two critics beside ten",
         ("ensembles-online", "ensembles-offline"),
     ),
+    "soft_q": ("the tables soft-modes and soft-maze: soft Q-learning beside a Gaussian policy", tuple(soft_q.STUDIES)),
+    "sparse_q": ("the table sparse-mixed alone: sparse-q, eql and IQL on logs mixed with noise", ("sparse-mixed",)),
     "signature": ("the pictures of README and chapter 00: prediction beside truth along training", ("signature",)),
     "calibration": (
         "from the log into the maze with CQL and Cal-QL, and Cal-QL with one mistake each",

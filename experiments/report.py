@@ -17,6 +17,8 @@ from experiments import (
     headline_tables,
     off_policy_tables,
     sepsis_tables,
+    soft_q_tables,
+    sparse_q_tables,
     wrong_penalties_tables,
 )
 from experiments.headline_tables import AGAIN
@@ -90,6 +92,9 @@ def sheet(origin: str) -> list[str]:
         ("calibration-versions", calibration_tables.sheet_of_versions),
         ("ensembles-online", ensembles_tables.online_sheet),
         ("ensembles-offline", ensembles_tables.offline_sheet),
+        ("soft-modes", soft_q_tables.sheet_of_modes),
+        ("soft-maze", soft_q_tables.sheet_of_maze),
+        ("sparse-mixed", sparse_q_tables.sheet),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):
