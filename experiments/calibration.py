@@ -75,6 +75,15 @@ ARMS = {
 }
 
 
+BOTH, WITH_LOG, WITHOUT = ("cql", "cal-ql"), ("kept", "dropped"), ("no-log", "warm-up")
+PLAN = (  # setting, agents, draws, ways to go on: in the order in which they are measured
+    ("wide", BOTH, REPORTED[:5], WITH_LOG),
+    ("narrow", BOTH, CONTROL, WITH_LOG),
+    ("wide", ("cql",), CONTROL, WITHOUT),
+    ("wide", BOTH, REPORTED[5:], WITH_LOG),
+)
+
+
 @dataclass(frozen=True)
 class Job:
     """One run: an agent trained on a draw of the log that goes on in one way; a row an evaluation."""
@@ -94,20 +103,11 @@ class Job:
 
 
 def jobs() -> Iterator[Job]:
-    """The ladder on tuning draws; both settings on five draws; CQL's two ways without the log; *wide* on five more.
-
-    So a table that is not finished holds whole comparisons.
-    """
+    """The ladder on tuning draws, then `PLAN`: a table that is not finished holds whole comparisons."""
     for entropy in LADDER:
         for draw in TUNING:
             yield Job("ladder", entropy, "cql", "offline", draw)
-    both, with_log, without = ("cql", "cal-ql"), ("kept", "dropped"), ("no-log", "warm-up")
-    for setting, algorithms, draws, arms in (
-        ("wide", both, REPORTED[:5], with_log),
-        ("narrow", both, CONTROL, with_log),
-        ("wide", ("cql",), CONTROL, without),
-        ("wide", both, REPORTED[5:], with_log),
-    ):
+    for setting, algorithms, draws, arms in PLAN:
         for algorithm in algorithms:
             for draw in draws:
                 for arm in arms:

@@ -13,7 +13,7 @@ import torch
 
 from cql_tutorial import fit, make_agent
 from cql_tutorial.envs import Maze
-from experiments import calibration
+from experiments import calibration, calibration_tables
 from experiments.calibration import (
     ARMS,
     COMMON,
@@ -29,6 +29,8 @@ from experiments.calibration import (
     settings_of,
 )
 from experiments.runner import group_jobs
+from experiments.storage import RESULTS, read_rows
+from experiments.tables import read_frame
 
 torch.set_num_threads(1)
 
@@ -124,3 +126,39 @@ def test_a_version_end_to_end() -> None:
     assert set(row) == set(calibration.VERSION_COLUMNS) and row["log_bound_rate"] == 1.0
     jobs = list(calibration.version_jobs())
     assert len(jobs) == len({(job.version, job.draw) for job in jobs}) == 9 * 5
+
+
+# ---------------------------------------------------------------- what the rows say
+def runs(setting: str, algorithm: str, arm: str) -> Any:
+    """The runs of a comparison, by draw."""
+    return calibration_tables.curves().xs((setting, algorithm, arm))
+
+
+def test_the_sheet_shows_the_tables() -> None:
+    sheet = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(calibration_tables.sheet()) in sheet
+    assert "\n".join(calibration_tables.sheet_of_versions()) in sheet
+
+
+def test_a_curve_in_numbers_by_hand() -> None:
+    rows = [row for row in read_rows("calibration") if row["setting"] == "wide" and row["draw"] == "3"]
+    rows = [row for row in rows if (row["algorithm"], row["arm"]) == ("cql", "dropped")]
+    returns = [float(row["return"]) for row in rows]
+    mine = runs("wide", "cql", "dropped").loc[3]
+    assert [int(row["step"]) for row in rows] == list(range(0, 1201, 60))
+    assert (mine["start"], mine["early"], mine["final"]) == (returns[0], returns[8], returns[-1])
+    assert mine["curve"] == pytest.approx(sum(returns) / 21) and mine["reached"] == (max(returns) >= 44)
+    assert mine["fall"] == pytest.approx(min(returns) - returns[0])
+    values = [float(rows[0]["predicted"]) - float(rows[0][name]) for name in ("returns_to_go", "true")]
+    assert [mine["below"], mine["error"]] == pytest.approx(values)
+
+
+def test_claims_on_where_the_bound_acts() -> None:
+    """The wider the policy is held, the lower CQL's values, at the same return: in both tuning draws."""
+    frame = read_frame("calibration")
+    for _, mine in frame[frame["setting"] == "ladder"].groupby("draw"):
+        mine = mine.sort_values("target_entropy")
+        below = (mine["predicted"] - mine["returns_to_go"]).tolist()
+        assert below == sorted(below, reverse=True) and -1 < below[0] and below[-1] < -25
+        assert mine["bound_rate"].iloc[0] < 0.5 and (mine["bound_rate"].iloc[1:] == 1).all()
+        assert mine["return"].max() - mine["return"].min() < 2
