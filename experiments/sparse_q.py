@@ -40,11 +40,11 @@ METHODS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {  # name -> agent, 
         "iql",
         {
             f"{expectile:g}, {beta:g}": {"expectile": expectile, "inverse_temperature": beta}
-            for expectile, beta in ((0.7, 3.0), (0.9, 3.0), (0.9, 10.0))
+            for expectile, beta in ((0.7, 3.0), (0.9, 3.0), (0.9, 10.0), (0.97, 10.0))
         },
     ),
     **{
-        name: (agent, {f"{alpha:g}": {"regularisation": alpha, "weight": weight} for alpha in (0.1, 0.3, 1.0)})
+        name: (agent, {f"{alpha:g}": {"regularisation": alpha, "weight": weight} for alpha in (0.03, 0.1, 0.3, 1.0)})
         for name, agent, weight in (
             ("sparse-q", "sparse-q", "derivation"),
             ("sparse-q-code", "sparse-q", "code"),

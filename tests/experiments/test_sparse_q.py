@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 
 def test_each_method_has_one_setting_chosen_on_tuning_draws() -> None:
     tuning = list(sparse_q.tuning_jobs())
-    assert len(tuning) == len(set(tuning)) == 4 * 3 * 4 * 2 and "bc" not in {job.algorithm for job in tuning}
+    assert len(tuning) == len(set(tuning)) == 4 * 4 * 4 * 2 and "bc" not in {job.algorithm for job in tuning}
     assert {job.draw for job in tuning} == set(sparse_q.TUNING) and not set(sparse_q.TUNING) & set(sparse_q.REPORTED)
     best = {"iql": "0.9, 3", "sparse-q": "0.1", "sparse-q-code": "1", "eql": "0.3", "bc": ""}
     rows = []
