@@ -40,6 +40,7 @@ TWO_ACTIONS = [torch.tensor([[a, 1 - a] for a in p], dtype=D) for p in ((0.8, 0.
 HALF_LOG = torch.tensor([[0.4, 0.6], [0.25, 0.75], [0.9, 0.1]], dtype=D)
 PAYS = torch.tensor([[0.5, -1.1], [2.0, 0.3], [-0.4, 0.9]], dtype=D)
 FAR = torch.softmax(2 * _draw(9, 5, 3, 5), 2)
+SCARCE = [torch.softmax(2.5 * _draw(seed, 5, 3), 1) for seed in (3, 4)]  # logs with shares below 1 %
 
 
 # ---------------------------------------------------------------- 05.1
@@ -62,7 +63,7 @@ def _steps_05_1(
         Example((TWO_REWARDS, LEADS, TWO_PI, TWO_MU, TWO_LOGS, 1.4, 0.6), "two states, three actions, sure moves"),
         Example((PAYS, MOVES, *TWO_ACTIONS, HALF_LOG, 0.9, 0.8), "three states, two actions"),
         Example(
-            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), _policy(3), 0.3, 0.95),
+            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), SCARCE[0], 0.3, 0.95),
             "five states, three actions, and a far horizon: discount 0.95",
             shown=False,
         ),
@@ -400,7 +401,7 @@ def _steps_05_2(y: Tensor, mu: Tensor, behaviour: Tensor, alpha: float) -> dict[
     minutes=10,
     examples=(
         Example((REWARDS, MU, LOG, 1.4), "one state, four arms"),
-        Example((_draw(4, 5, 3), _policy(2), _policy(3), 0.3), "five states, three actions", shown=False),
+        Example((_draw(4, 5, 3), _policy(2), SCARCE[0], 0.3), "five states, three actions", shown=False),
     ),
     hints=(
         "Write the part of the loss that contains one entry Q(s, a), and differentiate it.",
@@ -1130,7 +1131,7 @@ def _steps_05_5(q: Tensor, behaviour: Tensor) -> dict[str, Tensor]:
     minutes=12,
     examples=(
         Example((RATED, RARE), "two states, four actions"),
-        Example((3 * _draw(3, 5, 3), _policy(4)), "five states, three actions", shown=False),
+        Example((3 * _draw(3, 5, 3), SCARCE[1]), "five states, three actions", shown=False),
     ),
     hints=(
         "Solve the premise for epsilon. Which policy stands on both of its sides?",

@@ -1120,7 +1120,7 @@ def log_prob_example(observations, u):
                 log_prob_example,
                 _numbers([0.5, -1.0, 4.0]),
                 _numbers([0.6, -1.2, 3.0]),
-                _numbers([[0.2], [2.0], [-1.0]]),
+                _numbers([[0.2], [9.0], [-8.0]]),  # a tanh that a clamp moves
             ),
             "three states, one action each",
             shown=False,

@@ -38,7 +38,8 @@ def random_batch(
 # ---------------------------------------------------------------- a page of plain torch, and the package's agent
 Start = dict[str, Any]
 Numbers = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # critics, actor, log temperature, log multiplier, targets
-RATES = {"critic_lr": 1e-2, "actor_lr": 5e-3, "temperature_lr": 2e-2, "multiplier_lr": 5e-3, "tau": 0.1}
+# No two alike, none one minus another or minus the discount: a page that takes one for another is then seen.
+RATES = {"critic_lr": 1e-2, "actor_lr": 5e-3, "temperature_lr": 2e-2, "multiplier_lr": 8e-3, "tau": 0.15}
 
 
 def linear_weights(network: Any, member: int) -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ def scenario(
 ) -> tuple[dict[str, Any], Start, tuple[tuple[Batch, Noise], ...]]:
     """Settings, start, and (batch, noise) of each update, for `train_by_hand` and for the package's agent alike.
 
-    With ``stand_out`` the logged actions are the best of many under the critics, so that the penalty is below 0; with
+    Some logged actions and candidates all but touch the bounds. With ``stand_out`` the logged actions are the best of many under the critics, so that the penalty is below 0; with
     ``spread`` log_std lies outside [-5, 2]; with ``narrow`` the entropy lies below its target.
     """
     settings = page_settings(seed=seed, **changes)
@@ -151,8 +152,10 @@ def scenario(
     for i in range(updates):
         batch, many = random_batch(B, S, A, seed=100 * seed + i), uniform(B, 400, A)
         best = many[torch.arange(B), critic(batch.observations, many).detach().sum(0).argmax(1)]
-        actions = low + (1 + (best if stand_out else batch.actions)) * (high - low) / 2
         noise = Noise(normal(B, A), normal(B, A), uniform(B, N, A), normal(B, N, A), normal(B, N, A))
+        for tensor in (batch.actions, noise.uniform[:, 0]):  # not the bounds themselves: the agent moves off those
+            tensor[0, 0], tensor[1, -1] = 0.99999, -0.99999
+        actions = low + (1 + (best if stand_out else batch.actions)) * (high - low) / 2
         pairs.append((replace(batch, actions=actions), noise))
     numbers = (torch.tensor(math.log(settings[name]), dtype=torch.float64) for name in ("alpha", "cql_alpha"))
     return settings, start_of(actor, critic, target_critic, *numbers), tuple(pairs)
