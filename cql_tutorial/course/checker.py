@@ -92,6 +92,10 @@ class Exercise:
     judge: Callable[..., str | None] | None = None
     # Numbers on the way to the right answer, by their names; shown with an example where no mistake is recognised.
     steps: Callable[..., Mapping[str, Any]] | None = None
+    # Where the examples are a ladder, each adding one part to the one before: called with the exercise, the number of
+    # the first wrong example, and all answers, found and expected, it says what is wrong in an answer that no mutant
+    # gives; "" where it cannot.
+    ladder: Ladder | None = None
 
     @property
     def secret(self) -> bool:
@@ -120,6 +124,9 @@ class Exercise:
         function = ast.parse(self.source).body[0]
         assert isinstance(function, ast.FunctionDef) and ast.get_docstring(function)
         return "".join(self.source.splitlines(keepends=True)[: function.body[0].end_lineno]) + BLANK
+
+
+Ladder = Callable[[Exercise, int, Sequence["Answer | None"], Sequence["Answer | None"]], str]
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,8 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         return Result(exercise, CRASHED, message)
     said: str | None = None
     for number, example in enumerate(exercise.examples):
-        expected = answer(exercise, exercise.reference, copies(example.arguments))
+        expected = kept(exercise, exercise.reference, example)
+        assert expected is not None
         arguments = copies(example.arguments)
         try:
             found = answer(exercise, function, arguments)
@@ -231,6 +239,19 @@ def outcome(exercise: Exercise, function: Function, example: Example) -> Answer 
         return None
 
 
+KEPT: dict[tuple[Function, int], tuple[Example, Answer | None]] = {}  # what a page's reference and mutants answer
+
+
+def kept(exercise: Exercise, function: Function, example: Example) -> Answer | None:
+    """What the reference or a mutant answers to an example; that of a ladder, which takes its time, is kept."""
+    if exercise.ladder is None:
+        return outcome(exercise, function, example)
+    key = function, id(example)
+    if key not in KEPT:
+        KEPT[key] = example, outcome(exercise, function, example)  # the example too, so that its id is not given again
+    return KEPT[key][1]
+
+
 def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], tolerance: float) -> bool:
     """Whether two functions answer all examples alike, errors included."""
     pairs = zip(left, right, strict=True)
@@ -240,13 +261,15 @@ def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], toleran
 def _explain_wrong(exercise: Exercise, function: Function, number: int, found: Answer) -> Result:
     mine = [outcome(exercise, function, example) for example in exercise.examples]
     again, mine[number] = mine[number], found  # what was seen, should the function answer at random
-    right = [outcome(exercise, exercise.reference, example) for example in exercise.examples]
+    right = [kept(exercise, exercise.reference, example) for example in exercise.examples]
     random = again is not None and _differ(again.value, found.value, exercise.tolerance)
     if (telling := _telling(mine, right, number, max(exercise.tolerance, COARSE))) != number:
         number, found = telling, mine[telling] or found
     name, said = _recognised(exercise, mine, right, number)
     if not name and random:
         said = "your function gives other numbers each time that it is called, and no random number is asked for."
+    if not said and exercise.ladder is not None:
+        said = exercise.ladder(exercise, number, mine, right)
     if not said:
         said = _describe_difference(exercise, function, mine, right, number)
         if number:
@@ -276,14 +299,14 @@ def _recognised(
     theirs: dict[str, list[Answer | None]] = {}  # of the mutants that agree on this example, where they can
     messages = {mutant.name: mutant.message for mutant in exercise.mutants}
     for mutant in exercise.mutants:
-        first = outcome(exercise, mutant.function, exercise.examples[number])
+        first = kept(exercise, mutant.function, exercise.examples[number])
         if first is None or not (
             found.agrees(first, coarse)
             or agree(found.value, first.value, coarse)
             or _shared(found, first, expected, coarse) is not None
         ):
             continue
-        answers = [outcome(exercise, mutant.function, example) for example in exercise.examples]
+        answers = [kept(exercise, mutant.function, example) for example in exercise.examples]
         answers[number], theirs[mutant.name] = first, answers
         if alike(mine, answers, exercise.tolerance):
             return mutant.name, mutant.message
@@ -585,7 +608,11 @@ def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, e
     names = list(inspect.signature(exercise.reference).parameters)
     what = " and ".join(f"`{names[place]}`" for place in touched)
     said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
-    said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    found_in = exercise.examples[0].arguments[touched[0]]
+    if isinstance(found_in, torch.Tensor):
+        said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    else:
+        said += "by .clone() or .detach().clone() of the tensor that you change, or write q - x in place of q -= x."
     if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
         said += " What it returns is right."
     return said

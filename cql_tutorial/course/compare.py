@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -34,6 +35,8 @@ def _copy(value: Any) -> Any:
         return value.copy()
     if type(value) in (list, tuple):
         return type(value)(map(_copy, value))
+    if is_dataclass(value) and not isinstance(value, type):  # a batch, or its noise
+        return replace(value, **{part.name: _copy(getattr(value, part.name)) for part in fields(value)})
     return {key: _copy(part) for key, part in value.items()} if type(value) is dict else value
 
 
@@ -45,6 +48,8 @@ def changed(left: Sequence[Any], right: Sequence[Any]) -> list[int]:
 def _changed(a: Any, b: Any) -> bool:
     if type(a) is dict and type(b) is dict:
         return a.keys() != b.keys() or any(_changed(a[key], b[key]) for key in a)
+    if is_dataclass(a) and type(a) is type(b):
+        return any(_changed(getattr(a, part.name), getattr(b, part.name)) for part in fields(a))
     x, y = _array(a), _array(b)
     if x is not None and y is not None:
         return not (x.shape == y.shape and np.array_equal(x, y, equal_nan=True))

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, require
-from .checker import KINDS, Example, Exercise, Mutant
+from .checker import KINDS, Example, Exercise, Ladder, Mutant
 from .session import MultipleChoice
 
 EXERCISES: dict[str, Exercise] = {}
@@ -48,6 +48,7 @@ def exercise(
     plain: str = "",
     judge: Callable[..., str | None] | None = None,
     steps: Callable[..., Mapping[str, Any]] | None = None,
+    ladder: Ladder | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -71,6 +72,7 @@ def exercise(
             plain=plain,
             judge=judge,
             steps=steps,
+            ladder=ladder,
         )
         return reference
 
