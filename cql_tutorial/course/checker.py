@@ -14,8 +14,11 @@ import ast
 import functools
 import inspect
 import io
+import math
 import re
 import textwrap
+import time
+import tokenize
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -29,13 +32,16 @@ from .compare import (
     LIMIT,
     agree,
     agree_where_finite,
+    all_numbers,
     changed,
     common_ratio,
     copies,
     describe,
     finite,
+    first_wrong,
     form,
     show,
+    whole,
 )
 
 Function = Callable[..., Any]
@@ -87,6 +93,7 @@ class Exercise:
     tolerance: float = 1e-4  # relative and absolute: right answers in float32 differ by their rounding
     gradients: tuple[str, ...] = ()  # arguments (tensors, modules of one) whose gradient is compared as well
     plain: str = ""  # why a list or a plain number will do where the reference returns a tensor; "" if it will not
+    single: str = ""  # why float32 will do where the reference returns float64: whole numbers divided are such
     # Where many answers are right: called with the answer and the example's arguments, it returns None for a right one,
     # else what was measured and which bar it missed. The reference is then one right answer, and is not compared.
     judge: Callable[..., str | None] | None = None
@@ -165,7 +172,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         return Result(exercise, CRASHED, message)
     said: str | None = None
     for number, example in enumerate(exercise.examples):
-        expected = kept(exercise, exercise.reference, example)
+        expected = recalled(exercise, exercise.reference, example)
         assert expected is not None
         arguments = copies(example.arguments)
         try:
@@ -181,7 +188,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         elif not found.agrees(expected, exercise.tolerance):
             return _explain_wrong(exercise, function, number, found)
         elif not exercise.plain:
-            said = said or form(found.value, expected.value)
+            said = said or form(found.value, expected.value, bool(exercise.single))
     if said:  # only now: numbers that are right on a single example may be right by accident
         return Result(exercise, WRONG, f"{said}\n  next: hint({exercise.id!r})")
     return Result(exercise, PASSED, exercise.meaning)
@@ -224,6 +231,8 @@ def _differentiable(value: Any) -> bool:
 def _judge(exercise: Exercise, value: Any, example: Example) -> str | None:
     assert exercise.judge is not None
     try:
+        if isinstance(value, dict) and not any(isinstance(given, dict) for given in example.arguments):
+            return "your function returns a whole dictionary: return the one entry that is asked for."
         return exercise.judge(value, *copies(example.arguments))
     except Exception as error:  # a judge measures what it is given; what cannot be measured is not right
         return f"what your function returns cannot be judged: {type(error).__name__}, {error}"
@@ -239,17 +248,17 @@ def outcome(exercise: Exercise, function: Function, example: Example) -> Answer 
         return None
 
 
-KEPT: dict[tuple[Function, int], tuple[Example, Answer | None]] = {}  # what a page's reference and mutants answer
+RECALLED: dict[Function, list[tuple[Example, Answer | None]]] = {}
 
 
-def kept(exercise: Exercise, function: Function, example: Example) -> Answer | None:
-    """What the reference or a mutant answers to an example; that of a ladder, which takes its time, is kept."""
-    if exercise.ladder is None:
-        return outcome(exercise, function, example)
-    key = function, id(example)
-    if key not in KEPT:
-        KEPT[key] = example, outcome(exercise, function, example)  # the example too, so that its id is not given again
-    return KEPT[key][1]
+def recalled(exercise: Exercise, function: Function, example: Example) -> Answer | None:
+    """`outcome` of a reference or a mutant, which is computed once: they never change."""
+    known = RECALLED.setdefault(function, [])
+    for other, given in known:
+        if other is example:
+            return given
+    known.append((example, outcome(exercise, function, example)))
+    return known[-1][1]
 
 
 def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], tolerance: float) -> bool:
@@ -259,9 +268,11 @@ def alike(left: Sequence[Answer | None], right: Sequence[Answer | None], toleran
 
 
 def _explain_wrong(exercise: Exercise, function: Function, number: int, found: Answer) -> Result:
+    began = time.monotonic()
     mine = [outcome(exercise, function, example) for example in exercise.examples]
+    quick = time.monotonic() - began < 1  # a slow answer is called no oftener than need be
     again, mine[number] = mine[number], found  # what was seen, should the function answer at random
-    right = [kept(exercise, exercise.reference, example) for example in exercise.examples]
+    right = [recalled(exercise, exercise.reference, example) for example in exercise.examples]
     random = again is not None and _differ(again.value, found.value, exercise.tolerance)
     if (telling := _telling(mine, right, number, max(exercise.tolerance, COARSE))) != number:
         number, found = telling, mine[telling] or found
@@ -271,11 +282,42 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     if not said and exercise.ladder is not None:
         said = exercise.ladder(exercise, number, mine, right)
     if not said:
-        said = _describe_difference(exercise, function, mine, right, number)
+        said = _describe_difference(exercise, function, mine, right, number, quick)
         if number:
             said = f"right on the first {number} example(s), not on this one: {said}"
+    if not name and (written := _as_written(exercise, function)):
+        said = f"{said} {written}"
     facts = _facts(exercise, number, found) + ("" if name else _on_the_way(exercise, exercise.examples[number]))
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", name)
+
+
+def _as_written(exercise: Exercise, function: Function) -> str:
+    """A sentence on what stands in the student's own lines and drops fractions, where the answer has some."""
+    expected = recalled(exercise, exercise.reference, exercise.examples[0])
+    if exercise.secret or expected is None or all(whole(x) for x in all_numbers(expected.value)):
+        return ""
+    try:
+        tokens = [token.string for token in _tokens(inspect.getsource(function))]
+    except (OSError, TypeError):  # a function that was never in a file or a cell
+        return ""
+    if "//" in tokens and "//" not in exercise.source:
+        return "Your function divides by //, which drops what is behind the point: / keeps it."
+    made = {"".join(tokens[place : place + 5]) for place, token in enumerate(tokens) if token == "dtype"}
+    if any(re.fullmatch(r"dtype=(torch\.)?(long|int|int32|int64).*", each) for each in made):
+        return "Your function makes whole numbers (dtype=), which drop what is behind the point: is that meant?"
+    return ""
+
+
+def _tokens(text: str) -> list[tokenize.TokenInfo]:
+    """The tokens of a piece of a program, as far as it can be read; comments and line ends are left out."""
+    found = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(text)).readline):
+            if token.type in (tokenize.NAME, tokenize.OP, tokenize.NUMBER, tokenize.STRING):
+                found.append(token)
+    except (tokenize.TokenError, IndentationError):  # a line of several, or half a lambda
+        pass
+    return found
 
 
 def _telling(mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int, coarse: float) -> int:
@@ -299,14 +341,14 @@ def _recognised(
     theirs: dict[str, list[Answer | None]] = {}  # of the mutants that agree on this example, where they can
     messages = {mutant.name: mutant.message for mutant in exercise.mutants}
     for mutant in exercise.mutants:
-        first = kept(exercise, mutant.function, exercise.examples[number])
+        first = recalled(exercise, mutant.function, exercise.examples[number])
         if first is None or not (
             found.agrees(first, coarse)
             or agree(found.value, first.value, coarse)
             or _shared(found, first, expected, coarse) is not None
         ):
             continue
-        answers = [kept(exercise, mutant.function, example) for example in exercise.examples]
+        answers = [recalled(exercise, mutant.function, example) for example in exercise.examples]
         answers[number], theirs[mutant.name] = first, answers
         if alike(mine, answers, exercise.tolerance):
             return mutant.name, mutant.message
@@ -373,14 +415,19 @@ def _in_part(
         if known:
             return known, messages[known] + besides
         clause = as_if(exercise, mine, fits)
-        if clause and not clause.startswith("one part"):
+        different = {round(x, 9) for one in mine if one for x in all_numbers(_parts(one))}
+        if clause and not clause.startswith("one part") and len(different) > 2:
             return "", f"it is what comes out if {clause}.{besides}"
     for name, answers in theirs.items():
         numbers = shared(answers)
         common = [n for n in numbers if n is not None and n > 0]
         if (numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and numbers.count(None) == 1:
-            other = exercise.examples[numbers.index(None)].about
-            return name, f"{messages[name]} Something else differs as well where the example is: {other}."
+            other = numbers.index(None)
+            one, wanted = mine[other], right[other]
+            if one and wanted and one.agrees(wanted, tolerance):  # the mistake is made, and does not show there
+                return name, messages[name]
+            about = exercise.examples[other].about
+            return name, f"{messages[name]} Something else differs as well where the example is: {about}."
     return "", ""
 
 
@@ -404,7 +451,7 @@ def _explain_verdict(exercise: Exercise, function: Function, example: Example, f
     fits = (
         mutant
         for mutant in exercise.mutants
-        if alike(mine, [outcome(exercise, mutant.function, each) for each in exercise.examples], exercise.tolerance)
+        if alike(mine, [recalled(exercise, mutant.function, each) for each in exercise.examples], exercise.tolerance)
     )
     mutant = next(fits, None)
     said = f"{mutant.message} {verdict[:1].upper()}{verdict[1:]}" if mutant else verdict
@@ -420,6 +467,7 @@ def _describe_difference(
     mine: Sequence[Answer | None],
     right: Sequence[Answer | None],
     number: int,
+    quick: bool,
 ) -> str:
     """Describe how a result that no mutant gives differs; where the value is right, say which gradient is wrong."""
     from .slips import as_if  # which calls this module's functions
@@ -439,7 +487,7 @@ def _describe_difference(
             if a is not None and b is not None
         ]
         clause = functools.partial(as_if, exercise, mine)
-        hint = functools.partial(unused_argument, exercise, function, mine, right)
+        hint = functools.partial(unused_argument, exercise, function, mine, right) if quick else str
         return size or describe(found.value, expected.value, tolerance, pairs, exercise.secret, clause, known, hint)
     for name, g, wanted in zip(exercise.gradients, found.gradients, expected.gradients, strict=True):
         if not agree(g, wanted, tolerance):
@@ -458,7 +506,7 @@ def _choices(exercise: Exercise, found: Any, expected: Any) -> str:
     """What may be chosen, if the answer is no choice at all: a line's number, a letter."""
     if not exercise.secret or exercise.examples[0].arguments or type(expected) not in (int, str):
         return ""
-    given = [outcome(exercise, mutant.function, exercise.examples[0]) for mutant in exercise.mutants]
+    given = [recalled(exercise, mutant.function, exercise.examples[0]) for mutant in exercise.mutants]
     known = [expected, *(one.value for one in given if one is not None)]
     choices = sorted({choice for choice in known if type(choice) is type(expected)})
     if len(choices) < 3 or (type(found) is type(expected) and found in choices):
@@ -571,6 +619,12 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
         "| on the flags. Python's min and max ask for it too, and so does a function that got a tensor where it wanted "
         "something else: look at the order of its arguments.",
     ),
+    (
+        r"not implemented for '?\"?(Long|Int|Bool)|expected scalar type Long|only applicable to index tensor|"
+        r"expected (torch\.)?(int64|LongTensor)",
+        "torch wants real numbers in one place and whole numbers (an index, a class) in the other: are two arguments "
+        "of this call exchanged? If not, turn flags or whole numbers into real ones by .double(), an index by .long().",
+    ),
     (r"could not infer output dtype", "a mean needs numbers: turn flags or whole numbers into some first, .double()."),
     (
         r"Dimension out of range",
@@ -593,13 +647,24 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
     ),
     (
         r"Expected dtype int64 for index|tensors used as indices must be",
-        "an index is made of whole numbers: .long(); a mask of flags: .bool().",
+        "an index is made of whole numbers: .long(); a mask of flags: .bool(). Or are two arguments exchanged?",
     ),
     (
         r"'(tuple|list|float|int|NoneType)' object has no attribute",
         "that is no tensor but a plain Python object: which step made it?",
     ),
+    (r"object is not subscriptable", "it holds its parts under names, and not by keys or numbers: x.name."),
     (r"(iteration over|len\(\) of) a 0-d tensor", "a 0-d tensor is one number: it has no length and no parts."),
+    (
+        r"backward through the graph a second time",
+        "two losses share a part of the graph, and the first backward has freed it. `retain_graph` hides that: of what "
+        "the second loss reads from the first, detach what it must not move.",
+    ),
+    (
+        r"modified by an inplace operation",
+        "a step of an optimiser has changed weights that this backward still needs: a loss reads something that was "
+        "computed before that step. Detach it if the loss must not move it, else compute it anew.",
+    ),
     (r"does not require grad", "nothing is left to differentiate: is there a detach, item or no_grad on the way?"),
 )
 
@@ -638,6 +703,44 @@ def _explain_error(
     )
 
 
+def _lines(function: Function) -> float:
+    """How many lines a function has; endless where its text cannot be read."""
+    try:
+        return len(inspect.getsourcelines(function)[0])
+    except (OSError, TypeError):
+        return math.inf
+
+
+COMPARING = ("<", "<=", ">", ">=", "==", "!=")
+ENDS = (",", "=", ":", ";", "return", "lambda", "if", "else", "and", "or", "not", "in", "assert")
+OPENING, CLOSING = ("(", "[", "{"), (")", "]", "}")
+
+
+def _without_brackets(line: str, chained: bool) -> str:
+    """Advice on a comparison beside & or | that has no brackets of its own, or (``chained``) on one of three parts."""
+    words = [token.string for token in _tokens(line.strip())]
+    for place, word in enumerate(words):
+        if word in ("&", "|") and (_compares(words[place + 1 :]) or _compares(words[:place][::-1], CLOSING, OPENING)):
+            between = "a <= b" if word == "&" else "a > b"
+            return f"`{word}` binds tighter than a comparison: brackets round each, (a >= 1) {word} ({between})."
+    for place, word in enumerate(words):
+        if chained and word in COMPARING and _compares(words[place + 1 :]):
+            return "Python reads a <= b <= c as `a <= b and b <= c`, one truth value: write (a <= b) & (b <= c)."
+    return ""
+
+
+def _compares(words: Sequence[str], opening: Sequence[str] = OPENING, closing: Sequence[str] = CLOSING) -> bool:
+    """Whether a comparison comes before this part of a line ends, outside any brackets that open on the way."""
+    depth = 0
+    for word in words:
+        depth += (word in opening) - (word in closing)
+        if depth < 0 or (depth == 0 and word in ENDS):
+            return False
+        if depth == 0 and word in COMPARING:
+            return True
+    return False
+
+
 def _unsolved(function: Function, error: BaseException) -> str | None:
     """Whose stub was reached: "" for the function's own, else the other function's name; None where no stub was.
 
@@ -657,11 +760,17 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
     own = [frame for frame in frames if frame.filename == home]
     number = (own[-1].lineno or 0) - function.__code__.co_firstlineno + 1 if own else 0
     where = f" in line {number} of your function" if own else ""
+    if own and not 0 < number <= _lines(function):
+        where = f" in `{own[-1].name}`, which your function calls"
     line = f": {own[-1].line}" if own and own[-1].line else ""
     if isinstance(error, TypeError) and not own:
         wanted = len(example.arguments)
         where = f" before its first line (it is called with {wanted} argument{'s' if wanted != 1 else ''})"
     advice = next((f"\n  {said}" for found, said in ADVICE if re.search(found, str(error))), "")
+    if own and (bare := _without_brackets(own[-1].line or "", chained="ambiguous" in str(error))):
+        advice = f"\n  {bare}"
+    if "no tensor" in advice and not any(isinstance(given, torch.Tensor) for given in example.arguments):
+        advice = ""
     if isinstance(error, (TypeError, AttributeError)) and re.search(r"\.(min|max)\(\s*[^)\s]", line):
         advice = f"\n  {ADVICE[0][1]}"
     if SIZES.search(str(error)) and not isinstance(error, NameError):
@@ -682,12 +791,46 @@ def _facts(exercise: Exercise, number: int, found: Answer) -> str:
     if exercise.secret:
         return facts
     expected = answer(exercise, exercise.reference, copies(example.arguments))
-    return f"{facts}  expected: {_show_answer(exercise, expected)}\n"
+    facts += f"  expected: {_show_answer(exercise, expected)}\n"
+    return facts if _printed(example) else facts + _first_wrong_line(exercise, example, found, expected)
+
+
+FEW = 30  # an example of at most so many numbers is printed, whether or not its author thought it worth it
+
+
+def _printed(example: Example) -> bool:
+    """Whether a message prints the arguments of an example."""
+    return example.shown or (all(_few(given) for given in example.arguments) and _count(example.arguments) <= FEW)
+
+
+def _few(value: Any) -> bool:
+    return type(value) in (int, float) or (isinstance(value, torch.Tensor) and value.numel() <= FEW)
+
+
+def _count(arguments: Sequence[Any]) -> int:
+    return sum(x.numel() if isinstance(x, torch.Tensor) else 1 for x in arguments)
+
+
+def _first_wrong_line(exercise: Exercise, example: Example, found: Answer, expected: Answer) -> str:
+    """The inputs of the first line of the result that holds a wrong number, of an example too long to be printed."""
+    line = first_wrong(found.value, expected.value, exercise.tolerance)
+    if line is None:
+        return ""
+    place, length, mine, wanted = line
+    names = inspect.signature(exercise.reference).parameters
+    parts = []
+    for name, given in zip(names, example.arguments, strict=True):
+        if isinstance(given, torch.Tensor) and given.ndim and len(given) == length and given[place].numel() <= FEW:
+            parts.append(f"{name}[{place}] = {show(given[place])}")
+        elif _few(given):
+            parts.append(f"{name} = {show(given)}")
+    there = f"  at place {place} of the first axis (counted from 0): {', '.join(parts)}\n" if parts else ""
+    return f"{there}    yours there: {show(mine)}, expected {show(wanted)}\n" if there else ""
 
 
 def _on_the_way(exercise: Exercise, example: Example) -> str:
     """The numbers on the way to the right answer of an example that is small enough to print."""
-    if exercise.steps is None or exercise.secret or not example.shown:
+    if exercise.steps is None or exercise.secret or not _printed(example):
         return ""
     steps = exercise.steps(*copies(example.arguments))
     return f"  on the way: {'; '.join(f'{words} {show(value)}' for words, value in steps.items())}\n"
@@ -695,13 +838,13 @@ def _on_the_way(exercise: Exercise, example: Example) -> str:
 
 def show_example(exercise: Exercise, example: Example) -> str:
     """The example in words and, if it is small enough to print, the arguments by name."""
-    if not example.shown or not example.arguments:
+    if not _printed(example) or not example.arguments:
         return f"  example: {example.about}"
     return f"  example ({example.about}): {_show_call(exercise, example)}".replace(": \n", ":\n")
 
 
 def _show_call(exercise: Exercise, example: Example) -> str:
-    if not example.shown:
+    if not _printed(example):
         return example.about
     names = inspect.signature(exercise.reference).parameters
     parts = [f"{name} = {show(value)}" for name, value in zip(names, example.arguments, strict=True)]

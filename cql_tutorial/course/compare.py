@@ -5,10 +5,10 @@ A student may return anything. Nothing here raises: what cannot be read as numbe
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +20,7 @@ from . import patterns
 LIMIT = 1_000_000  # an answer of more numbers than this is described by its shape, and not read
 SHOWN = 24  # of a longer table, a message prints the corners
 CONSTANTS = {"log 2": math.log(2), "the root of 2": math.sqrt(2), "pi": math.pi, "e": math.e}
+ENOUGH = patterns.ENOUGH
 Pairs = Sequence[tuple[Any, Any]]  # (found, expected), one of each example
 
 
@@ -35,8 +36,9 @@ def _copy(value: Any) -> Any:
         return value.copy()
     if type(value) in (list, tuple):
         return type(value)(map(_copy, value))
-    if is_dataclass(value) and not isinstance(value, type):  # a batch, or its noise
-        return replace(value, **{part.name: _copy(getattr(value, part.name)) for part in fields(value)})
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: _copy(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+        return dataclasses.replace(value, **parts)
     return {key: _copy(part) for key, part in value.items()} if type(value) is dict else value
 
 
@@ -48,8 +50,8 @@ def changed(left: Sequence[Any], right: Sequence[Any]) -> list[int]:
 def _changed(a: Any, b: Any) -> bool:
     if type(a) is dict and type(b) is dict:
         return a.keys() != b.keys() or any(_changed(a[key], b[key]) for key in a)
-    if is_dataclass(a) and type(a) is type(b):
-        return any(_changed(getattr(a, part.name), getattr(b, part.name)) for part in fields(a))
+    if dataclasses.is_dataclass(a) and type(a) is type(b) and not isinstance(a, type):
+        return any(_changed(getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a))
     x, y = _array(a), _array(b)
     if x is not None and y is not None:
         return not (x.shape == y.shape and np.array_equal(x, y, equal_nan=True))
@@ -74,10 +76,13 @@ def agree(found: Any, expected: Any, tolerance: float) -> bool:
     return _close(a, b, tolerance, relative=tolerance)
 
 
-def form(found: Any, expected: Any) -> str | None:
-    """What is wrong with the *type* of a result whose numbers are right, or None; only tensors are asked for."""
+def form(found: Any, expected: Any, single: bool = False) -> str | None:
+    """What is wrong with the *type* of a result whose numbers are right, or None; only tensors are asked for.
+
+    ``single`` takes float32 for float64.
+    """
     if isinstance(expected, (tuple, list)):
-        return next((said for a, b in zip(found, expected, strict=True) if (said := form(a, b))), None)
+        return next((said for a, b in zip(found, expected, strict=True) if (said := form(a, b, single))), None)
     if not isinstance(expected, torch.Tensor):
         return None
     if not isinstance(found, torch.Tensor):
@@ -86,7 +91,7 @@ def form(found: Any, expected: Any) -> str | None:
         return "right numbers, but a sparse or quantised tensor: return a plain one (.to_dense(), .dequantize())."
     wanted, given = expected.dtype, found.dtype
     if wanted.is_floating_point and given.is_floating_point:
-        if given.itemsize >= wanted.itemsize:
+        if given.itemsize >= (4 if single else wanted.itemsize):
             return None
         return f"right to {_name(given)}'s precision only. {_keep(wanted)}"
     if _family(given) == _family(wanted):
@@ -166,6 +171,10 @@ def describe(
     wrong = int((~np.isclose(a, b, rtol=tolerance, atol=tolerance)).sum())
     if secret:
         return "another answer was expected." if a.size == 1 else f"{wrong} of {a.size} numbers are not right."
+    if np.abs(a).max(initial=0) > 1e6 * (1 + np.abs(b).max(initial=0)):
+        return "your numbers are far too large: does a loop run away (values that grow with each round), or an exp?"
+    if came_in := patterns.returned(_cases(pairs, arguments), tolerance):
+        return came_in
     near = patterns.nearly(_cases(pairs, arguments), tolerance)
     if near:
         clause = as_if()
@@ -246,6 +255,48 @@ def finite(found: Any, expected: Any) -> bool:
     return a is None or b is None or _finite_enough(a, b)
 
 
+def first_wrong(found: Any, expected: Any, tolerance: float) -> tuple[int, int, Any, Any] | None:
+    """The first line with a wrong number: its place, how many there are, what was found there and expected."""
+    if isinstance(expected, (tuple, list)):
+        if not isinstance(found, (tuple, list)) or len(found) != len(expected):
+            return None
+        parts = (first_wrong(a, b, tolerance) for a, b in zip(found, expected, strict=True))
+        return next((part for part in parts if part is not None), None)
+    a, b = _array(found), _array(expected)
+    if a is None or b is None or a.shape != b.shape or not a.ndim:
+        return None
+    bad = ~np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+    if not bad.any():
+        return None
+    place = int(np.argwhere(bad)[0, 0])
+    return place, len(a), a[place], b[place]
+
+
+def whole(number: float) -> bool:
+    """Whether a number has nothing behind the point."""
+    return float(number).is_integer()
+
+
+def all_numbers(value: Any) -> list[float]:
+    """All finite numbers of an answer, whatever holds them."""
+    if isinstance(value, (tuple, list)):
+        return [x for part in value for x in all_numbers(part)]
+    array = _array(value)
+    return [] if array is None else array[np.isfinite(array)].ravel().tolist()
+
+
+def wrong_numbers(found: Any, expected: Any, tolerance: float) -> int:
+    """How many numbers of an answer are wrong; all of them where its shape is another."""
+    if isinstance(expected, (tuple, list)):
+        if not isinstance(found, (tuple, list)) or len(found) != len(expected):
+            return len(all_numbers(found))
+        return sum(wrong_numbers(a, b, tolerance) for a, b in zip(found, expected, strict=True))
+    a, b = _array(found), _array(expected)
+    if a is None or b is None or a.shape != b.shape:
+        return len(all_numbers(found))
+    return int((~np.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)).sum())
+
+
 def _typed(value: Any) -> np.ndarray | None:
     """An argument as an array that is still of flags, or of whole numbers, if it was."""
     array = _array(value)
@@ -272,7 +323,10 @@ def _first(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
         return ""
     place = np.argwhere(~np.isclose(a, b, rtol=tolerance, atol=tolerance))[0]
     mine, wanted = float(a[tuple(place)]), float(b[tuple(place)])
-    return f" The first stands at {_place(place)} (counted from 0): yours {mine:.4g}, expected {wanted:.4g}."
+    digits = next((n for n in (4, 7, 10) if f"{mine:.{n}g}" != f"{wanted:.{n}g}"), 13)
+    return (
+        f" The first stands at {_place(place)} (counted from 0): yours {mine:.{digits}g}, expected {wanted:.{digits}g}."
+    )
 
 
 def _place(place: np.ndarray) -> str:
@@ -288,7 +342,8 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str
     if a.size < least or not np.isfinite(a).all():
         return None
     constant = float((a - b).flat[0])
-    if _close(a - b, np.full_like(a, constant), tolerance):
+    simple = abs(constant - round(constant)) < tolerance or _as_log(constant)  # two numbers differ alike by accident
+    if (a.size >= ENOUGH or simple) and _close(a - b, np.full_like(a, constant), tolerance):
         return f"every number is off by the same {constant:+.4g}{_as_log(constant)}: a constant is missing or too much."
     there = np.abs(b) > tolerance  # a factor maps 0 to 0, so it must leave the expected zeros alone
     if there.sum() < least or (np.abs(a[~there]) > tolerance).any():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .checker import Answer, Example, Exercise, kept, outcome
+from .checker import Answer, Example, Exercise, outcome, recalled
 from .compare import agree
 from .studies.ch08 import scenario
 
@@ -327,7 +327,7 @@ def _known(
     if (bad.size > 1 and bad.sum() <= 5) or agree(found[first], start[first], exercise.tolerance):
         return ""
     for mutant in exercise.mutants:
-        theirs = _arrays(kept(exercise, mutant.function, exercise.examples[number]))
+        theirs = _arrays(recalled(exercise, mutant.function, exercise.examples[number]))
         if theirs is not None and agree(found[first], theirs[first], exercise.tolerance):
             return f" The same numbers of the {VALUES[first]} come from this mistake: {mutant.message}"
     return ""

@@ -112,6 +112,17 @@ def instead(cases: Sequence[Case], tolerance: float) -> str | None:
     return _with_argument(cases, tolerance) or _along_axes(cases, tolerance)
 
 
+def returned(cases: Sequence[Case], tolerance: float) -> str | None:
+    """An argument that is returned as it came in."""
+    cases = [c for c in cases if c.found.shape == c.expected.shape]
+    if sum(c.found.size for c in cases) < ENOUGH:
+        return None
+    for name in cases[0].arguments:
+        if all((x := c.arguments.get(name)) is not None and _close(c.found, x.astype(float), tolerance) for c in cases):
+            return f"what you return is `{name}`, as it came in."
+    return None
+
+
 def nearly(cases: Sequence[Case], tolerance: float) -> str | None:
     """Results that are close to the right ones without being right, whatever makes them so."""
     cases = [c for c in cases if c.found.shape == c.expected.shape and c.found.size]
@@ -122,7 +133,8 @@ def nearly(cases: Sequence[Case], tolerance: float) -> str | None:
     if any(d > 0.01 * s for d, s in zip(off, size, strict=True)):
         return None
     why = "Something small is different: a constant, the order of two steps, a rounding, a sum that ends too early."
-    return f"close, but not right: off by at most {max(off):.2g}. {why}"
+    share = max(d / s for d, s in zip(off, size, strict=True) if s)
+    return f"close, but not right: off by at most {share:.2g} of the largest number. {why}"
 
 
 def _sums(cases: Sequence[Case], tolerance: float) -> str | None:
@@ -141,7 +153,6 @@ def _sums(cases: Sequence[Case], tolerance: float) -> str | None:
 def _with_argument(cases: Sequence[Case], tolerance: float) -> str | None:
     """An argument returned, added, subtracted, multiplied or divided by."""
     relations: dict[str, Callable[[Array, Array], Array]] = {
-        "what you return is `{}`, as it came in.": lambda b, x: x,
         "every number is too large by `{}`.": lambda b, x: b + x,
         "every number is too small by `{}`.": lambda b, x: b - x,
         "every number is too large by twice `{}`: is its sign turned?": lambda b, x: b + 2 * x,
@@ -248,7 +259,10 @@ def where(cases: Sequence[Case], tolerance: float) -> str | None:
             continue
         size = sum(int(m.sum()) for m in masks if m is not None)
         covers = all(not (w & ~m).any() for m, w in zip(masks, wrong, strict=True) if m is not None)
-        tells = size < total - 1 and bad >= 0.6 * size
+        # That zeros are right where nothing else could stand is no news.
+        kept = [(~m, c.expected) for c, m in zip(cases, masks, strict=True) if m is not None]
+        left = sum(int((outside & (np.abs(expected) > 1e-9)).sum()) for outside, expected in kept)
+        tells = size < total - 1 and bad >= 0.6 * size and left > 0
         if covers and tells and (best is None or size < best[0]):
             best = size, words
     return best and best[1]

@@ -10,13 +10,17 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
-from .checker import Answer, Exercise, Function, alike, outcome
+from .checker import Answer, Exercise, Function, alike, outcome, recalled
+from .compare import all_numbers, wrong_numbers
 
+OTHER_LOGS = ("log10", "log2", "log1p")
 REDUCTIONS = ("sum", "mean", "amax", "amin")
 OTHER_CALLS = {
     "argmax": ("argmin",),
@@ -62,6 +66,8 @@ AROUND = {  # what may be put around any name or call
     "is transposed": "({}).transpose(0, -1)",
 }
 AROUND_AN_ARGUMENT = {
+    "is left out, as if it were 1": "(0 * ({0}) + 1)",
+    "is left out, as if it were 0": "(0 * ({0}))",
     "is replaced by 1 at its largest number and 0 elsewhere": "torch.nn.functional.one_hot(({0}).argmax(-1), "
     "({0}).shape[-1]).to(({0}).dtype)",
     "is replaced by its mean along the last axis": "({0}).double().mean(-1, keepdim=True).expand_as({0})",
@@ -74,6 +80,8 @@ AROUND_AN_ARGUMENT = {
     "is rounded": "({0}).round()",
     "is replaced by its running sum": "({0}).cumsum(-1)",
     "is replaced by 1 where it is positive": "(({0}) > 0).double()",
+    **{f"is cut off below at {least}": f"({{0}}).clamp(min={least})" for least in (0.1, 0.05, 0.01, 0.001, 1e-4)},
+    **{f"is cut off at -{most} and {most}": f"({{0}}).clamp(-{most}, {most})" for most in (0.9, 0.99, 0.999, 0.9999)},
 }
 IN_WORDS = {
     "sum": "a sum",
@@ -107,8 +115,12 @@ IN_WORDS = {
 }
 
 
+IN_PLACE = "stands in place of"
+EXCHANGED = "are exchanged"
+
+
 def _in_place(new: Any, old: Any) -> str:
-    return f"{IN_WORDS.get(new, new)} stands in place of {IN_WORDS.get(old, old)}"
+    return f"{IN_WORDS.get(new, new)} {IN_PLACE} {IN_WORDS.get(old, old)}"
 
 
 # ---------------------------------------------------------------- slips
@@ -142,20 +154,58 @@ def as_if(
     if len(exercise.source.splitlines()) > LONGEST:
         return None
     if exercise.reference not in KNOWN:
-        steps = sorted(single_steps(exercise, more=True), key=lambda step: _vague(step[0]))  # the vaguest come last
+        steps = [step for step in single_steps(exercise, more=True) if not _far_fetched(exercise, step[0])]
+        steps.sort(key=lambda step: _vague(step[0]))  # the vaguest come last
         KNOWN[exercise.reference] = [
             (words, [outcome(exercise, function, example) for example in exercise.examples])
             for words, _, function in steps
         ]
+    if not _enough(exercise, mine):
+        return None
     fits = fits or functools.partial(alike, mine, tolerance=exercise.tolerance)
     return next((words for words, theirs in KNOWN[exercise.reference] if fits(theirs)), None)
+
+
+def _enough(exercise: Exercise, mine: Sequence[Answer | None]) -> bool:
+    """Whether the answers hold numbers enough that a slip among hundreds does not give them by accident.
+
+    Six different numbers in all, or examples of two different shapes; and two wrong numbers at least.
+    """
+    right = [recalled(exercise, exercise.reference, example) for example in exercise.examples]
+    pairs = [(a, b) for a, b in zip(mine, right, strict=True) if a is not None and b is not None]
+    different = {round(x, 9) for a, _ in pairs for x in all_numbers([a.value, *a.gradients])}
+    shapes = {tuple(map(_kind, example.arguments)) for example in exercise.examples}
+    wrong = sum(wrong_numbers([a.value, *a.gradients], [b.value, *b.gradients], exercise.tolerance) for a, b in pairs)
+    return wrong > 1 and (len(different) >= 6 or (len(shapes) > 1 and len(different) > 1))
+
+
+def _far_fetched(exercise: Exercise, words: str) -> bool:
+    """Whether a clause exchanges two arguments of different kind or shape, which nobody takes for each other."""
+    names = list(inspect.signature(exercise.reference).parameters)
+    pair = re.fullmatch(rf"(\w+) (?:{IN_PLACE} (\w+)|and (\w+) {EXCHANGED})", words)
+    if not pair or not {name for name in pair.groups() if name} <= set(names):
+        return False
+    one, other = (names.index(name) for name in pair.groups() if name)
+    return any(
+        _kind(example.arguments[one]) != _kind(example.arguments[other])
+        for example in exercise.examples
+        if max(one, other) < len(example.arguments)
+    )
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.shape, value.is_floating_point(), value.dtype == torch.bool
+    return "number" if type(value) in (int, float) else type(value)
 
 
 def _vague(words: str) -> int:
     """How little a clause says: it comes after those that say more."""
     if words.startswith("one part"):
         return 3
-    return 2 if words.startswith("a term or a factor is") else int(words.startswith("`") and "in place" not in words)
+    if words in ("a term is left out", "a factor is left out"):
+        return 2
+    return int(words.startswith("`") and "in place" not in words)
 
 
 def _compiled(exercise: Exercise, source: str) -> Function:
@@ -189,7 +239,7 @@ def _edits(tree: ast.Module, more: bool) -> Iterator[tuple[str, str, str]]:
     for i, left in enumerate(names):
         for right in names[i + 1 :]:
             exchanged = _renamed(tree, {left: right, right: left}, first)
-            yield f"{left} and {right} are exchanged", "all lines", ast.unparse(exchanged)
+            yield f"{left} and {right} {EXCHANGED}", "all lines", ast.unparse(exchanged)
             yield _in_place(left, right), "all lines", ast.unparse(_renamed(tree, {right: left}, first))
             yield _in_place(right, left), "all lines", ast.unparse(_renamed(tree, {left: right}, first))
     for index in range(first, len(function.body) - 1):
@@ -217,31 +267,54 @@ def _renamed(tree: ast.Module, names: dict[str, str], first: int) -> ast.Module:
     return other
 
 
-def _left_out(dropped: ast.expr, kept: ast.expr, known: Sequence[str]) -> str:
+def _left_out(node: ast.BinOp, dropped: ast.expr, kept: ast.expr, known: Sequence[str]) -> str:
     """The arguments that are lost with a term or a factor, by name; an expression's own code is not shown."""
-    there = {node.id for node in ast.walk(kept) if isinstance(node, ast.Name)}
-    lost = {node.id: None for node in ast.walk(dropped) if isinstance(node, ast.Name)}
-    names = [f"`{name}`" for name in lost if name in known and name not in there]
-    return f"a term or a factor with {names[0]}" if len(names) == 1 else "a term or a factor"
+    if isinstance(node.op, ast.Pow):
+        return "a power is left out" if kept is node.left else "the base of a power is left out"
+    what = "a term" if isinstance(node.op, (ast.Add, ast.Sub)) else "a factor"
+    names = [f"`{name}`" for name in known if name in _numbers_of(dropped) - _numbers_of(kept)]
+    if not 0 < len(names) < 5:
+        return f"{what} is left out"
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{what} with {listed} is left out"
+
+
+def _numbers_of(node: ast.expr) -> set[str]:
+    """The names in an expression of which more than the size or the type counts."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype", "ndim", "device"):
+        return set()
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+        return set()
+    parts = (part for part in ast.iter_child_nodes(node) if isinstance(part, (ast.expr, ast.keyword)))
+    return set().union(*(_numbers_of(part.value if isinstance(part, ast.keyword) else part) for part in parts))
 
 
 def _variants(node: ast.expr, known: Sequence[str], more: bool) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(node, ast.BinOp):
         for other in OPERATORS.get(type(node.op), ()):
             yield _in_place(type(other), type(node.op)), ast.BinOp(node.left, other, node.right)
-        yield f"{_left_out(node.right, node.left, known)} is left out", node.left
-        yield f"{_left_out(node.left, node.right, known)} is left out", node.right
+        yield _left_out(node, node.right, node.left, known), node.left
+        yield _left_out(node, node.left, node.right, known), node.right
         yield "the two sides of an operation are exchanged", ast.BinOp(node.right, node.op, node.left)
     elif isinstance(node, ast.UnaryOp):
         yield "a minus or a negation is left out", node.operand
+        if more and isinstance(node.op, ast.Invert):
+            words = "~ is taken of whole numbers, where it makes -1 of 0 and -2 of 1: it turns flags round"
+            yield words, _expression(f"~({ast.unparse(node.operand)}).long()")
     elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
         number: Any = node.value
         for value in {2 * number, number / 2, number + 1, number - 1, -number} - {number}:
             whole = int(value) if isinstance(number, int) and float(value).is_integer() else value
             yield f"a constant is {whole} in place of {number}", ast.Constant(whole)
+    elif more and isinstance(node, ast.Call) and ast.unparse(node.func) == "len":
+        yield from _other_sizes(node)
     elif isinstance(node, ast.Call):
         yield from _call_variants(node, more)
     elif isinstance(node, ast.Subscript):
+        if more and isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
+            yield from _other_sizes(node)
         yield "a selection is left out", node.value
         for old, new in (("[1:]", "[:-1]"), ("[:-1]", "[1:]"), ("[0]", "[-1]"), ("[-1]", "[0]")):
             if f"[{ast.unparse(node.slice)}]" == old:
@@ -253,6 +326,11 @@ def _variants(node: ast.expr, known: Sequence[str], more: bool) -> Iterator[tupl
         if more and part != "one part":
             for name, template in AROUND_AN_ARGUMENT.items():
                 yield f"{part} {name}", _expression(template.format(ast.unparse(node)))
+
+
+def _other_sizes(node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    for words, change in (("one too large", "+ 1"), ("one too small", "- 1"), ("doubled", "* 2"), ("1", "* 0 + 1")):
+        yield f"a size is {words}", _expression(f"({ast.unparse(node)} {change})")
 
 
 def _call_variants(node: ast.Call, more: bool) -> Iterator[tuple[str, ast.expr]]:
@@ -290,6 +368,8 @@ def _call_variants(node: ast.Call, more: bool) -> Iterator[tuple[str, ast.expr]]
         yield "the first one is taken", _expression(f"({text}).select({axis}, 0)")
         yield "the last one is taken", _expression(f"({text}).select({axis}, -1)")
         yield "a median is taken", _expression(f"({text}).median({axis}).values")
+    for other in OTHER_LOGS if more and name == "log" else ():
+        yield _in_place(other, name), ast.Call(ast.Attribute(owner, other, ast.Load()), node.args, node.keywords)
     if more and name in REDUCTIONS and not axis:
         yield "only the first number is taken, as if a loop ended after one pass", _expression(f"({text}).flatten()[0]")
     if name == "where" and len(node.args) == 3:

@@ -205,7 +205,8 @@ def _(rewards, discount):
 
 @mutant("00.2", "first reward alone")
 def _(rewards, discount):
-    """only the first reward is counted. Does the return stand *inside* the loop, so that it ends in its first round?"""
+    """only the first reward is counted. Does the return stand *inside* the loop, so that it ends in its first round? Or
+    are the weights whole numbers, which make 0 of 0.9?"""
     return rewards[0].clone()
 
 

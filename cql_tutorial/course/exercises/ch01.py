@@ -335,6 +335,12 @@ def _(rewards, next_values, terminations, truncations, discount):
     return rewards + torch.where(truncations, next_values, discount * next_values * ~terminations)
 
 
+@mutant("01.2", "one minus the discount")
+def _(rewards, next_values, terminations, truncations, discount):
+    """the next value is multiplied by 1 - discount. The discount itself says what a step later is worth."""
+    return rewards + (1 - discount) * next_values * ~terminations
+
+
 # ---------------------------------------------------------------- 01.3
 @exercise(
     "01.3",
@@ -457,6 +463,13 @@ def _(policy, other):
 def _(policy, other):
     """the distances of the states are averaged. Asked is one number for each state."""
     return 0.5 * (policy - other).abs().sum(1).mean()
+
+
+@mutant("01.3", "running sums")
+def _(policy, other):
+    """that is the largest difference of *running sums*, the chances of "this action or an earlier one". Actions have no
+    order: half the sum of the absolute differences covers every event."""
+    return (policy - other).cumsum(1).abs().amax(1)
 
 
 # ---------------------------------------------------------------- 01.4
@@ -582,6 +595,13 @@ def _(queries, logged):
 def _(queries, logged):
     """that is the distance to the mean of all rows, where perhaps no row lies. One close row is enough."""
     return (queries - logged.mean(0)).norm(dim=1)
+
+
+@mutant("01.4", "sum without squares")
+def _(queries, logged):
+    """the coordinates' differences are added up with their signs, so that they cancel. Square each of them, then add
+    and take the root."""
+    return (queries[:, None] - logged).sum(2).abs().amin(1)
 
 
 # ---------------------------------------------------------------- 01.5

@@ -450,6 +450,15 @@ for count in (10, 20, 30, 50, 100, 200):
     mutant("02.2", f"{count} backups", message=told)(_cut_short(count))
 
 
+@mutant("02.2", "the last state is the end")
+def _(rewards, transitions, policy, discount):
+    """the value of the *last* state is set to 0, as if it were always the end. Where a world ends, and whether, stands
+    in `transitions` and `rewards`: solve, and set nothing."""
+    values = torch.linalg.solve(_matrix(transitions, policy, discount), (policy * rewards).sum(1))
+    values[-1] = 0.0
+    return rewards + discount * transitions @ values
+
+
 # ---------------------------------------------------------------- 02.3
 TABLES = {  # go home, climb; turn back, summit
     1: (2.50, 2.27, 1.16, 7.00),
@@ -1053,7 +1062,7 @@ def _fresh_deviation(steps, discount):
     return _deviation(_fresh()[:, :steps], discount)
 
 
-def _slip_in_a_plan(rollouts, left, pilot, discount):
+def _slip_in_a_plan(rollouts, left, pilot, discount, wanted):
     """Which wrong formula gives so many rollouts, if what is left for chance after the tail is ``left``."""
     deviation = _deviation(pilot, discount)
     z = 1.96 * deviation / left
@@ -1067,7 +1076,12 @@ def _slip_in_a_plan(rollouts, left, pilot, discount):
         "for the whole width in place of the half": 4 * z**2,
     }
     fits = [words for words, number in slips.items() if abs(rollouts / number - 1) < 0.12]
-    return f" So many rollouts come out {fits[0]}." if len(fits) == 1 and fits[0] else ""
+    if fits:
+        return f" So many rollouts come out {fits[0]}." if len(fits) == 1 and fits[0] else ""
+    tail, wanted_tail = wanted - left, wanted - 1.96 * deviation / math.sqrt(rollouts)
+    if wanted_tail < 0.05 * wanted or abs(wanted_tail - tail) < 0.05 * wanted:
+        return ""
+    return f" So many rollouts leave {wanted_tail:.2f} to the tail, which holds {tail:.2f}: bound * discount**steps."
 
 
 def judge_plan(answer, pilot, discount, bound, wanted):
@@ -1099,7 +1113,7 @@ def judge_plan(answer, pilot, discount, bound, wanted):
         mend = "more steps" if tail > half else "more rollouts"
         within = max(half, tail) <= 1.1 * wanted
         why = "Each is within that, but not their sum." if within else f"{larger} too much: {mend}."
-        slip = _slip_in_a_plan(rollouts, wanted - tail, pilot, discount) if tail < wanted else ""
+        slip = _slip_in_a_plan(rollouts, wanted - tail, pilot, discount, wanted) if tail < wanted else ""
         return f"{measured}, together {half + tail:.2f}. Wanted was {wanted:g}. {why}{slip}"
     best = math.prod(plan(pilot, discount, bound, wanted))
     if rollouts * steps > 1.5 * best:
@@ -1110,7 +1124,7 @@ def judge_plan(answer, pilot, discount, bound, wanted):
             why = "Hardly anything is left to the tail: cut earlier, and pay for it with some more rollouts."
         else:
             why = "Chance and the tail share what is wanted in another way in the cheapest plan: try every cut."
-        slip = _slip_in_a_plan(rollouts, wanted - tail, pilot, discount)
+        slip = _slip_in_a_plan(rollouts, wanted - tail, pilot, discount, wanted)
         return f"{measured}: good enough, but {rollouts * steps:,} steps in all, and {best:,} would do. {why}{slip}"
     return None
 

@@ -405,6 +405,32 @@ def _(q, states, actions, rewards, next_states, terminations, discount):
     return table
 
 
+@mutant("03.1", "targets from the new table")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """pair by pair, and each target is read from the table that is being filled: later pairs see the new values of
+    earlier ones. One sweep reads all of its targets from the old table."""
+    new = q.clone()
+    for pair in (torch.stack([states, actions]).unique(dim=1)).T:
+        rows = (states == pair[0]) & (actions == pair[1])
+        new[pair[0], pair[1]] = _targets(new, rewards, next_states, terminations, discount)[rows].mean()
+    return new
+
+
+for _number in (2, 3, 10, 100, 1000):
+
+    @mutant("03.1", f"{_number} sweeps", message=f"that is the table after {_number} sweeps or so. Asked is *one*.")
+    def _(q, states, actions, rewards, next_states, terminations, discount, number=_number):
+        for _ in range(number):
+            q = _mean_by_pair(q, states, actions, _targets(q, rewards, next_states, terminations, discount))
+        return q
+
+
+@mutant("03.1", "no next value")
+def _(q, states, actions, rewards, next_states, terminations, discount):
+    """those are means of the rewards alone. A target is the reward *plus* discount times the best of the next state."""
+    return _mean_by_pair(q, states, actions, rewards)
+
+
 # ---------------------------------------------------------------- 03.2
 @exercise(
     "03.2",
@@ -756,6 +782,7 @@ for _fill in (-100.0, -1000.0, -10000.0):
         "Gather the counts at the argmax, keep the visited states, then two means: == 0, and between 1 and rare.",
         "tried = counts.gather(1, q.____(dim=1, keepdim=True)).squeeze(1)[counts.sum(dim=1) > 0]",
     ),
+    single="it is printed to two decimals, and compared with a table's own shares",
     meaning="The two causes of a wrong winner can now be counted apart: no data at all, and few.",
     steps=lambda q, counts, rare: {
         "tries of each state's greedy action": _greedy(q, counts),

@@ -28,6 +28,7 @@ WIDE = _numbers([[0.5, -1.0, 2.0, 0.25], [3.0, 1.0, -2.0, 0.5], [1.0, 1.75, -0.2
 WIDE_ACTIONS = torch.tensor([2, 1, 3])
 LARGE = _numbers([[1000.0, 998.0, 999.0], [-1001.0, -999.5, -1000.0]])
 LARGE_ACTIONS = torch.tensor([2, 0])
+LARGE_THREE = _numbers([[1000.0, 998.0, 999.0], [-1001.0, -999.5, -1000.0], [40.0, 41.0, 38.5]])
 APART = _numbers([[800.0, 2.0, 1.5], [-0.5, 0.25, -900.0]])
 UNLOGGED_BEST = _numbers([[1000.0, 998.0, 999.0], [-1001.0, -960.0, -1000.0]])  # the action with rho 0 leads
 UNLOGGED_FAR = _numbers([[1.5, -0.5, 2.0], [-1001.0, 0.0, -1000.0]])  # it leads so far that exp of the others is 0
@@ -257,6 +258,33 @@ def _(q):
     """right for small numbers, but exp(1000) overflows to inf. Take the largest value of each row out first, and
     add it at the end (or use torch.logsumexp)."""
     return q.exp().sum(1).log()
+
+
+@mutant("04.1", "twice Q")
+def _(q):
+    """that is the best value if the entropy counts half: mu in proportion to exp(2 Q). Look at the derivative of
+    mu log mu again: it is log mu + 1."""
+    return 0.5 * torch.logsumexp(2 * q, 1)
+
+
+@mutant("04.1", "one more")
+def _(q):
+    """there is a 1 too much inside the logarithm: log(1 + sum of exp Q) has one action more, of value 0."""
+    return torch.nn.functional.pad(q, (0, 1)).logsumexp(1)
+
+
+@mutant("04.1", "softplus")
+def _(q):
+    """those are logarithms of 1 + exp Q, one for each action, added up. The sum over the actions stands *inside* one
+    logarithm: log of the sum of exp Q."""
+    return F.softplus(q).sum(1)
+
+
+for _name, _base in (("10", 10.0), ("2", 2.0)):
+
+    @mutant("04.1", f"log{_name}", message=f"the logarithm is to base {_name}. The entropy's is the natural one.")
+    def _(q, base=_base):
+        return (q - q.amax(1, keepdim=True)).exp().sum(1).log() / torch.tensor(base).to(q.dtype).log() + q.amax(1)
 
 
 # ---------------------------------------------------------------- 04.2
@@ -527,7 +555,7 @@ def _steps_04_3(q: Tensor, actions: Tensor) -> dict[str, Tensor]:
     minutes=12,
     examples=(
         Example((Q, ACTIONS), "two states, three actions, the logged action of each"),
-        Example((LARGE, LARGE_ACTIONS), "values of a thousand"),
+        Example((LARGE_THREE, torch.tensor([2, 0, 1])), "three states, values of a thousand"),
         Example((WIDE, WIDE_ACTIONS), "three states, four actions", shown=False),
     ),
     hints=(
@@ -957,6 +985,35 @@ def _(q, rho):
     inf is nan. Put -inf in the place of its Q first, so that the largest value is that of the actions with rho > 0; or
     add log rho to Q and let torch.softmax do the rest."""
     weights = rho * (q - q.amax(1, keepdim=True)).exp()
+    return weights / weights.sum(1, keepdim=True)
+
+
+@mutant("04.4", "Q times log rho")
+def _(q, rho):
+    """log rho *multiplies* Q. The divergence is subtracted from E[Q], so in the exponent the two are added: Q + log
+    rho."""
+    return torch.softmax((q * rho.log()).where(rho > 0, -torch.inf), 1)
+
+
+@mutant("04.4", "half the exponent")
+def _(q, rho):
+    """the exponent is halved: that is the answer if the entropy *and* the divergence are paid. Here the divergence
+    alone takes the entropy's place, and mu is in proportion to rho exp Q."""
+    return torch.softmax((q + rho.log()) / 2, 1)
+
+
+@mutant("04.4", "rho log rho")
+def _(q, rho):
+    """rho log rho stands in the exponent in place of log rho: the derivative of mu log (mu / rho) with respect to mu
+    has log rho alone."""
+    return torch.softmax((q + torch.xlogy(rho, rho)), 1)
+
+
+@mutant("04.4", "the other divergence")
+def _(q, rho):
+    """that looks like KL(rho || mu), whose derivative is -rho / mu. Asked is KL(mu || rho): its derivative with respect
+    to mu is log mu - log rho + 1."""
+    weights = rho / (q.amax(1, keepdim=True) + 1 - q)
     return weights / weights.sum(1, keepdim=True)
 
 

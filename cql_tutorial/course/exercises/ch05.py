@@ -869,6 +869,13 @@ for _smallest in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
     _clamped(_smallest)
 
 
+@mutant("05.3", "upside down")
+def _(policy, behaviour):
+    """the ratio is upside down, and then the policy cancels: the sum of b - pi is 0 always. What an action pays is
+    pi / b - 1."""
+    return (behaviour - policy).where(policy > 0, 0.0).sum(1)
+
+
 # ---------------------------------------------------------------- 05.4
 FREE = torch.tensor([[3.4, 0.2, 2.9], [6.1, 1.36, 1.7]], dtype=D)
 HIGH = torch.tensor([[3.4, 0.2, 2.9], [6.1, 2.0, 1.7]], dtype=D)  # the same, but for the pair that was never seen

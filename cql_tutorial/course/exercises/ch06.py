@@ -1212,6 +1212,19 @@ def _(critic, log_prob, observations, next_observations, u):
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, torch.tanh(u))
 
 
+for _edge in (0.99, 0.999, 0.9999, 1 - 1e-6):
+
+    @mutant(
+        "06.8",
+        f"back from the action, cut at {_edge:g}",
+        message="u is computed back from an action that was cut off near the bounds: beyond the cut it is another u. "
+        "u is given: hand it to log_prob as it is, and tanh(u) to the critic.",
+    )
+    def _(critic, log_prob, observations, next_observations, u, edge=_edge):
+        action = torch.tanh(u).clamp(-edge, edge)
+        return critic(observations, action) - log_prob(next_observations, torch.atanh(action))
+
+
 # ---------------------------------------------------------------- predictions
 prediction(
     "06.p1",

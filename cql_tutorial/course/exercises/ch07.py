@@ -458,6 +458,13 @@ def _(chance, half_width, action_dim):
     return math.log(1 - chance) / math.log(half_width**action_dim)
 
 
+@mutant("07.3", "power of the answer")
+def _(chance, half_width, action_dim):
+    """the answer for one dimension is raised to the power action_dim. It is the chance of a *hit* that is: a hit agrees
+    in every dimension, and then all n must miss."""
+    return (math.log(1 - chance) / math.log(1 - half_width)) ** action_dim
+
+
 # ---------------------------------------------------------------- 07.4
 @exercise(
     "07.4",
@@ -874,6 +881,20 @@ def _(q_candidates, log_density, q_data, alpha, unit):
     return alpha / unit**2 * _penalty(q_candidates / unit, log_density, q_data / unit)
 
 
+@mutant("07.5", "log of the unit subtracted")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the log of the unit is subtracted (and one unit is missing), as if the log-integral were divided by it. Inside,
+    Q is divided by the unit; outside, alpha is multiplied by its square."""
+    return alpha * unit * (_penalty(q_candidates, log_density, q_data) - math.log(unit))
+
+
+@mutant("07.5", "over the states")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the logsumexp runs over the states (axis 0). Each state has its own integral, over its candidates: dim=1."""
+    soft = torch.logsumexp(q_candidates / unit - log_density, 0) - math.log(q_candidates.shape[1])
+    return alpha * unit**2 * (soft.mean() - (q_data / unit).mean())
+
+
 # ---------------------------------------------------------------- 07.6
 @exercise(
     "07.6",
@@ -1022,6 +1043,13 @@ def _(log_behaviour, action_dim, estimate_error):
     """the size of the error is subtracted, whatever its sign. An estimate that is too *high* lifts the logged gap: add
     the error as it comes."""
     return -log_behaviour.mean() - action_dim * LOG_2 - abs(estimate_error)
+
+
+@mutant("07.6", "weighed by the density again")
+def _(log_behaviour, action_dim, estimate_error):
+    """each logged action is weighed by its density, minus the sum of p log p. The rows of a log are *drawn* from the
+    behaviour policy, so that a plain mean of -log p weighs them already."""
+    return -(log_behaviour.exp() * log_behaviour).sum() - action_dim * LOG_2 + estimate_error
 
 
 # ---------------------------------------------------------------- 07.7

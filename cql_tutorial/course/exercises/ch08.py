@@ -673,6 +673,13 @@ def _(*given):
     return _proposed(given, spread=lambda z: z)
 
 
+@mutant("08.3", "log of the variance")
+def _(*given):
+    """log_std is taken for the logarithm of the *variance*: exp(log_std / 2). It is that of the standard deviation:
+    exp(log_std)."""
+    return _proposed(given, std=lambda log_std: (0.5 * log_std).exp())
+
+
 # ---------------------------------------------------------------- 08.4
 class LinearCritics(torch.nn.Module):
     """Q_j(s, a) = w_j1 s a + w_j2 s + w_j3 a, of the first numbers of s and a: [B, S], [B, K, A] -> [E, B, K]."""
@@ -1167,6 +1174,23 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
     return (_logged(critic, observations, actions) - log_partition(q, log_density)).mean(-1)
 
 
+@mutant("08.4", "states and candidates in one sum")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the logsumexp runs over states and candidates together. Each state has an integral of its own: over the last axis
+    alone, and then a mean over the states."""
+    weighted = critic(observations, candidates) - log_density
+    soft = torch.logsumexp(weighted, (1, 2)) - math.log(weighted.shape[-1])
+    return soft - _logged(critic, observations, actions).mean(-1)
+
+
+@mutant("08.4", "critics in one sum")
+def _(critic, observations, next_observations, actions, candidates, log_density):
+    """the logsumexp runs over the critics (axis 0). Each critic has its own: over the candidates, the last axis."""
+    weighted = critic(observations, candidates) - log_density
+    soft = (torch.logsumexp(weighted, 0) - math.log(weighted.shape[-1])).mean()
+    return soft - _logged(critic, observations, actions).mean(-1)
+
+
 # ---------------------------------------------------------------- 08.5
 @exercise(
     "08.5",
@@ -1382,6 +1406,13 @@ def _(q, target_q, log_prob, temperature):
     return (temperature.detach().exp() * log_prob - q.amin(0)).mean()
 
 
+@mutant("08.5", "divided by the temperature")
+def _(q, target_q, log_prob, temperature):
+    """Q is divided by the temperature, in place of log_prob multiplied by it. The optimum is the same, the numbers and
+    the steps are not: temperature * log_prob - Q."""
+    return (log_prob - q.amin(0) / temperature.detach()).mean()
+
+
 # ---------------------------------------------------------------- 08.6
 @exercise(
     "08.6",
@@ -1541,6 +1572,12 @@ def _(log_temperature, log_prob, action_dim):
     """the target stands outside the product, a constant that no gradient sees: log temperature multiplies the whole
     bracket, mean log_prob plus target entropy."""
     return -log_temperature * log_prob.detach().mean() - action_dim
+
+
+@mutant("08.6", "logarithm forgotten")
+def _(log_temperature, log_prob, action_dim):
+    """log_temperature does not occur, so nothing moves it: the bracket is multiplied by minus log_temperature."""
+    return -(log_prob.detach().mean() - action_dim)
 
 
 # ---------------------------------------------------------------- 08.7
@@ -1715,6 +1752,18 @@ def _(log_multiplier, penalty, action_dim, target):
     """the target stands outside the product, a constant that no gradient sees: log multiplier multiplies the whole
     bracket, CQL gap minus target."""
     return -log_multiplier * normalised_gap(penalty.detach().mean(), action_dim) - target
+
+
+@mutant("08.7", "volume outside the bracket")
+def _(log_multiplier, penalty, action_dim, target):
+    """A log 2 stands outside the bracket, where it moves nothing. It belongs to the CQL gap: penalty minus A log 2."""
+    return -log_multiplier * (penalty.detach().mean() - target) - action_dim * LOG_2
+
+
+@mutant("08.7", "log10")
+def _(log_multiplier, penalty, action_dim, target):
+    """the logarithm of 2 is to base 10. Densities here are natural logarithms: math.log(2)."""
+    return -log_multiplier * (penalty.detach().mean() - action_dim * math.log10(2) - target)
 
 
 # ---------------------------------------------------------------- 08.8
@@ -2361,6 +2410,120 @@ _page(
     "torch.optim.Adam([log_temperature]",
     "torch.optim.SGD([log_temperature]",
     "the temperature is stepped by plain gradient descent (SGD). Each of the four groups has an Adam.",
+)
+
+_page(
+    "multiplier at the actor's rate",
+    'lr=settings["multiplier_lr"]',
+    'lr=settings["actor_lr"]',
+    "the multiplier steps at the actor's rate. It has its own, multiplier_lr.",
+)
+_page(
+    "1 - tau for the discount",
+    'temperature, settings["discount"])',
+    'temperature, 1 - settings["tau"])',
+    "the target discounts by 1 - tau. The discount is a setting of its own.",
+)
+_page(
+    "discount for 1 - tau",
+    'slow.lerp_(fast, settings["tau"])',
+    'slow.lerp_(fast, 1 - settings["discount"])',
+    "the target critics move by 1 - discount. tau is a setting of its own.",
+)
+_page(
+    "logged actions cut off",
+    "        temperature = log_temperature.exp().detach()\n\n",
+    "        a = a.clamp(-0.999, 0.999)\n        temperature = log_temperature.exp().detach()\n\n",
+    "the logged actions are cut off short of the bounds. Logs hold actions at the bounds, and nothing here needs their "
+    "atanh.",
+)
+_page(
+    "halves exchanged",
+    "mean, log_std = actor(s).chunk(2, dim=-1)",
+    "log_std, mean = actor(s).chunk(2, dim=-1)",
+    "the two halves of the actor's output are exchanged: the first is the mean, the second log_std.",
+)
+_page(
+    "cleared before the step",
+    "        loss.backward()\n",
+    "        loss.backward()\n        adam.zero_grad()\n",
+    "nothing moves: zero_grad() stands between backward() and step() and throws the gradients away. It comes before "
+    "backward().",
+)
+_page(
+    "targets are the critics",
+    'targets = [network(S + A, 1, weights) for weights in start["targets"]]',
+    "targets = critics",
+    "the target critics *are* the critics: one list with two names. They are networks of their own, with weights of "
+    'their own: start["targets"].',
+)
+_page(
+    "AdamW",
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
+    'torch.optim.AdamW(critic_parameters, lr=settings["critic_lr"])',
+    "the critics' optimiser lets weights decay: AdamW does so unless told otherwise. It is Adam.",
+)
+_page(
+    "critics by plain descent",
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
+    'torch.optim.SGD(critic_parameters, lr=settings["critic_lr"])',
+    "the critics are stepped by plain gradient descent (SGD). Each of the four groups has an Adam.",
+)
+_page(
+    "gradients clipped",
+    "        adam.step()\n",
+    "        torch.nn.utils.clip_grad_norm_(adam.param_groups[0]['params'], 1.0)\n        adam.step()\n",
+    "the gradients are clipped to norm 1. This agent clips nothing.",
+)
+_page(
+    "critics step again",
+    ACTOR_STEP,
+    ACTOR_STEP + "        critic_adam.step()\n",
+    "the critics step a second time, after the actor's backward, which has left gradients in them. Each group steps "
+    "once an update.",
+)
+_page(
+    "both proposals of the policy at s",
+    "candidates(mean, log_std, next_mean, next_log_std, *drawn)",
+    "candidates(mean, log_std, mean, log_std, *drawn)",
+    "the third block of candidates is proposed by the policy at s as well. It is the policy at the *next* state that "
+    "proposes it.",
+)
+_page(
+    "next action of the policy at s",
+    "u = next_mean + next_log_std.exp() * noise.target",
+    "u = mean + log_std.exp() * noise.target",
+    "the next action of the target is drawn from the policy at s. It is taken in the next state: next_mean, "
+    "next_log_std.",
+)
+_page(
+    "actions scaled to [0, 1]",
+    'a = 2 * (batch["actions"] - low) / (high - low) - 1',
+    'a = (batch["actions"] - low) / (high - low)',
+    "the logged actions are scaled to [0, 1]. Policy and candidates live in [-1, 1]: times 2, minus 1.",
+)
+_page(
+    "observations exchanged",
+    's, s_next = batch["observations"], batch["next_observations"]',
+    's_next, s = batch["observations"], batch["next_observations"]',
+    "observations and next_observations are exchanged.",
+)
+_page(
+    "tanh forgotten",
+    "next_q = values(targets, s_next, torch.tanh(u))",
+    "next_q = values(targets, s_next, u)",
+    "the critics are asked about u, in the target and in the actor's step. An action is tanh(u).",
+    (
+        "q, target_q = values(critics, s, torch.tanh(u)), values(targets, s, torch.tanh(u))",
+        "q, target_q = values(critics, s, u), values(targets, s, u)",
+    ),
+)
+_page(
+    "optimiser made anew",
+    "        step(critic_adam, ",
+    '        critic_adam = torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])\n        step(critic_adam, ',
+    "the critics' optimiser is made anew in every update, and forgets its running means. Make it once, before the "
+    "loop.",
 )
 
 

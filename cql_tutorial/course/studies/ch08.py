@@ -159,8 +159,9 @@ def scenario(
     for i in range(updates):
         batch, many = random_batch(B, S, A, seed=100 * seed + i), uniform(B, 400, A)
         best = many[torch.arange(B), critic(batch.observations, many).detach().sum(0).argmax(1)]
-        noise = Noise(normal(B, A), normal(B, A), uniform(B, N, A), normal(B, N, A), normal(B, N, A))
-        for tensor in (batch.actions, noise.uniform[:, 0]):  # not the bounds themselves: the agent moves off those
+        for_target, for_actor, uniforms = normal(B, A), normal(B, A), uniform(B, N, A)
+        noise = Noise(for_target, for_actor, uniforms, normal(B, N, A), normal(B, N, A))
+        for tensor in (batch.actions, uniforms[:, 0]):  # not the bounds themselves: the agent moves off those
             tensor[0, 0], tensor[1, -1] = 0.99999, -0.99999
         actions = low + (1 + (best if stand_out else batch.actions)) * (high - low) / 2
         ended = batch.terminations & terminates
