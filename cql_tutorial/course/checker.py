@@ -42,7 +42,6 @@ from .compare import (
     form,
     show,
     whole,
-    wrong_numbers,
 )
 
 Function = Callable[..., Any]
@@ -100,9 +99,10 @@ class Exercise:
     judge: Callable[..., str | None] | None = None
     # Numbers on the way to the right answer, by their names; shown with an example where no mistake is recognised.
     steps: Callable[..., Mapping[str, Any]] | None = None
-    # Where an example is a sequence of steps: its arguments for each beginning of it, the shortest first, the whole
-    # last. A wrong answer is described after the first step that shows it.
-    shorter: Callable[..., Sequence[tuple[Any, ...]]] | None = None
+    # Where the examples are a ladder, each adding one part to the one before: called with the exercise, the number of
+    # the first wrong example, and all answers, found and expected, it says what is wrong in an answer that no mutant
+    # gives; "" where it cannot.
+    ladder: Ladder | None = None
 
     @property
     def secret(self) -> bool:
@@ -131,6 +131,9 @@ class Exercise:
         function = ast.parse(self.source).body[0]
         assert isinstance(function, ast.FunctionDef) and ast.get_docstring(function)
         return "".join(self.source.splitlines(keepends=True)[: function.body[0].end_lineno]) + BLANK
+
+
+Ladder = Callable[[Exercise, int, Sequence["Answer | None"], Sequence["Answer | None"]], str]
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,8 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         return Result(exercise, CRASHED, message)
     said: str | None = None
     for number, example in enumerate(exercise.examples):
-        expected = answer(exercise, exercise.reference, copies(example.arguments))
+        expected = recalled(exercise, exercise.reference, example)
+        assert expected is not None
         arguments = copies(example.arguments)
         try:
             found = answer(exercise, function, arguments)
@@ -275,8 +279,8 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     name, said = _recognised(exercise, mine, right, number)
     if not name and random:
         said = "your function gives other numbers each time that it is called, and no random number is asked for."
-    if not said and (beginning := _first_wrong_step(exercise, function, exercise.examples[number])):
-        said = _describe_beginning(exercise, *beginning)
+    if not said and exercise.ladder is not None:
+        said = exercise.ladder(exercise, number, mine, right)
     if not said:
         said = _describe_difference(exercise, function, mine, right, number, quick)
         if number:
@@ -314,48 +318,6 @@ def _tokens(text: str) -> list[tokenize.TokenInfo]:
     except (tokenize.TokenError, IndentationError):  # a line of several, or half a lambda
         pass
     return found
-
-
-Beginning = tuple[int, int, Example, Answer]  # after which step, of how many, the example up to it, what was found
-
-
-def _first_wrong_step(exercise: Exercise, function: Function, example: Example) -> Beginning | None:
-    """The shortest beginning of an example whose answer is wrong; None where the example has no beginnings."""
-    if exercise.shorter is None:
-        return None
-    all_of_them = exercise.shorter(*example.arguments)
-    for place, arguments in enumerate(all_of_them, 1):
-        shorter = replace(example, arguments=arguments)
-        found, expected = (outcome(exercise, each, shorter) for each in (function, exercise.reference))
-        if found is None or expected is None:
-            return None
-        if not found.agrees(expected, exercise.tolerance):
-            return place, len(all_of_them), shorter, found
-    return None
-
-
-def _describe_beginning(exercise: Exercise, step: int, steps: int, example: Example, found: Answer) -> str:
-    """How a wrong answer differs after the first step that shows it; a mutant that shares its first wrong value."""
-    expected = answer(exercise, exercise.reference, copies(example.arguments))
-    if not isinstance(expected.value, tuple) or not isinstance(found.value, tuple):
-        return ""
-    if len(found.value) != len(expected.value):
-        return ""
-    pairs = list(zip(found.value, expected.value, strict=True))
-    wrong = [place for place, pair in enumerate(pairs) if not agree(*pair, exercise.tolerance)]
-    when = f"after the first of {steps} updates" if step == 1 else f"after {step} of {steps} updates, and not before"
-    if steps == 1:
-        when = "after the one update"
-    others = [str(place + 1) for place in range(len(pairs)) if place not in wrong]
-    besides = f"; right are {', '.join(others)}" if others else ""
-    said = describe(found.value, expected.value, exercise.tolerance)
-    if wrong_numbers(found.value[wrong[0]], expected.value[wrong[0]], exercise.tolerance) > 5:
-        for mutant in exercise.mutants:
-            theirs = outcome(exercise, mutant.function, example)
-            if theirs and agree(found.value[wrong[0]], theirs.value[wrong[0]], exercise.tolerance):
-                said = f"{said} Its numbers are those of this mistake: {mutant.message}"
-                break
-    return f"{when}{besides}: {said}"
 
 
 def _telling(mine: Sequence[Answer | None], right: Sequence[Answer | None], number: int, coarse: float) -> int:
@@ -711,7 +673,11 @@ def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, e
     names = list(inspect.signature(exercise.reference).parameters)
     what = " and ".join(f"`{names[place]}`" for place in touched)
     said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
-    said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    found_in = exercise.examples[0].arguments[touched[0]]
+    if isinstance(found_in, torch.Tensor):
+        said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    else:
+        said += "by .clone() or .detach().clone() of the tensor that you change, or write q - x in place of q -= x."
     if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
         said += " What it returns is right."
     return said

@@ -17,12 +17,12 @@ A check tries the mutants in the order in which they stand here, and the first t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..errors import ConfigError, require
-from .checker import KINDS, Example, Exercise, Mutant
+from .checker import KINDS, Example, Exercise, Ladder, Mutant
 from .session import MultipleChoice
 
 EXERCISES: dict[str, Exercise] = {}
@@ -49,7 +49,7 @@ def exercise(
     single: str = "",
     judge: Callable[..., str | None] | None = None,
     steps: Callable[..., Mapping[str, Any]] | None = None,
-    shorter: Callable[..., Sequence[tuple[Any, ...]]] | None = None,
+    ladder: Ladder | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -74,7 +74,7 @@ def exercise(
             single=single,
             judge=judge,
             steps=steps,
-            shorter=shorter,
+            ladder=ladder,
         )
         return reference
 

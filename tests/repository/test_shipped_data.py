@@ -309,7 +309,7 @@ def test_the_table_of_pitfalls_is_complete_tuned_apart_and_shown() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variants", [("bc",), ("sac", "sac-decay"), ("correct", "hard_max", "alpha_small")])
+@pytest.mark.parametrize("variants", [("bc",), ("sac",), ("correct", "hard_max")])
 def test_rows_of_the_table_of_pitfalls_are_measured_again(variants: tuple[str, ...]) -> None:
     """Together, by the fused update, in place of alone, by the readable one."""
     study = wrong_penalties.STUDY

@@ -11,8 +11,8 @@ from torch.nn.utils import parameters_to_vector
 
 from ...losses import LOG_2, log_partition, normalised_gap, tanh_gaussian_log_prob, td_loss
 from ..checker import Example
+from ..ladder import examples, which_part
 from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question, wrong_choice
-from ..studies import ch08 as page_study
 
 # All is float64, and the page of 08.9 is compared to this: a float32 number in one of its functions would show there.
 DIGITS = 1e-9
@@ -68,7 +68,8 @@ def _numbers(values: object) -> Tensor:
 def bellman_target(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """The Bellman target of CQL: an estimate of Q^pi, with no entropy in it.
 
-    [B], [B] of True and False, [E, B], [B], [], number -> [B]
+    [B], [B] of True and False, [E, B], [B], [], number -> [B], in float64 like rewards and
+    next_q: 08.9 compares to nine digits
     """
     return rewards + discount * (~terminations).to(rewards.dtype) * next_q.amin(dim=0)
 
@@ -465,7 +466,8 @@ def candidates(mean, log_std, next_mean, next_log_std, uniform, normal, next_nor
     """Actions proposed by uniform, pi(.|s) and pi(.|s'), and the log-density of each.
 
     [B, A] four times, [B, N, A] three times -> [B, 3N, A], [B, 3N];
-    uniform lies in [-1, 1] already; normal and next_normal are standard normal
+    uniform lies in [-1, 1] already; normal and next_normal are standard normal; all is
+    float64, and so are both results
     """
     u = mean[:, None] + log_std.exp()[:, None] * normal
     next_u = next_mean[:, None] + next_log_std.exp()[:, None] * next_normal
@@ -1842,17 +1844,6 @@ _line(10, "line 10 is right: one critic's squared error is a mean over the batch
 
 
 # ---------------------------------------------------------------- 08.9
-PAGE = (
-    "settings: state_dim, action_dim, hidden_dim, n_critics, action_low, action_high, discount, tau, cql_alpha, "
-    "cql_lagrange, cql_target_action_gap, critic_lr, actor_lr, temperature_lr, multiplier_lr. The five values, in the "
-    "order of the update: critics, actor, log temperature, log multiplier, target critics"
-)
-
-
-def _page_example(about, **scenario):
-    return Example(page_study.scenario(**scenario), f"{about}. {PAGE}", shown=False)
-
-
 @exercise(
     "08.9",
     title="an agent of one page",
@@ -1861,45 +1852,8 @@ def _page_example(about, **scenario):
     importance=5,
     minutes=45,
     tolerance=1e-9,
-    shorter=lambda settings, start, updates: [
-        (settings, start, updates[:number]) for number in range(1, len(updates) + 1)
-    ],
-    examples=(
-        _page_example("ONE update: two critics, alpha 2, actions between -1 and 3", updates=1, seed=1, narrow=True),
-        _page_example("two updates: two critics, an alpha that is fixed at 0.0005", updates=2, seed=6, cql_alpha=5e-4),
-        _page_example(
-            "ten updates: three critics, a multiplier from 2 on, actions between -2 and 2, logged actions that stand "
-            "out (penalties below 0), log standard deviations below -5 and above 2",
-            updates=10,
-            cql_lagrange=True,
-            cql_target_action_gap=-3.0,
-            seed=2,
-            n_critics=3,
-            action_low=-2.0,
-            action_high=2.0,
-            stand_out=True,
-            spread=True,
-        ),
-        _page_example(
-            "three updates: two critics, a multiplier that starts close to its lower bound and falls",
-            updates=3,
-            seed=3,
-            cql_lagrange=True,
-            cql_alpha=1.003e-3,
-            cql_target_action_gap=50.0,
-        ),
-        _page_example(
-            "three updates: two critics, a multiplier that starts close to its upper bound and rises",
-            updates=3,
-            stand_out=True,
-            seed=4,
-            cql_lagrange=True,
-            cql_alpha=0.997e4,
-            cql_target_action_gap=-50.0,
-            action_low=-2.0,
-            action_high=2.0,
-        ),
-    ),
+    ladder=which_part,
+    examples=examples(),
     hints=(
         "In four parts. (1) Networks: two hidden layers of nn.Linear with ReLU, weights by load_state_dict from start; "
         "copies of the two numbers with requires_grad_(). (2) Four optimisers: torch.optim.Adam with the four rates. "
@@ -1915,16 +1869,16 @@ def _page_example(about, **scenario):
         "return torch.stack([parameters_to_vector(net.parameters()) for net in critics]), ...",
     ),
     meaning=(
-        "Your page and the package's agent hold the same numbers, in five settings and to 1e-9: the formulas are the "
+        "Your page and the package's agent hold the same numbers, in every setting and to 1e-9: the formulas are the "
         "same."
     ),
 )
 def train_by_hand(settings, start, updates):
     """The numbers of a CQL agent of plain torch after one update for each of updates.
 
-    updates: pairs of a batch and its noise; start: "actor", "critics", "targets" (state
-    dicts of nn.Sequential, a list of them for an ensemble), "log_temperature" and
-    "log_multiplier", all of one dtype
+    updates: pairs of a batch, read as batch["rewards"], and its noise, read as noise.actor;
+    start: "actor", "critics", "targets" (state dicts of nn.Sequential, a list of them for
+    an ensemble), "log_temperature" and "log_multiplier", all of one dtype
     -> critics [E, P], actor [P'], log temperature [], log multiplier [], targets [E, P]
     """
     S, A, H = settings["state_dim"], settings["action_dim"], settings["hidden_dim"]
@@ -2274,16 +2228,25 @@ _page(
 _page(
     "multiplier before critics",
     CRITICS_STEP,
-    'step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap"]))\n'
-    "        log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n        " + CRITICS_STEP,
+    'if settings["cql_lagrange"]:\n            step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, '
+    'settings["cql_target_action_gap"]))\n            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n'
+    "        " + CRITICS_STEP,
     "the multiplier steps before the critics, as in the official code and in d3rlpy. Here this update is weighed by "
     "the old value.",
     (
         '            step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap'
-        '"]))\n            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n',
-        "            pass\n",
+        '"]))\n            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n        with torch.no_grad():\n'
+        "            for slow",
+        "            pass\n        with torch.no_grad():\n            for slow",
     ),
     seen="the official code; takuseno/d3rlpy",
+)
+_page(
+    "bounds on a fixed multiplier",
+    "            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n",
+    "        log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n",
+    "the multiplier is put inside its bounds without cql_lagrange as well. A fixed one keeps its first value, whatever "
+    "that is.",
 )
 _page(
     "target critics first",
