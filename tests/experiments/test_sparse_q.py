@@ -11,8 +11,11 @@ import torch
 
 from cql_tutorial import make_agent
 from cql_tutorial.envs import Maze
+from cql_tutorial.evaluation import t_interval
 from experiments import sparse_q
 from experiments.sparse_q import Job
+from experiments.storage import read_rows
+from experiments.tables import read_reported
 
 torch.set_num_threads(1)
 
@@ -72,6 +75,45 @@ def test_the_weights_are_those_of_the_update(method: str) -> None:
         assert float(metrics["advantage_weight"]) == pytest.approx(float(weights.mean()))
         if "share_zero" in metrics:
             assert float(metrics["share_zero"]) == pytest.approx(found["share_zero"])
+
+
+def test_what_is_said_of_the_rows() -> None:
+    frame, rows = read_reported("sparse-mixed"), read_rows("sparse-mixed")
+    returns = {
+        noise: some.pivot(index="draw", columns="algorithm", values="return") for noise, some in frame.groupby("noise")
+    }
+    learners = ["iql", "sparse-q", "sparse-q-code", "eql"]
+    assert frame[frame["algorithm"] != "bc"]["success"].min() == 1
+    assert bool((frame[frame["algorithm"] != "bc"]["return"] > 41).all())  # the script earns 39
+    assert all(bool((returns[noise]["bc"] < 0.5).all()) for noise in (0.75, 0.9))
+    for name in learners:
+        last = list(sparse_q.METHODS[name][1])[-1 if name == "iql" else 0]
+        assert sparse_q.own_setting(rows, name) == last
+        gain, half = t_interval(list(returns[0.9][name] - returns[0.0][name]))
+        assert gain > half
+    for name in ("sparse-q", "eql"):
+        assert max(sparse_q.tuning_returns(rows, name, "1", 0.9)) < 0.5
+    for setting in sparse_q.METHODS["sparse-q-code"][1]:
+        mean = t_interval(sparse_q.tuning_returns(rows, "sparse-q-code", setting, 0.9))[0]
+        assert mean > 42
+    for noise in sparse_q.NOISE:
+        two = returns[noise]
+        difference, half = t_interval(list(two["sparse-q-code"] - two["sparse-q"]))
+        assert abs(difference) < half
+        for better in ("iql", "eql") if noise >= 0.5 else ():
+            for sparse in ("sparse-q", "sparse-q-code"):
+                difference, half = t_interval(list(two[better] - two[sparse]))
+                assert difference > half, (noise, better, sparse)
+    zero = frame[frame["algorithm"].isin(["iql", "eql"])][["share_zero"]].max()
+    assert float(zero.iloc[0]) < 0.01
+    sparse = frame[(frame["algorithm"] == "sparse-q") & (frame["noise"] == 0.9)]
+    assert 0.7 < sparse["share_zero"].mean() < 0.8 and sparse["zero_good"].mean() > 0.5
+    errors = frame.groupby(["algorithm", "noise"])["estimation_error"].mean()
+    for name in learners:
+        by_noise = [errors[name, noise] for noise in sparse_q.NOISE]
+        assert max(by_noise) < 0
+        assert (by_noise == sorted(by_noise, reverse=True)) == (name != "eql")
+    assert errors["eql", 0.9] > errors["eql", 0.0]
 
 
 @pytest.mark.slow
