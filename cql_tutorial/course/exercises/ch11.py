@@ -904,21 +904,20 @@ prediction(
 
 prediction(
     "11.p4",
-    "Expert logs, nine rows in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives bad "
-    "rows the weight 0; IQL's weights are never 0. Which of the two earns more, over several draws of the log?",
-    answer="c",
+    "Expert logs, nine episodes in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives "
+    "bad rows the weight 0; IQL's weights are never 0. Which of the two earns more, over several draws of the log?",
+    answer="b",
     a=(
-        "sparse Q-learning, by a margin that the draws tell apart: what is left out cannot do harm",
-        "An exponential weight of one hundredth does hardly more harm than 0. And whether a row gets the 0 at all "
-        "depends on alpha.",
+        "sparse Q-learning: what is left out cannot do harm",
+        "It does none. But nor does a weight of one hundredth, and leaving rows out is not what finds the good ones.",
     ),
     b=(
-        "IQL, as sparse weights leave too few rows to learn from",
-        "A third of the rows is plenty here, and IQL's weights lie on hardly more.",
+        "IQL, though its weights leave no row out",
+        "By about two, on returns of forty-six. EQL, whose weights are never 0 either, earns as much as IQL.",
     ),
     c=(
-        "the draws do not tell them apart",
-        "Both keep to logged actions and follow the better ones: that is what separates them from cloning.",
+        "neither: over several draws they are not told apart",
+        "Both are far above cloning, which earns nothing there. But the draws do tell them apart.",
     ),
 )
 
