@@ -904,21 +904,21 @@ prediction(
 
 prediction(
     "11.p4",
-    "Expert logs, nine rows in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives bad "
-    "rows the weight 0; IQL's weights are never 0. Which of the two earns more, over several draws of the log?",
+    "Expert logs, nine episodes in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives "
+    "bad rows the weight 0; IQL's weights are never 0. Each has its setting chosen on other draws. Which earns more?",
     answer="c",
     a=(
-        "sparse Q-learning, by a margin that the draws tell apart: what is left out cannot do harm",
-        "An exponential weight of one hundredth does hardly more harm than 0. And whether a row gets the 0 at all "
-        "depends on alpha.",
+        "sparse Q-learning, in either form of its weight: what is left out can do no harm",
+        "An exponential weight near 0 does no more harm than 0 itself. What decides is how far upwards V and the weights "
+        "look.",
     ),
     b=(
-        "IQL, as sparse weights leave too few rows to learn from",
-        "A third of the rows is plenty here, and IQL's weights lie on hardly more.",
+        "the draws do not tell either form of sparse Q-learning from IQL",
+        "So one would think, as all of them keep to logged actions. The difference is small, but all draws agree on it.",
     ),
     c=(
-        "the draws do not tell them apart",
-        "Both keep to logged actions and follow the better ones: that is what separates them from cloning.",
+        "IQL, by a little",
+        "With a high expectile and sharp weights it looks upwards as well, and it ranks the good rows among each other.",
     ),
 )
 
