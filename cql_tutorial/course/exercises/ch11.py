@@ -909,12 +909,12 @@ prediction(
     answer="c",
     a=(
         "sparse Q-learning, in either form of its weight: what is left out can do no harm",
-        "An exponential weight near 0 does no more harm than 0 itself. What decides is how far upwards V and the weights "
-        "look.",
+        "An exponential weight near 0 does no more harm than 0 itself. What decides is how far upwards V and the "
+        "weights look.",
     ),
     b=(
         "the draws do not tell either form of sparse Q-learning from IQL",
-        "So one would think, as all of them keep to logged actions. The difference is small, but all draws agree on it.",
+        "So one would think, as all of them keep to logged actions. The difference is small, but paired draws tell it.",
     ),
     c=(
         "IQL, by a little",
