@@ -905,19 +905,20 @@ prediction(
 prediction(
     "11.p4",
     "Expert logs, nine episodes in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives "
-    "bad rows the weight 0; IQL's weights are never 0. Which of the two earns more, over several draws of the log?",
-    answer="b",
+    "bad rows the weight 0; IQL's weights are never 0. Each has its setting chosen on other draws. Which earns more?",
+    answer="c",
     a=(
-        "sparse Q-learning: what is left out cannot do harm",
-        "It does none. But nor does a weight of one hundredth, and leaving rows out is not what finds the good ones.",
+        "sparse Q-learning, in either form of its weight: what is left out can do no harm",
+        "An exponential weight near 0 does no more harm than 0 itself. What decides is how far upwards V and the "
+        "weights look.",
     ),
     b=(
-        "IQL, though its weights leave no row out",
-        "By about two, on returns of forty-six. EQL, whose weights are never 0 either, earns as much as IQL.",
+        "the draws do not tell either form of sparse Q-learning from IQL",
+        "So one would think, as all of them keep to logged actions. The difference is small, but paired draws tell it.",
     ),
     c=(
-        "neither: over several draws they are not told apart",
-        "Both are far above cloning, which earns nothing there. But the draws do tell them apart.",
+        "IQL, by a little",
+        "With a high expectile and sharp weights it looks upwards as well, and it ranks the good rows among each other.",
     ),
 )
 
