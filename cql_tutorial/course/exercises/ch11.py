@@ -918,7 +918,7 @@ prediction(
     ),
     c=(
         "IQL, by a little",
-        "With a high expectile and sharp weights it looks upwards as well, and it ranks the good rows among each other.",
+        "With a high expectile and sharp weights it looks upwards as well, and ranks the good rows among each other.",
     ),
 )
 

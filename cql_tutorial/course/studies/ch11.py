@@ -54,6 +54,11 @@ def beside_returns(agent: Any, log: OfflineDataset, returns_to_go: Tensor, every
     }
 
 
+def greedy_return(agent: Any) -> dict[str, float]:
+    """The mean return of 100 greedy episodes in the maze, for `fine_tune`."""
+    return {"return": float(evaluate_policy(Maze(), agent.policy(deterministic=True), 100).mean())}
+
+
 # ---------------------------------------------------------------- where a bounded penalty pushes
 class Push(NamedTuple):
     """The push-down of a penalty on candidates of one state, over their actions: ``[K]`` each, sorted by action."""
