@@ -121,21 +121,28 @@ def test_curves_are_summed_up_and_paired_draw_by_draw() -> None:
     assert found == {"first": 40.0, "last": 44.0, "mean": 41.0, "fall": -2.0}
     assert study.summary({0: 1.0, 60: 2.0}, "fall") == 0.0
     assert study.curves(rows, "wide", "cql", "dropped", "true")[0] == {0: 40.0, 120: 44.0}
-    mean, half, draws = study.gain(rows, "wide", ("cal-ql", "dropped"), ("cql", "dropped"), "last")
+    mean, half, draws = study.gain(rows, ("wide", "cal-ql", "dropped"), ("wide", "cql", "dropped"), "last")
     assert (mean, draws) == (pytest.approx(5.1), 3) and 0 < half < 0.3
-    assert study.reached(rows, "wide", ("cal-ql", "dropped"), 49.05) == (2, 3)
+    assert study.reached(rows, ("wide", "cal-ql", "dropped"), 49.05) == (2, 3)
     with pytest.raises(DataError, match="return of iql, kept, in wide"):
         study.curves(rows, "wide", "iql", "kept", "return")
 
 
-def test_a_plan_must_not_be_beaten_and_be_as_simple_as_that_allows() -> None:
+def test_a_plan_must_not_be_beaten_and_no_draw_may_fall_far() -> None:
     rows = table(5.0)
-    assert study.plan_faults(rows, "wide", ("cal-ql", "dropped")) is None
-    for plan in (("cql", "dropped"), ("cal-ql", "kept"), ("cql", "kept")):
-        assert "no other plan is told apart above yours" in str(study.plan_faults(rows, "wide", plan))
-    same = table(0.0)
-    assert study.plan_faults(same, "wide", ("cql", "dropped")) is None
-    assert "only where they gain something" in str(study.plan_faults(same, "wide", ("cal-ql", "dropped")))
+    for draw in range(3):
+        for arm in ("kept", "dropped"):
+            rows += made("narrow", "cal-ql", arm, draw, [40.0, 41.0, 41.0 + 0.1 * draw])
+            rows += made("narrow", "cql", arm, draw, [40.0, 40.5, 41.5 + 0.1 * draw + (arm == "dropped")])
+    assert study.plan_fault(rows, "cal-ql", ("wide", "dropped")) is None
+    assert "wide, dropped earned 5.0 ± " in str(study.plan_fault(rows, "cal-ql", ("narrow", "dropped")))
+    assert study.plan_fault(rows, "cql", ("narrow", "dropped")) is None
+    assert "narrow, dropped earned 0.5" in str(study.plan_fault(rows, "cql", ("narrow", "kept")))
+    deep = [row for row in rows if (row["setting"], row["algorithm"], row["draw"]) != ("narrow", "cql", "2")]
+    for arm in ("kept", "dropped"):
+        deep += made("narrow", "cql", arm, 2, [40.0, 35.5, 47.0])
+    said = str(study.plan_fault(deep, "cql", ("narrow", "dropped")))
+    assert "one draw fell from 40.0 to 35.5" in said and "a tenth" in said
 
 
 def test_versions_are_compared_with_the_right_one_on_the_same_draw() -> None:

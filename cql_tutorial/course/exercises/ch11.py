@@ -347,17 +347,16 @@ _mistake(
 
 
 # ---------------------------------------------------------------- 11.3
-def _judge_plan(plan: object, bound_rate: float, shortfall: float) -> str | None:
-    """None for a plan that the table of calibration bears out in the setting with these offline numbers."""
+def _judge_plan(plan: object, agent: str) -> str | None:
+    """None for a plan that the table of calibration bears out for this agent."""
     from ..studies import ch11 as study
     from ..studies.common import result_rows
 
     given = tuple(plan) if isinstance(plan, (list, tuple)) and len(plan) == 2 else ()
-    if given not in study.PLANS:
-        return "a pair is wanted: 'cql' or 'cal-ql', then 'kept' or 'dropped'."
-    setting = "wide" if shortfall < -5 else "narrow"
-    fault = study.plan_faults(result_rows("calibration"), setting, (str(given[0]), str(given[1])))
-    return None if fault is None else f"bound rate {bound_rate:.2f}, Q minus return-to-go {shortfall:+.1f}: {fault}"
+    if not all(isinstance(word, str) for word in given) or given not in study.PLANS:
+        return "a pair is wanted: 'wide' or 'narrow', then 'kept' or 'dropped'."
+    fault = study.plan_fault(result_rows("calibration"), agent, (str(given[0]), str(given[1])))
+    return None if fault is None else f"{agent}, {', '.join(map(str, given))}: {fault}"
 
 
 @exercise(
@@ -368,72 +367,73 @@ def _judge_plan(plan: object, bound_rate: float, shortfall: float) -> str | None
     importance=5,
     minutes=10,
     examples=(
-        Example((1.0, -16.0), "the policy is held wider than the log: CQL's numbers offline"),
-        Example((0.38, 0.0), "the policy is about as wide as the log: CQL's numbers offline"),
+        Example(("cql",), "CQL: its numbers offline are printed above"),
+        Example(("cal-ql",), "Cal-QL: its numbers offline are printed above"),
     ),
     hints=(
-        "Two choices, which need not have the same reason. What must online learning do first, where the values are "
-        "far too low? And what does the penalty still do once new actions are tried?",
-        "Calibration mends values that lie far below what the log earned; where they do not, it does nothing. The "
-        "penalty was for actions that nobody could try.",
-        "return ('cal-ql' if ____ else 'cql'), '____'",
+        "A wider policy tries more. What does it take to make use of what it finds? Compare the four values printed "
+        "above with the return-to-go.",
+        "CQL's values in *wide* are sixteen too low, so nearly everything new looks good to it. Cal-QL's are about "
+        "right in both. And the penalty was made for actions that nobody could try.",
+        "return ('____' if agent == 'cql' else '____'), '____'",
     ),
     meaning=(
-        "The shortfall tells whether calibration can gain anything; and online, where actions can be tried, the "
-        "penalty costs more than it saves."
+        "A wide policy finds more, and only critics on the right scale can use it; online, where actions can be tried, "
+        "the penalty costs more than it saves."
     ),
     judge=_judge_plan,
 )
-def online_plan(bound_rate, shortfall):
-    """Which agent to train offline, and what to do with its penalty online; CQL where Cal-QL gains nothing.
+def online_plan(agent):
+    """How wide the policy of this agent is held, and whether its penalty stays when it goes online.
 
-    Two numbers of CQL trained offline: its bound rate, and the mean of Q of the policy's actions minus return-to-go
-    -> ("cql" or "cal-ql", "kept" or "dropped")
+    "cql" or "cal-ql" -> ("wide" or "narrow", "kept" or "dropped")
     """
-    return ("cal-ql" if shortfall < -1 else "cql"), "dropped"
+    return ("narrow" if agent == "cql" else "wide"), "dropped"
 
 
-@mutant("11.3", "always calibrate")
-def _(bound_rate, shortfall):
-    """you calibrate everywhere. Where CQL's values are right, the bound hardly acts, and returns-to-go are one more
-    thing that can be wrong."""
-    return "cal-ql", "dropped"
+@mutant("11.3", "always wide")
+def _(agent):
+    """you hold both wide: more is tried. CQL's values are then far below everything, and it takes what it tries for
+    good, the bad included."""
+    return "wide", "dropped"
 
 
-@mutant("11.3", "never calibrate")
-def _(bound_rate, shortfall):
-    """you never calibrate: where CQL's values are far too low, online learning first has to learn the scale again."""
-    return "cql", "dropped"
+@mutant("11.3", "always narrow")
+def _(agent):
+    """you hold both narrow, which is safe. Cal-QL's values are nearly right in *wide* as well, and there it finds
+    more."""
+    return "narrow", "dropped"
 
 
-@mutant("11.3", "stay conservative")
-def _(bound_rate, shortfall):
-    """you keep the penalty everywhere. It was made for actions that cannot be tried; online they can."""
-    return ("cal-ql" if shortfall < -1 else "cql"), "kept"
+@mutant("11.3", "narrow and kept")
+def _(agent):
+    """you change as little as possible: narrow, and the penalty stays. Then online learning hardly leaves the log."""
+    return "narrow", "kept"
 
 
-@mutant("11.3", "calibrate and stay conservative")
-def _(bound_rate, shortfall):
-    """you calibrate everywhere and keep the penalty everywhere: neither choice depends on what you were told."""
-    return "cal-ql", "kept"
-
-
-@mutant("11.3", "as offline")
-def _(bound_rate, shortfall):
-    """you go on as offline, whatever the numbers say. Most of what online learning could gain stays where it is."""
-    return "cql", "kept"
+@mutant("11.3", "wide and kept")
+def _(agent):
+    """you let both explore and keep the penalty, which pushes down what the exploring finds."""
+    return "wide", "kept"
 
 
 @mutant("11.3", "turned round")
-def _(bound_rate, shortfall):
-    """your rule is turned round: you calibrate where the values are right, and not where they are far too low."""
-    return ("cql" if shortfall < -1 else "cal-ql"), "dropped"
+def _(agent):
+    """your rule is turned round: the agent whose values are far too low is held wide, the one that could use it
+    narrow."""
+    return ("wide" if agent == "cql" else "narrow"), "dropped"
 
 
-@mutant("11.3", "dropped only if calibrated")
-def _(bound_rate, shortfall):
-    """you drop the penalty only where you calibrate. Where CQL's values are about right, dropping it pays as well."""
-    return ("cal-ql", "dropped") if shortfall < -1 else ("cql", "kept")
+@mutant("11.3", "CQL stays conservative")
+def _(agent):
+    """you keep CQL's penalty online. Where its values are right, as in *narrow*, dropping it pays as well."""
+    return ("narrow", "kept") if agent == "cql" else ("wide", "dropped")
+
+
+@mutant("11.3", "Cal-QL stays conservative")
+def _(agent):
+    """you keep Cal-QL's penalty online, perhaps because it does no harm to its values. It still costs return."""
+    return ("narrow", "dropped") if agent == "cql" else ("wide", "kept")
 
 
 # ---------------------------------------------------------------- predictions and quiz of sections 1 and 2
@@ -904,21 +904,21 @@ prediction(
 
 prediction(
     "11.p4",
-    "Expert logs, nine rows in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives bad "
-    "rows the weight 0; IQL's weights are never 0. Which of the two earns more, over several draws of the log?",
+    "Expert logs, nine episodes in ten replaced by random behaviour. Cloning learns the noise. Sparse Q-learning gives "
+    "bad rows the weight 0; IQL's weights are never 0. Each has its setting chosen on other draws. Which earns more?",
     answer="c",
     a=(
-        "sparse Q-learning, by a margin that the draws tell apart: what is left out cannot do harm",
-        "An exponential weight of one hundredth does hardly more harm than 0. And whether a row gets the 0 at all "
-        "depends on alpha.",
+        "sparse Q-learning, in either form of its weight: what is left out can do no harm",
+        "An exponential weight near 0 does no more harm than 0 itself. What decides is how far upwards V and the "
+        "weights look.",
     ),
     b=(
-        "IQL, as sparse weights leave too few rows to learn from",
-        "A third of the rows is plenty here, and IQL's weights lie on hardly more.",
+        "the draws do not tell either form of sparse Q-learning from IQL",
+        "So one would think, as all of them keep to logged actions. The difference is small, but paired draws tell it.",
     ),
     c=(
-        "the draws do not tell them apart",
-        "Both keep to logged actions and follow the better ones: that is what separates them from cloning.",
+        "IQL, by a little",
+        "With a high expectile and sharp weights it looks upwards as well, and ranks the good rows among each other.",
     ),
 )
 

@@ -129,7 +129,7 @@ def soft_backups(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Captioned
     marks |= {"error": (right, "o", VERMILION, -0.12), "own": (right, "D", BLACK, 0.14)}
     words = {
         "greedy": "return of the greedy action",
-        "drawn": "return of actions drawn by softmax(Q / T)",
+        "drawn": "return of actions drawn from the policy",
         "error": "prediction minus the true rewards",
         "own": "prediction minus rewards and the backup's own bonus",
     }
