@@ -6,6 +6,7 @@ NaN, and put where it belongs. A pass over a whole array afterwards takes as lon
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +32,7 @@ class StoredColumn:
         self.shape = (int(items[0].shape[0]), edges[-1])
         self.finite = False
         self.collapsed: dict[int, list[int]] = {}
-        self._places = [slice(start, end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+        self._places = [slice(start, end) for start, end in itertools.pairwise(edges)]
         self._narrowed = [_loses(item.dtype, self.dtype) for item in items]
         self._buffers: dict[int, np.ndarray] = {}
         self._suspects: list[set[int]] = []
