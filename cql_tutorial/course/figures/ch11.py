@@ -137,7 +137,8 @@ def critics_agree(
     )
     kinds = list(dict.fromkeys(name.split(", ")[0] for name in online))
     numbers = list(dict.fromkeys(name.split(", ")[1] for name in online))
-    lines, colours = dict(zip(kinds, ("-", ":"), strict=False)), dict(zip(numbers, (SKY, GREEN, BLACK), strict=False))
+    lines: dict[str, Any] = dict(zip(kinds, ("-", ":"), strict=False))
+    colours = dict(zip(numbers, (SKY, GREEN, BLACK), strict=False))
     for name, of_steps in online.items():
         kind, number = name.split(", ")
         steps = sorted(of_steps)
