@@ -176,7 +176,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         except (Exception, SystemExit) as error:
             return _explain_error(exercise, function, error, example, exercises or {})
         if touched := changed(arguments, example.arguments):
-            return Result(exercise, WRONG, _explain_change(exercise, touched, found, expected))
+            return Result(exercise, WRONG, _explain_change(exercise, touched, arguments, found, expected))
         if exercise.judge is not None:
             verdict = _judge(exercise, found.value, example)
             if verdict is not None:
@@ -707,11 +707,14 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
 )
 
 
-def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, expected: Answer) -> str:
+def _explain_change(
+    exercise: Exercise, touched: Sequence[int], given: Sequence[Any], found: Answer, expected: Answer
+) -> str:
     names = list(inspect.signature(exercise.reference).parameters)
     what = " and ".join(f"`{names[place]}`" for place in touched)
     said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
-    said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    whose = names[touched[0]] if isinstance(given[touched[0]], torch.Tensor) else "x"
+    said += f"for example {whose}.clone(), or q - x in place of q -= x."
     if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
         said += " What it returns is right."
     return said
