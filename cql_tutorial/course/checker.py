@@ -180,7 +180,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         except (Exception, SystemExit) as error:
             return _explain_error(exercise, function, error, example, exercises or {})
         if touched := changed(arguments, example.arguments):
-            return Result(exercise, WRONG, _explain_change(exercise, touched, found, expected))
+            return Result(exercise, WRONG, _explain_change(exercise, touched, arguments, found, expected))
         if exercise.judge is not None:
             verdict = _judge(exercise, found.value, example)
             if verdict is not None:
@@ -669,15 +669,14 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
 )
 
 
-def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, expected: Answer) -> str:
+def _explain_change(
+    exercise: Exercise, touched: Sequence[int], given: Sequence[Any], found: Answer, expected: Answer
+) -> str:
     names = list(inspect.signature(exercise.reference).parameters)
     what = " and ".join(f"`{names[place]}`" for place in touched)
     said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
-    found_in = exercise.examples[0].arguments[touched[0]]
-    if isinstance(found_in, torch.Tensor):
-        said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
-    else:
-        said += "by .clone() or .detach().clone() of the tensor that you change, or write q - x in place of q -= x."
+    whose = names[touched[0]] if isinstance(given[touched[0]], torch.Tensor) else "x"
+    said += f"for example {whose}.clone(), or q - x in place of q -= x."
     if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
         said += " What it returns is right."
     return said

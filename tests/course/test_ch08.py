@@ -138,14 +138,15 @@ def test_the_page_s_examples_hold_what_they_say() -> None:
     """Bounds that are not 1, a penalty below 0, log_std beyond both clamps, a multiplier that meets either bound."""
     examples = [example.arguments for example in EXERCISES["08.9"].examples]
     assert all((settings["action_low"], settings["action_high"]) != (-1.0, 1.0) for settings, _, _ in examples)
-    settings, start, updates = examples[1]
+    assert math.log(examples[1][0]["cql_alpha"]) < math.log(1e-3) and not examples[1][0]["cql_lagrange"]
+    settings, start, updates = examples[2]
     agent = CQLAgent(settings)
     batch, noise = updates[0]
     study.load_numbers(agent, study.by_the_package(settings, start, ()))
     assert float(agent.update(batch, noise)["cql_loss"]) < 0
     log_std = agent.actor(batch.observations).log_std
     assert float(log_std.detach().min()) == -5.0 and float(log_std.detach().max()) == 2.0
-    for (settings, start, updates), bound in zip(examples[2:], (1e-3, 1e4), strict=True):
+    for (settings, start, updates), bound in zip(examples[3:], (1e-3, 1e4), strict=True):
         assert float(ch08.train_by_hand(settings, start, updates)[3].exp()) == pytest.approx(bound)
 
 

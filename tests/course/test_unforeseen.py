@@ -1,0 +1,205 @@
+"""What fresh readers typed that was passed, refused, or told something false: each case, by its kind."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cql_tutorial.course import SESSION
+from cql_tutorial.course.checker import check_answer
+from cql_tutorial.course.exercises import ch03, ch05, ch06, ch08
+from cql_tutorial.course.slips import _far_fetched, single_steps
+
+torch.set_num_threads(1)
+EXERCISES = SESSION.exercises
+
+
+def told(id: str, function: Callable[..., Any]) -> str:
+    result = check_answer(EXERCISES[id], function)
+    assert result.status in ("wrong", "crashed"), result
+    return result.message
+
+
+# ---------------------------------------------------------------- nothing coincides, nothing may be cut off
+def test_no_two_numbers_of_an_exercise_are_alike_in_all_of_its_examples() -> None:
+    """Nor is one of them one minus another: whoever takes one for the other is then seen."""
+    for id, exercise in EXERCISES.items():
+        names = inspect.signature(exercise.reference).parameters
+        examples = [dict(zip(names, example.arguments, strict=False)) for example in exercise.examples]
+        if id == "08.9":
+            examples = [example["settings"] for example in examples]
+        numbers = [key for key, value in examples[0].items() if type(value) in (int, float)]
+        for one, other in itertools.combinations(numbers, 2):
+            assert any(example[one] != example[other] for example in examples), (id, one, other)
+            assert any(abs(example[one] + example[other] - 1) > 1e-9 for example in examples), (id, one, other)
+
+
+CUT = {
+    "shares below 0.05": ("05.1", "behaviour", lambda x: x.clamp(min=0.05)),
+    "shares below 0.01": ("05.1", "behaviour", lambda x: x.clamp(min=0.01)),
+    "shares of Equation 2": ("05.2", "behaviour", lambda x: x.clamp(min=0.01)),
+    "shares of the premise": ("05.5", "behaviour", lambda x: x.clamp(min=0.01)),
+    "u beyond 3.8": ("06.8", "u", lambda x: torch.atanh(torch.tanh(x).clamp(-0.999, 0.999))),
+    "u beyond 7": ("06.8", "u", lambda x: torch.atanh(torch.tanh(x).clamp(-1 + 1e-6, 1 - 1e-6))),
+}
+
+
+@pytest.mark.parametrize(("id", "name", "change"), CUT.values(), ids=CUT)
+def test_an_argument_that_is_cut_off_is_seen(id: str, name: str, change: Callable[[Tensor], Tensor]) -> None:
+    exercise = EXERCISES[id]
+    place = list(inspect.signature(exercise.reference).parameters).index(name)
+    said = told(id, lambda *given: exercise.reference(*given[:place], change(given[place]), *given[place + 1 :]))
+    assert "cut off" in said or id in ("05.2", "05.5")  # whose one or two wrong numbers name nothing
+
+
+def page(*changes: tuple[str, str]) -> Callable[..., Any]:
+    """The page of 08.9 with some passages exchanged."""
+    source = EXERCISES["08.9"].source
+    for old, new in changes:
+        assert source.count(old) == 1, old
+        source = source.replace(old, new)
+    scope = dict(vars(ch08))
+    exec(source, scope)
+    return scope["train_by_hand"]
+
+
+SCALED = 'a = 2 * (batch["actions"] - low) / (high - low) - 1'
+BOUNDS = "            log_multiplier.data.clamp_("
+
+
+def test_the_page_s_settings_and_inputs_are_told_apart() -> None:
+    for old, new, words in (
+        ('lr=settings["multiplier_lr"]', 'lr=settings["actor_lr"]', "steps at the actor's rate"),
+        ('temperature, settings["discount"])', 'temperature, 1 - settings["tau"])', "discounts by 1 - tau"),
+        ('slow.lerp_(fast, settings["tau"])', 'slow.lerp_(fast, 1 - settings["discount"])', "move by 1 - discount"),
+        (SCALED, f"{SCALED}\n        a = a.clamp(-0.999, 0.999)", "cut off short of the bounds"),
+        (BOUNDS, BOUNDS[4:], "value 4 of 5"),  # the bounds are those of a multiplier that moves
+        (SCALED, 'a = batch["actions"].sub_(low).mul_(2 / (high - low)).sub_(1)', "changes its inputs in place"),
+    ):
+        assert words in told("08.9", page((old, new))), new
+
+
+def test_a_page_is_described_after_the_first_update_that_shows_its_mistake() -> None:
+    said = told("08.9", page(("(log_temperature, log_prob, A))", "(log_temperature, log_prob, A / 2))")))
+    assert "after 2 of 2 updates, and not before; right are 1, 2, 4, 5: value 3 of 5" in said
+    # the critics' mistake is recognised by their numbers, though the actor is wrong too
+    decays = "torch.optim.Adam(critic_parameters", "torch.optim.AdamW(critic_parameters"
+    two = page(decays, ('lr=settings["actor_lr"]', 'lr=2 * settings["actor_lr"]'))
+    assert "Its numbers are those of this mistake: the critics' optimiser lets weights decay" in told("08.9", two)
+    before = (
+        '            step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap'
+        '"]))\n            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n'
+    )
+    critics = f"        {ch08.CRITICS_STEP}"
+    early = page((before, "            pass\n"), (critics, f"        if settings['cql_lagrange']:\n{before}{critics}"))
+    said = told("08.9", early)
+    assert "the multiplier steps before the critics" in said and "Something else" not in said
+
+
+# ---------------------------------------------------------------- right answers
+def test_shares_counted_one_by_one_are_taken_in_float32() -> None:
+    def loop(q: Tensor, counts: Tensor, rare: float) -> Tensor:
+        unseen = few = visited = 0
+        for values, tried in zip(q.tolist(), counts.tolist(), strict=True):
+            if sum(tried):
+                best = tried[values.index(max(values))]
+                visited, unseen, few = visited + 1, unseen + (best == 0), few + (0 < best <= rare)
+        return torch.tensor([unseen / visited, few / visited])
+
+    assert check_answer(EXERCISES["03.4"], loop).status == "passed"
+    assert "a list: return a torch tensor" in told("03.4", lambda *given: loop(*given).tolist())
+
+
+# ---------------------------------------------------------------- what is not true is not told
+def test_a_term_that_vanishes_is_no_exchange_of_arguments() -> None:
+    def rewards_alone(rewards, next_values, terminations, truncations, discount):
+        return rewards if terminations.any() else rewards + discount * next_values
+
+    assert "what you return is `rewards`, as it came in." in told("01.2", rewards_alone)
+    assert "means of the rewards alone" in told("03.1", lambda q, s, a, r, *_: ch03._mean_by_pair(q, s, a, r))
+    for id in ("01.2", "03.1", "08.1", "08.2"):
+        names = list(inspect.signature(EXERCISES[id].reference).parameters)
+        given = [dict(zip(names, example.arguments, strict=True)) for example in EXERCISES[id].examples]
+        steps = single_steps(EXERCISES[id], more=True)
+        clauses = {words for words, _, _ in steps if not _far_fetched(EXERCISES[id], words)}
+        for one, other in itertools.permutations(names, 2):
+            shapes = [(getattr(x[one], "shape", ()), getattr(x[other], "shape", ())) for x in given]
+            if any(left != right for left, right in shapes):
+                assert f"{one} stands in place of {other}" not in clauses
+
+
+def test_what_is_lost_is_named_for_what_it_is() -> None:
+    assert "if a power is left out." in told("00.2", lambda rewards, discount: (discount * rewards).sum())
+    whole = told("01.2", lambda r, v, ended, cut, discount: r + discount * ~(ended.long()) * v)
+    assert "~ is taken of whole numbers, where it makes -1 of 0 and -2 of 1" in whole
+
+    def positive_values(q_hat, reference):
+        best = q_hat.argmax(1, keepdim=True)
+        error = (q_hat - reference).gather(1, best)[:, 0]
+        return error.mean(), (q_hat.amax(1) > 0).double().mean()
+
+    assert "a constant is missing" not in told("02.4", positive_values)
+    twice = told("04.3", lambda q, a: 2 * (q.softmax(1) - F.one_hot(a, q.shape[1])) / len(q))
+    assert "every number is 2 times what it should be" in twice
+    assert "upside down" in told("05.3", lambda policy, log: (policy * (log / policy - 1)).sum(1))
+    assert "log_temperature does not occur" in told("08.6", lambda t, log_prob, a: -(log_prob.detach().mean() - a))
+    alone = told("08.7", lambda m, penalty, a, target: ch08.multiplier_loss(1 + 0 * m.detach(), penalty, a, target))
+    assert "if `log_multiplier` is left out, as if it were 1." in alone
+
+
+# ---------------------------------------------------------------- more to go by
+def test_brackets_that_are_missing_are_named() -> None:
+    def bare(q, counts, rare):
+        tried = ch03._greedy(q, counts)[counts.sum(1) > 0]
+        return torch.stack([(tried == 0).double().mean(), (tried >= 1 & tried <= rare).double().mean()])
+
+    def chained(q, counts, rare):
+        tried = ch03._greedy(q, counts)[counts.sum(1) > 0]
+        return torch.stack([(tried == 0).double().mean(), (1 <= tried <= rare).double().mean()])
+
+    def plain(q, counts, rare):
+        return q if (q > 0) & (counts > rare) else counts
+
+    assert "`&` binds tighter than a comparison: brackets round each" in told("03.4", bare)
+    assert "Python reads a <= b <= c as `a <= b and b <= c`" in told("03.4", chained)
+    assert "use torch.where" in told("03.4", plain) and "binds tighter" not in told("03.4", plain)
+
+
+def test_exchanged_arguments_of_a_call_and_a_division_that_drops_fractions_are_named() -> None:
+    assert "are two arguments of this call exchanged?" in told("04.2", lambda q, actions: F.cross_entropy(actions, q))
+
+    def dropped(visits, policy, counts):
+        return (visits[:, None] * policy * (counts > 0)).sum() // visits.sum()
+
+    def whole(rewards, discount):
+        weights = torch.tensor([discount**t for t in range(len(rewards))], dtype=torch.long)
+        return (weights * rewards).sum() + 0.25
+
+    assert "divides by //, which drops what is behind the point" in told("01.5", dropped)
+    assert "makes whole numbers (dtype=)" in told("00.2", whole)
+
+
+def test_the_inputs_of_an_example_that_is_not_shown_can_be_computed_by_hand() -> None:
+    long = told("01.2", lambda r, v, ended, cut, discount: r + discount * v * ~ended * (len(r) == 3))
+    assert "at place 0 of the first axis (counted from 0): rewards[0] = -0.3113, next_values[0] = -0.786" in long
+    assert "discount = 0.9\n    yours there: -0.3113, expected -1.019" in long
+    short = told("08.1", lambda r, ended, q, p, t, discount: ch08.bellman_target(r, ended, q[:2], p, t, discount))
+    assert "next_q = [[" in short and "example: " not in short
+
+
+def test_a_helper_s_line_is_no_line_of_the_function_and_a_runaway_is_told() -> None:
+    assert "in `_breaks`, which your function calls" in told("04.1", lambda q: _breaks(q))
+    assert "does a loop run away" in told("05.1", lambda *given: 1e9 * ch05.critic_at_rest(*given) ** 2)
+    assert "return the one entry" in told("05.6", lambda run: {"W": "policy"})
+    assert "of the largest number" in told("06.1", lambda q, a: 1.001 * ch06.uniform_log_integral(q, a))
+
+
+def _breaks(q: Tensor) -> Tensor:
+    raise ValueError("no")
