@@ -274,7 +274,8 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     again, mine[number] = mine[number], found  # what was seen, should the function answer at random
     right = [recalled(exercise, exercise.reference, example) for example in exercise.examples]
     random = again is not None and _differ(again.value, found.value, exercise.tolerance)
-    if (telling := _telling(mine, right, number, max(exercise.tolerance, COARSE))) != number:
+    telling = _telling(mine, right, number, max(exercise.tolerance, COARSE))
+    if telling != number and exercise.ladder is None:  # on a ladder the first that differs at all is the telling one
         number, found = telling, mine[telling] or found
     name, said = _recognised(exercise, mine, right, number)
     if not name and random:
