@@ -83,10 +83,10 @@ RUNGS = (
         "a bare update (critics drawn to the reward, actor to the smallest Q)",
         BARE | {"updates": 1},
         {
-            "critics": "all that is left is the squared error of Q(s, a) against the reward as it is, a mean over the "
-            "batch and a sum over the critics, without a half: the networks (two hidden layers, ReLU, observation "
-            "before action), the logged actions scaled from [low, high] to [-1, 1], and one step of Adam with "
-            "critic_lr, cleared before backward. If a later reward has a part in "
+            "critics": "all that is left is the squared error of Q(s, a) against the reward, neither scaled nor "
+            "discounted, a mean over the batch and a sum over the critics, without a half: the networks (two hidden "
+            "layers, ReLU, observation before action), the logged actions scaled from [low, high] to [-1, 1] and not "
+            "cut off, and one step of Adam with critic_lr, cleared before backward. If a later reward has a part in "
             'yours, it does not read settings["discount"]',
             "actor": f"all that is left is the smallest Q of its action: {ACTOR}. log_std is the second half of the "
             "actor's output",
@@ -120,7 +120,8 @@ RUNGS = (
         AHEAD,
         {
             "critics": "it is the Bellman target: the reward plus discount times the smallest of the *target* critics "
-            "at s', asked about an action of the policy at s', tanh(mean + std * noise.target), without entropy",
+            "at s', asked about an action of the policy at s', tanh(mean + std * noise.target), without entropy. "
+            "No transition ends the task here: all of them look ahead",
         },
     ),
     Rung(
@@ -227,7 +228,11 @@ def which_part(exercise: Exercise, number: int, mine: Sequence[Answer | None], r
     said += _difference(found[first], expected[first], start[first], VALUES[first], exercise.tolerance)
     if agree(found[first], _before(number, right, first), exercise.tolerance):
         said += " Yours is as after the update before: is there a step in every update?"
-    if number == 0 and first == 0 and 2 in wrong:
+    if agree(found[0], found[4], exercise.tolerance):
+        said += " Critics and target critics are the same numbers: is it one list under two names?"
+    if number == 0 and abs(float(found[2] - start[2])) > 1:
+        said += ' The log temperature begins with start["log_temperature"], and has no bounds.'
+    elif number == 0 and first == 0 and 2 in wrong:
         said += " The temperature does not depend on the critics, and is wrong too: is it something that both share?"
     if number == 0 and first == 0 and 3 in wrong:
         said += (

@@ -409,6 +409,15 @@ SLIPS_OF_A_PAGE = {  # (what is exchanged, for what, where it is seen first, and
         "temperature_loss(log_temperature, log_prob, A))", "temperature_loss(log_temperature, next_log_prob, A))",
         "", "the log temperature is wrong",
     ),
+    "one list under two names": (
+        'targets = [network(S + A, 1, weights) for weights in start["targets"]]',
+        "targets = [copied for copied in critics]", "all but 0", "one list under two names",
+    ),
+    "another first temperature": (
+        'log_temperature = start["log_temperature"].clone().requires_grad_()',
+        'log_temperature = torch.zeros_like(start["log_temperature"]).requires_grad_()',
+        "all but 0", 'begins with start["log_temperature"]',
+    ),
     "biases first": (
         "parameters_to_vector(net.parameters()).detach()",
         "parameters_to_vector([p for _, p in sorted(net.named_parameters())]).detach()",
