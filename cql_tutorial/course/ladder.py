@@ -194,9 +194,9 @@ def examples() -> tuple[Example, ...]:
     for number, rung in enumerate(RUNGS):
         arguments = scenario(**dict(rung.scenario))
         updates = len(arguments[2])
-        about = f"{updates} update{'s' if updates > 1 else ''}, {arguments[0]['n_critics']} critics, "
-        added = rung.adds if number == 0 else f"and now {rung.adds}"
-        made.append(Example(arguments, f"{about}{added}. {PAGE}", shown=False))
+        size = f"{arguments[0]['n_critics']} critics" + (f", {updates} updates" if updates > 1 else "")
+        about = f"{size}; {'' if number == 0 else 'and now '}{rung.adds}"
+        made.append(Example(arguments, f"{about}. {PAGE}", shown=False))
     return tuple(made)
 
 

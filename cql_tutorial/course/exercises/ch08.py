@@ -68,8 +68,8 @@ def _numbers(values: object) -> Tensor:
 def bellman_target(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """The Bellman target of CQL: an estimate of Q^pi, with no entropy in it.
 
-    [B], [B] of True and False, [E, B], [B], [], number -> [B], in float64 like rewards and
-    next_q: 08.9 compares to nine digits
+    [B], [B] of True and False, [E, B], [B], [], number -> [B];
+    in float64, like rewards and next_q: 08.9 compares nine digits
     """
     return rewards + discount * (~terminations).to(rewards.dtype) * next_q.amin(dim=0)
 
@@ -1876,9 +1876,9 @@ _line(10, "line 10 is right: one critic's squared error is a mean over the batch
 def train_by_hand(settings, start, updates):
     """The numbers of a CQL agent of plain torch after one update for each of updates.
 
-    updates: pairs of a batch, read as batch["rewards"], and its noise, read as noise.actor;
-    start: "actor", "critics", "targets" (state dicts of nn.Sequential, a list of them for
-    an ensemble), "log_temperature" and "log_multiplier", all of one dtype
+    updates: pairs of a batch, read as batch["rewards"], and its noise, as noise.actor;
+    start: "actor", "critics", "targets" (state dicts of nn.Sequential, a list of them
+    for an ensemble), "log_temperature" and "log_multiplier", all of one dtype
     -> critics [E, P], actor [P'], log temperature [], log multiplier [], targets [E, P]
     """
     S, A, H = settings["state_dim"], settings["action_dim"], settings["hidden_dim"]
