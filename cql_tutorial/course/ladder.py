@@ -321,9 +321,9 @@ def _difference(found: Array, expected: Array, start: Array, name: str, toleranc
             f"{said} That is small beside a step of {typical:.2g}: the gradient has nearly the right direction, and "
             "another size (a factor, a constant, a clip), or the optimiser another setting."
         )
-    size = float(np.median(np.abs(moved[there]))) / typical
-    if not 0.67 < size < 1.5:
-        return f"{said} A typical number moved {size:.3g} times as far as it should."
+    times = float(np.median(np.abs(moved[there]))) / typical
+    if not 0.67 < times < 1.5:
+        return f"{said} A typical number moved {times:.3g} times as far as it should."
     turned = int((ratios < 0).sum())
     return f"{said} {turned} of {ratios.size} moved the other way." if turned > 0.1 * ratios.size else said
 

@@ -209,7 +209,7 @@ def test_a_slip_that_nobody_listed_is_named_without_the_code() -> None:
     exercise = made(score, *inputs)
     for other, clause in (
         (lambda q, w: (w * q.mean(1)).mean(), "a mean stands in place of a maximum"),
-        (lambda q, w: q.amax(1).mean(), "a term or a factor with `weights` is left out"),
+        (lambda q, w: q.amax(1).mean(), "a factor with `weights` is left out"),
         (lambda q, w: (w + q.amax(1)).mean(), "a plus stands in place of a product"),
         (lambda q, w: (w.abs() * q.amax(1)).mean(), "`weights` is taken without its sign"),
     ):

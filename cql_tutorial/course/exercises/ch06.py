@@ -1217,7 +1217,7 @@ for _edge in (0.99, 0.999, 0.9999, 1 - 1e-6):
     @mutant(
         "06.8",
         f"back from the action, cut at {_edge:g}",
-        message="u is computed back from an action that was cut off near the bounds: beyond the cut it is another u. "
+        message=f"u is computed back from an action that was cut off at {_edge:g}: beyond the cut it is another u. "
         "u is given: hand it to log_prob as it is, and tanh(u) to the critic.",
     )
     def _(critic, log_prob, observations, next_observations, u, edge=_edge):
