@@ -274,7 +274,8 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     again, mine[number] = mine[number], found  # what was seen, should the function answer at random
     right = [recalled(exercise, exercise.reference, example) for example in exercise.examples]
     random = again is not None and _differ(again.value, found.value, exercise.tolerance)
-    if (telling := _telling(mine, right, number, max(exercise.tolerance, COARSE))) != number:
+    telling = _telling(mine, right, number, max(exercise.tolerance, COARSE))
+    if telling != number and exercise.ladder is None:  # on a ladder the first that differs at all is the telling one
         number, found = telling, mine[telling] or found
     name, said = _recognised(exercise, mine, right, number)
     if not name and random:
@@ -300,7 +301,8 @@ def _as_written(exercise: Exercise, function: Function) -> str:
         tokens = [token.string for token in _tokens(inspect.getsource(function))]
     except (OSError, TypeError):  # a function that was never in a file or a cell
         return ""
-    if "//" in tokens and "//" not in exercise.source:
+    counts = {"shape", "len", "size", "numel"} & set(tokens)  # half of the candidates is a count, and // right
+    if "//" in tokens and "//" not in exercise.source and not counts:
         return "Your function divides by //, which drops what is behind the point: / keeps it."
     made = {"".join(tokens[place : place + 5]) for place, token in enumerate(tokens) if token == "dtype"}
     if any(re.fullmatch(r"dtype=(torch\.)?(long|int|int32|int64).*", each) for each in made):

@@ -14,6 +14,7 @@ from cql_tutorial.course import SESSION
 from cql_tutorial.course.checker import Exercise, Result, check_answer
 from cql_tutorial.course.exercises import ch08
 from cql_tutorial.course.figures import metric_curves
+from cql_tutorial.course.ladder import RUNGS
 from cql_tutorial.course.studies import ch08 as study
 from cql_tutorial.envs import Maze
 from cql_tutorial.networks import TanhGaussian
@@ -134,19 +135,43 @@ def test_the_page_is_the_package_s_update(change: dict[str, Any]) -> None:
     assert moved > 1e-3  # ten updates have moved them
 
 
-def test_the_page_s_examples_hold_what_they_say() -> None:
-    """Bounds that are not 1, a penalty below 0, log_std beyond both clamps, a multiplier that meets either bound."""
+@pytest.mark.parametrize("number", range(len(RUNGS)), ids=[rung.right for rung in RUNGS])
+def test_each_rung_is_the_package_s_update(number: int) -> None:
+    settings, start, updates = EXERCISES["08.9"].examples[number].arguments
+    mine, theirs = ch08.train_by_hand(settings, start, updates), study.by_the_package(settings, start, updates)
+    assert study.furthest(mine, theirs) < 1e-12
+
+
+def test_the_rungs_add_what_they_say() -> None:
+    """What is not there yet cannot be seen; then an end, a penalty below 0, both clamps, either bound."""
     examples = [example.arguments for example in EXERCISES["08.9"].examples]
-    assert all((settings["action_low"], settings["action_high"]) != (-1.0, 1.0) for settings, _, _ in examples)
-    assert math.log(examples[1][0]["cql_alpha"]) < math.log(1e-3) and not examples[1][0]["cql_lagrange"]
-    settings, start, updates = examples[2]
-    agent = CQLAgent(settings)
-    batch, noise = updates[0]
-    study.load_numbers(agent, study.by_the_package(settings, start, ()))
-    assert float(agent.update(batch, noise)["cql_loss"]) < 0
-    log_std = agent.actor(batch.observations).log_std
+    assert len(examples[0][2]) == 1 and {len(updates) for _, _, updates in examples[1:]} == {2, 3}
+    rates = ("critic_lr", "actor_lr", "temperature_lr", "multiplier_lr", "tau", "discount", "alpha", "cql_alpha")
+    reaching = []  # logged actions that all but touch the bounds: all but those that were chosen to stand out
+    for settings, start, updates in examples:
+        low, high = settings["action_low"], settings["action_high"]
+        values = [settings[name] for name in rates if settings[name] not in (0.0, 1e-20)]
+        values += [1 - settings["tau"], 1 - settings["discount"], settings["cql_target_action_gap"], low, high]
+        assert len({round(value, 9) for value in values}) == len(values), "two settings of one value"
+        scaled = torch.stack([2 * (batch["actions"] - low) / (high - low) - 1 for batch, _ in updates])
+        assert (low, high) != (-1.0, 1.0)
+        reaching.append(float(scaled.abs().amax()) > 0.9999)
+        assert settings["cql_lagrange"] or start["log_multiplier"] == math.log(settings["cql_alpha"])
+    assert reaching == [not rung.scenario.get("stand_out", False) for rung in RUNGS]
+    ends = [any(bool(batch["terminations"].any()) for batch, _ in updates) for _, _, updates in examples]
+    assert ends == [False] * 4 + [True] * (len(examples) - 4)
+    assert examples[1][0]["cql_alpha"] < 1e-3  # a fixed one below the bounds of one that learns
+
+    def metrics(number: int) -> tuple[CQLAgent, dict[str, torch.Tensor]]:
+        settings, start, updates = examples[number]
+        agent = study.load_numbers(CQLAgent(settings), study.by_the_package(settings, start, ()))
+        return agent, agent.update(*updates[0])
+
+    assert float(metrics(5)[1]["cql_loss"]) > 0 > float(metrics(6)[1]["cql_loss"])
+    agent, _ = metrics(7)
+    log_std = agent.actor(examples[7][2][0][0]["observations"]).log_std
     assert float(log_std.detach().min()) == -5.0 and float(log_std.detach().max()) == 2.0
-    for (settings, start, updates), bound in zip(examples[3:], (1e-3, 1e4), strict=True):
+    for (settings, start, updates), bound in zip(examples[-2:], (1e-3, 1e4), strict=True):
         assert float(ch08.train_by_hand(settings, start, updates)[3].exp()) == pytest.approx(bound)
 
 
@@ -317,9 +342,138 @@ def test_a_wrong_page_says_which_lines_differ() -> None:
         "- temperature_loss(log_temperature, log_prob, A))",
         "+ temperature_loss(log_temperature, log_prob, -A))",
     ]
-    settings, start, updates = EXERCISES["08.9"].examples[1].arguments
+    settings, start, updates = EXERCISES["08.9"].examples[8].arguments
     right = ch08.train_by_hand(settings, start, updates[:2])
     assert study.furthest(page(settings, start, updates[:2]), right) > 1e-6
+
+
+# ---------------------------------------------------------------- what a wrong page is told
+PAGE_LINES = EXERCISES["08.9"].source
+
+
+def page_as(old: str, new: str, more: str = "") -> Any:
+    """The page with one passage exchanged, as a student might have it."""
+    assert PAGE_LINES.count(old) == 1, old
+    scope = dict(vars(ch08))
+    exec(PAGE_LINES.replace(old, new) + more, scope)
+    return scope["train_by_hand"]
+
+
+SLIPS_OF_A_PAGE = {  # (what is exchanged, for what, where it is seen first, and what is said)
+    "rewards a tenth": (
+        'bellman_target(batch["rewards"],', 'bellman_target(0.1 * batch["rewards"],',
+        "bare update", "the critics are wrong",
+    ),
+    "half the error": (
+        "critic_loss(values(critics, s, a), y, penalty, log_multiplier))",
+        "critic_loss(values(critics, s, a), y, penalty, log_multiplier) / 2 + 0 * y.sum())",
+        "without a half", "the critics are wrong",
+    ),
+    "sampled by the variance": (
+        "        u = mean + log_std.exp() * noise.actor", "        u = mean + (log_std / 2).exp() * noise.actor",
+        "discount, temperature and multiplier all but 0", "the actor is wrong",
+    ),
+    "density of the mean": (
+        "        log_prob = tanh_gaussian_log_prob(u, mean, log_std)",
+        "        log_prob = tanh_gaussian_log_prob(u, u.detach(), log_std)",
+        "", "is wrong",
+    ),
+    "the mean of the targets": (
+        'bellman_target(batch["rewards"], ended, next_q,',
+        'bellman_target(batch["rewards"], ended, next_q.mean(0, keepdim=True),',
+        "With a discount of 0.9", "the critics are wrong",
+    ),
+    "goes on where it ended": (
+        'ended = batch["terminations"].bool()', 'ended = batch["terminations"].bool() & (batch["rewards"] > 0)',
+        "With transitions that end the task", "it is the terminations",
+    ),
+    "candidates in other units": (
+        "drawn = noise.uniform,", "drawn = noise.uniform * (high - low) / 2 + (high + low) / 2,",
+        "With a penalty of weight 2.3", "noise.uniform as it is",
+    ),
+    "log_std from below alone": (
+        "log_std.clamp(-5, 2)", "log_std.clamp(min=-5)",
+        "With log standard deviations below -5 and above 2", "clamped to [-5, 2]",
+    ),
+    "target times A": (
+        'settings["cql_target_action_gap"])', 'A * settings["cql_target_action_gap"])',
+        "With a multiplier that learns", "log multiplier",
+    ),
+    "the first noise for all": (
+        "        s, s_next = batch", "        noise = updates[0][1]\n        s, s_next = batch",
+        "a second update of this kind", "batch and noise are those of this update",
+    ),
+    "actor now and then": (
+        "step(actor_adam, actor_loss(q, target_q, log_prob, temperature))",
+        "[step(actor_adam, actor_loss(q, target_q, log_prob, temperature)) for _ in [0] if noise is updates[0][1]]",
+        "a second update of this kind", "is there a step in every update?",
+    ),
+    "temperature of the next action": (
+        "temperature_loss(log_temperature, log_prob, A))", "temperature_loss(log_temperature, next_log_prob, A))",
+        "", "the log temperature is wrong",
+    ),
+    "another first temperature": (
+        'log_temperature = start["log_temperature"].clone().requires_grad_()',
+        'log_temperature = torch.zeros_like(start["log_temperature"]).requires_grad_()',
+        "all but 0", 'begins with start["log_temperature"]',
+    ),
+    "biases first": (
+        "parameters_to_vector(net.parameters()).detach()",
+        "parameters_to_vector([p for _, p in sorted(net.named_parameters())]).detach()",
+        "bare", "the right numbers in another order",
+    ),
+    "alpha 1 where it is fixed": (
+        'log_multiplier = start["log_multiplier"].clone().requires_grad_()',
+        'log_multiplier = (start["log_multiplier"] * settings["cql_lagrange"]).clone().requires_grad_()',
+        "all but 0", 'it begins with start["log_multiplier"]',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "where", "said"), SLIPS_OF_A_PAGE.values(), ids=SLIPS_OF_A_PAGE)
+def test_a_wrong_page_is_told_the_part_that_is_wrong(old: str, new: str, where: str, said: str) -> None:
+    message = unforeseen("08.9", page_as(old, new)).message.split("\n")[0]
+    print(message)
+    assert said in message and (not where or where.removeprefix("bare").strip() in message)
+    shown = re.search(r"yours ([^,]+), expected ([^,]+),", message)
+    assert shown is None or shown[1] != shown[2], "digits enough to differ"
+
+
+def test_two_names_of_one_list_are_seen_however_the_targets_move() -> None:
+    scope, source = dict(vars(ch08)), PAGE_LINES
+    for old, new in (
+        ('[network(S + A, 1, weights) for weights in start["targets"]]', "critics"),
+        ('slow.lerp_(fast, settings["tau"])', 'slow.mul_(1 - settings["tau"]).add_(settings["tau"] * fast)'),
+    ):
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    exec(source, scope)
+    assert "one list under two names" in unforeseen("08.9", scope["train_by_hand"]).message
+
+
+def test_a_page_that_steps_the_multiplier_first_is_not_told_of_anything_else() -> None:
+    early = next(m.function for m in EXERCISES["08.9"].mutants if m.name == "multiplier before critics")
+    result = check_answer(EXERCISES["08.9"], early)
+    assert result.mutant == "multiplier before critics" and "Something else" not in result.message
+
+
+def test_a_page_that_changes_the_batch_is_told_so_and_the_example_stays() -> None:
+    def scales_in_place(settings, start, updates):
+        answer = ch08.train_by_hand(settings, start, updates)
+        updates[0][0]["actions"].sub_(0.5)
+        return answer
+
+    before = EXERCISES["08.9"].examples[0].arguments[2][0][0]["actions"].clone()
+    said = check_answer(EXERCISES["08.9"], scales_in_place)
+    assert said.status == "wrong" and "changes its inputs in place (`updates`)" in said.message
+    assert "What it returns is right" in said.message
+    assert torch.equal(EXERCISES["08.9"].examples[0].arguments[2][0][0]["actions"], before)
+
+
+def test_noise_is_read_by_name() -> None:
+    message = check_answer(EXERCISES["08.9"], page_as("noise.target\n", 'noise["target"]\n')).message
+    assert "not subscriptable" in message and "x.name" in message
+    assert "noise.actor" in EXERCISES["08.9"].stub
 
 
 # ---------------------------------------------------------------- the studies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,17 @@ COMBINED: dict[str, Callable[..., Any]] = {  # from the steps, in their order, a
     "05.3": lambda paid, weighed, *_: weighed.sum(1),
     "05.4": lambda above, needs, free, per_alpha, truth, seen: needs[seen].max().clamp(min=0),
     "05.5": lambda mu, ratio, left, *_: left / ratio.amax(1),
+    "06.1": lambda total, number, volume, *_: total - number + volume,
+    "06.3": lambda weighed, total, number, *_: total - number,
+    "07.2": lambda rho, terms, *_: terms / terms.sum(),
+    "07.3": lambda hit, miss, all_miss, *_: math.log(all_miss) / math.log(miss),
+    "07.4": lambda differences, mean, std, half, *_: torch.stack([mean - half, mean + half]),
+    "07.5": lambda q, soft, logged, weight, *_: weight * (soft - logged).mean(),
+    "07.6": lambda mean, uniform, floor, log_behaviour, action_dim, error: floor + error,
+    "08.4": lambda q, soft, logged, *_: (soft - logged).mean(-1),
+    "08.5": lambda smallest, paid, *_: (paid - smallest).mean(),
+    "08.6": lambda mean, target, bracket, log_temperature, *_: -log_temperature * bracket,
+    "08.7": lambda mean, flat, gap, apart, log_multiplier, *_: -log_multiplier * apart,
 }
 
 

@@ -50,6 +50,11 @@ def _numbers(values: object) -> Tensor:
         "The integral is the mean of exp Q times the volume 2^A; the sum that most code takes also counts the "
         "candidates."
     ),
+    steps=lambda q, action_dim: {
+        "log of the sum of exp Q": torch.logsumexp(q, dim=-1),
+        "log of the number of candidates": math.log(q.shape[-1]),
+        "log of the volume": action_dim * math.log(2),
+    },
 )
 def uniform_log_integral(q, action_dim):
     """Log of the estimated integral of exp Q over [-1, 1]^action_dim from uniform candidates.
@@ -446,6 +451,11 @@ def _(pre_tanh, mean, log_std):
         "weighted = q - ____; return torch.logsumexp(weighted, dim=-1) - math.log(weighted.shape[-1])",
     ),
     meaning="Any proposal will do, as long as each candidate is divided by the density it was drawn with.",
+    steps=lambda q, log_density: {
+        "Q minus log-density": q - log_density,
+        "log of the sum of their exponentials": torch.logsumexp(q - log_density, dim=-1),
+        "log of the number of candidates": math.log((q - log_density).shape[-1]),
+    },
 )
 def log_partition(q, log_density):
     """Log of the mean over candidates of exp(Q) / density, each with its own density.

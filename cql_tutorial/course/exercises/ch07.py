@@ -219,6 +219,10 @@ def _(q, log_density):
     meaning=(
         "Without densities the penalty is exactly CQL(rho): right for another member of the family, wrong for CQL(H)."
     ),
+    steps=lambda q, log_rho: {
+        "rho": log_rho.exp(),
+        "rho times exp Q, over the largest exp Q": log_rho.exp() * (q - q.max()).exp(),
+    },
 )
 def pushed_without_density(q, log_rho):
     """The distribution that is pushed down in log E_rho[exp Q]: many candidates from rho, none with a density.
@@ -355,6 +359,11 @@ def _(q, log_rho):
         "return math.log(1 - chance) / math.log(____)",
     ),
     meaning="In six dimensions no affordable number of uniform actions comes near a policy's own.",
+    steps=lambda chance, half_width, action_dim: {
+        "chance that one action hits": half_width**action_dim,
+        "that one misses": 1 - half_width**action_dim,
+        "that all n miss, as wanted": 1 - chance,
+    },
 )
 def candidates_needed(chance, half_width, action_dim):
     """How many uniform actions are needed so that one of them, at least, lies near a given point with that chance.
@@ -399,6 +408,12 @@ def _(chance, half_width, action_dim):
 def _(chance, half_width, action_dim):
     """(chance of a hit)^n is the chance that *all* n hit. At least one is wanted: not all n miss."""
     return math.log(chance) / math.log(half_width**action_dim)
+
+
+@mutant("07.3", "rounded down")
+def _(chance, half_width, action_dim):
+    """the number is rounded down (int, floor or //). It is asked for as it comes, not rounded."""
+    return math.floor(math.log(1 - chance) / math.log(1 - half_width**action_dim))
 
 
 @mutant("07.3", "one dimension")
@@ -489,6 +504,12 @@ def _(chance, half_width, action_dim):
         "return torch.stack([____ - half, ____ + half])",
     ),
     meaning="Differences outside the interval are excluded; those inside it, small ones and zero or not, are not.",
+    steps=lambda variant, correct, t_level: {
+        "differences": variant - correct,
+        "their mean": (variant - correct).mean(),
+        "their standard deviation": (variant - correct).std(),
+        "half of the interval": t_level * (variant - correct).std() / math.sqrt(len(variant)),
+    },
 )
 def paired_interval(variant, correct, t_level):
     """The ends of the interval of the mean difference between two penalties that were trained on the same draws.
@@ -714,6 +735,13 @@ def _(variant, correct, t_level):
         "In the usual loss the penalty has the unit of a reward, and so has alpha."
     ),
     gradients=("q_candidates", "q_data"),
+    steps=lambda q_candidates, log_density, q_data, alpha, unit: {
+        "Q of the candidates in the old unit": q_candidates / unit,
+        "log-integral of each state": torch.logsumexp(q_candidates / unit - log_density, dim=1)
+        - math.log(q_candidates.shape[1]),
+        "logged Q in the old unit": q_data / unit,
+        "alpha times unit squared": alpha * unit**2,
+    },
 )
 def penalty_in_unit(q_candidates, log_density, q_data, alpha, unit):
     """Alpha times the penalty, for values counted in a unit that makes every number `unit` times as large.
@@ -928,6 +956,11 @@ def _(q_candidates, log_density, q_data, alpha, unit):
         "Minus KL(behaviour || uniform), and lower by what the estimate of the integral misses: a Lagrange target "
         "below that sends the multiplier to its cap."
     ),
+    steps=lambda log_behaviour, action_dim, estimate_error: {
+        "mean log-density": log_behaviour.mean(),
+        "log-density of a uniform action": -action_dim * LOG_2,
+        "floor without the error": -log_behaviour.mean() - action_dim * LOG_2,
+    },
 )
 def lowest_gap(log_behaviour, action_dim, estimate_error):
     """The lowest CQL gap that a training log can show, from logged actions and the error of its log-integral.

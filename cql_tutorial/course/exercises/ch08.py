@@ -68,8 +68,8 @@ def _numbers(values: object) -> Tensor:
 def bellman_target(rewards, terminations, next_q, next_log_prob, temperature, discount):
     """The Bellman target of CQL: an estimate of Q^pi, with no entropy in it.
 
-    [B], [B] of True and False, [E, B], [B], [], number -> [B], in float64 like rewards and
-    next_q: 08.9 compares to nine digits
+    [B], [B] of True and False, [E, B], [B], [], number -> [B];
+    in float64, like rewards and next_q: 08.9 compares nine digits
     """
     return rewards + discount * (~terminations).to(rewards.dtype) * next_q.amin(dim=0)
 
@@ -771,6 +771,11 @@ FOUR_CRITICS = LinearCritics([[1.3, -0.4, 0.6], [-0.8, 0.2, 1.9], [0.5, 1.1, -2.
     meaning=(
         "One penalty for each critic, all of it at s: pushed down on the candidates, pulled up on the logged action."
     ),
+    steps=lambda critic, observations, next_observations, actions, candidates, log_density: {
+        "Q1 of the candidates, state by state": critic(observations, candidates)[0].detach(),
+        "soft maximum, a row for each critic": log_partition(critic(observations, candidates), log_density).detach(),
+        "Q of the logged actions, a row for each critic": _logged(critic, observations, actions).detach(),
+    },
 )
 def conservative_penalty(critic, observations, next_observations, actions, candidates, log_density):
     """The penalty of each critic: its soft maximum at s minus Q of the logged action.
@@ -1230,6 +1235,10 @@ def _(critic, observations, next_observations, actions, candidates, log_density)
         "return (temperature.____ * log_prob - q.____(dim=0)).mean()",
     ),
     meaning="Value and gradient are right: the policy climbs the most cautious critic and pays for narrowness.",
+    steps=lambda q, target_q, log_prob, temperature: {
+        "smallest Q of each action": q.amin(dim=0),
+        "temperature times log_prob": temperature * log_prob,
+    },
 )
 def actor_loss(q, target_q, log_prob, temperature):
     """Mean of temperature times log-density minus the smallest Q, at pi's actions.
@@ -1447,6 +1456,11 @@ def _(q, target_q, log_prob, temperature):
         "return -log_temperature * (log_prob.____.mean() + ____)",
     ),
     meaning="Too little entropy, and the temperature rises; the policy itself feels it only through its own loss.",
+    steps=lambda log_temperature, log_prob, action_dim: {
+        "mean of log_prob": log_prob.mean(),
+        "target entropy": -action_dim,
+        "bracket": log_prob.mean() - action_dim,
+    },
 )
 def temperature_loss(log_temperature, log_prob, action_dim):
     """Minus log temperature times (mean log-density plus target entropy, -A).
@@ -1615,6 +1629,12 @@ def _(log_temperature, log_prob, action_dim):
     meaning=(
         "The critics push the CQL gap down, the multiplier decides how hard; neither loss moves the other's numbers."
     ),
+    steps=lambda log_multiplier, penalty, action_dim, target: {
+        "mean penalty": penalty.mean(),
+        "A log 2": action_dim * LOG_2,
+        "CQL gap": penalty.mean() - action_dim * LOG_2,
+        "CQL gap minus target": penalty.mean() - action_dim * LOG_2 - target,
+    },
 )
 def multiplier_loss(log_multiplier, penalty, action_dim, target):
     """Minus log multiplier times (CQL gap minus its target).
@@ -1876,9 +1896,9 @@ _line(10, "line 10 is right: one critic's squared error is a mean over the batch
 def train_by_hand(settings, start, updates):
     """The numbers of a CQL agent of plain torch after one update for each of updates.
 
-    updates: pairs of a batch, read as batch["rewards"], and its noise, read as noise.actor;
-    start: "actor", "critics", "targets" (state dicts of nn.Sequential, a list of them for
-    an ensemble), "log_temperature" and "log_multiplier", all of one dtype
+    updates: pairs of a batch, read as batch["rewards"], and its noise, as noise.actor;
+    start: "actor", "critics", "targets" (state dicts of nn.Sequential, a list of them
+    for an ensemble), "log_temperature" and "log_multiplier", all of one dtype
     -> critics [E, P], actor [P'], log temperature [], log multiplier [], targets [E, P]
     """
     S, A, H = settings["state_dim"], settings["action_dim"], settings["hidden_dim"]
