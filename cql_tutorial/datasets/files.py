@@ -195,7 +195,7 @@ def finish(
     return fill_next_observations(columns)
 
 
-def _actions(columns: Mapping[str, Any], options: Mapping[str, Any], where: Mapping[str, str]) -> Any:
+def _actions(columns: dict[str, Any], options: Mapping[str, Any], where: Mapping[str, str]) -> Any:
     """Choices as int64 ``[N]``, numbers as they are; ``DataError`` for columns that may be either."""
     array = columns["actions"]
     if isinstance(array, StoredColumn):
