@@ -174,7 +174,7 @@ RUNGS = (
         "a multiplier that falls to its lower bound",
         "the lower bound of the multiplier",
         LEARNED
-        | {"seed": 5, "n_critics": 2, "action_low": -2.0, "action_high": 2.0, "hidden_dim": 7}
+        | {"seed": 5, "n_critics": 2, "action_low": -2.0, "action_high": 2.5, "hidden_dim": 7}
         | {"cql_alpha": 1.003e-3, "cql_target_action_gap": 50.0},
         {"log multiplier": "after each step its logarithm is clamped, from below to log 1e-3"},
     ),

@@ -168,4 +168,4 @@ def same_form(exercise: Exercise, left: list[Answer | None], right: list[Answer 
     if exercise.plain:
         return True
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
-    return not any(form(a.value, b.value) for a, b in pairs)
+    return not any(form(a.value, b.value, bool(exercise.single)) for a, b in pairs)

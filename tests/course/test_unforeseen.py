@@ -80,7 +80,7 @@ def test_the_page_s_settings_and_inputs_are_told_apart() -> None:
         ('temperature, settings["discount"])', 'temperature, 1 - settings["tau"])', "discounts by 1 - tau"),
         ('slow.lerp_(fast, settings["tau"])', 'slow.lerp_(fast, 1 - settings["discount"])', "move by 1 - discount"),
         (SCALED, f"{SCALED}\n        a = a.clamp(-0.999, 0.999)", "cut off short of the bounds"),
-        (BOUNDS, BOUNDS[4:], "value 4 of 5"),  # the bounds are those of a multiplier that moves
+        (BOUNDS, BOUNDS[4:], "put inside its bounds without cql_lagrange"),
         (SCALED, 'a = batch["actions"].sub_(low).mul_(2 / (high - low)).sub_(1)', "changes its inputs in place"),
     ):
         assert words in told("08.9", page((old, new))), new
@@ -88,11 +88,12 @@ def test_the_page_s_settings_and_inputs_are_told_apart() -> None:
 
 def test_a_page_is_described_after_the_first_update_that_shows_its_mistake() -> None:
     said = told("08.9", page(("(log_temperature, log_prob, A))", "(log_temperature, log_prob, A / 2))")))
-    assert "after 2 of 2 updates, and not before; right are 1, 2, 4, 5: value 3 of 5" in said
+    assert "With a second update of this kind the log temperature is wrong" in said
+    assert "the target entropy is -A" in said
     # the critics' mistake is recognised by their numbers, though the actor is wrong too
     decays = "torch.optim.Adam(critic_parameters", "torch.optim.AdamW(critic_parameters"
     two = page(decays, ('lr=settings["actor_lr"]', 'lr=2 * settings["actor_lr"]'))
-    assert "Its numbers are those of this mistake: the critics' optimiser lets weights decay" in told("08.9", two)
+    assert "critics come from this mistake: the critics' optimiser lets weights decay" in told("08.9", two)
     before = (
         '            step(multiplier_adam, multiplier_loss(log_multiplier, penalty, A, settings["cql_target_action_gap'
         '"]))\n            log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))\n'
