@@ -100,7 +100,7 @@ def online() -> list[str]:
 
 def differences() -> list[str]:
     """Cal-QL minus CQL on the same draw and seed, in returns."""
-    runs, rows = curves(), []
+    runs, rows = curves().sort_index(), []
     for setting in SETTINGS_OF:
         for arm in ("kept", "dropped"):
             both = {name: runs.xs((setting, name, arm)) for name in ("cql", "cal-ql")}

@@ -551,7 +551,7 @@ def shift_of_q(temperature, action_dim, n_candidates, discount, steps):
     The constants: of the integral over [-1, 1]^A, and of a plain sum over uniform candidates -> two numbers
     """
     factor = discount * (1 - discount ** (steps - 1)) / (1 - discount)
-    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+    return temperature * action_dim * math.log(2) * factor, temperature * math.log(n_candidates) * factor
 
 
 def _factor(discount, steps):
