@@ -180,8 +180,8 @@ def test_online_curves_tell_first_and_last_and_draw_every_draw() -> None:
     }
     figure = online_curves({"dropped": course}, 39.0, 44.0)
     assert figure.caption == (
-        "Mean return, first and last. dropped, 3 draws: CQL from 40.0 to 44.0 (lowest of a draw 38.0), Cal-QL from 40.0 "
-        "to 49.1 (lowest of a draw 40.0)."
+        "Mean return, first and last. dropped, 3 draws: CQL from 40.0 to 44.0 (lowest of a draw 38.0), Cal-QL from "
+        "40.0 to 49.1 (lowest of a draw 40.0)."
     )
     upper, lower = figure.axes
     assert len(upper.get_lines()) == 3 + 1 + 3 + 1 + 1 and len(lower.get_lines()) == 5

@@ -185,6 +185,8 @@ def test_claims_on_going_online() -> None:
         for arm in ("kept", "dropped"):
             gains[name, arm], half = t_interval((of["cal-ql", arm]["curve"] - of["cql", arm]["curve"]).tolist())
             assert gains[name, arm] > half
+    gain, half = t_interval((calibrated["curve"] - cql["curve"]).tolist())
+    assert (round(gain, 1), round(half, 1)) == (5.7, 2.0)
     assert gains["wide", "kept"] < 0.5 * gains["wide", "dropped"]
     assert 0.15 < gains["narrow", "dropped"] / gains["wide", "dropped"] < 0.25
     still = control["cql", "dropped"]
