@@ -180,11 +180,20 @@ def test_online_curves_tell_first_and_last_and_draw_every_draw() -> None:
     }
     figure = online_curves({"dropped": course}, 39.0, 44.0)
     assert figure.caption == (
-        "Mean return, first and last. dropped, 3 draws: CQL from 40.0 to 44.0, Cal-QL from 40.0 to 49.1."
+        "Mean return, first and last. dropped, 3 draws: CQL from 40.0 to 44.0 (lowest of a draw 38.0), Cal-QL from "
+        "40.0 to 49.1 (lowest of a draw 40.0)."
     )
     upper, lower = figure.axes
     assert len(upper.get_lines()) == 3 + 1 + 3 + 1 + 1 and len(lower.get_lines()) == 5
     assert list(lower.get_lines()[1].get_xdata()) == [0, 120]  # the truth, where it was measured
+    assert not upper.texts
+    fallen = course["CQL"].returns[0] | {120: 3.0}
+    deep = {"CQL": course["CQL"]._replace(returns={**course["CQL"].returns, 0: fallen})}
+    figure = online_curves({"dropped": deep}, 39.0, 44.0)
+    assert "(lowest of a draw 3.0)" in figure.caption
+    assert figure.axes[0].get_ylim()[0] == 30.0 and figure.axes[0].get_ylim()[1] > 44.2
+    (mark,) = figure.axes[0].texts
+    assert mark.get_text().startswith("CQL, one draw: to 3.0") and mark.get_position()[0] == 120
 
 
 def test_critics_that_agree_are_told_with_their_error() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from cql_tutorial import fit, make_agent
 from cql_tutorial.envs import Maze
+from cql_tutorial.evaluation import t_interval
 from experiments import calibration, calibration_tables
 from experiments.calibration import (
     ARMS,
@@ -30,7 +31,7 @@ from experiments.calibration import (
 )
 from experiments.runner import group_jobs
 from experiments.storage import RESULTS, read_rows
-from experiments.tables import read_frame
+from experiments.tables import read_frame, read_reported
 
 torch.set_num_threads(1)
 
@@ -131,7 +132,7 @@ def test_a_version_end_to_end() -> None:
 # ---------------------------------------------------------------- what the rows say
 def runs(setting: str, algorithm: str, arm: str) -> Any:
     """The runs of a comparison, by draw."""
-    return calibration_tables.curves().xs((setting, algorithm, arm))
+    return calibration_tables.curves().sort_index().xs((setting, algorithm, arm))
 
 
 def test_the_sheet_shows_the_tables() -> None:
@@ -162,3 +163,56 @@ def test_claims_on_where_the_bound_acts() -> None:
         assert below == sorted(below, reverse=True) and below[0] > -1 and below[-1] < -25
         assert mine["bound_rate"].iloc[0] < 0.5 and (mine["bound_rate"].iloc[1:] == 1).all()
         assert mine["return"].max() - mine["return"].min() < 2
+
+
+def test_claims_on_going_online() -> None:
+    """The data sheet's note, docs/results.md and chapter 11 on wide, its control, and the run that fell to 0."""
+    wide = {(name, arm): runs("wide", name, arm) for name in ("cql", "cal-ql") for arm in ("kept", "dropped")}
+    control = {(name, arm): runs("narrow", name, arm) for name in ("cql", "cal-ql") for arm in ("kept", "dropped")}
+    assert {len(mine) for mine in wide.values()} == {10} and {len(mine) for mine in control.values()} == {5}
+    cql, calibrated = wide["cql", "dropped"], wide["cal-ql", "dropped"]
+    assert (cql["below"] < -14).all() and (calibrated["below"].abs() < 3).all() and (calibrated["start"] > 41).all()
+    assert (cql["bound_rate"] == 1).all() and cql["error"].mean() == pytest.approx(-15.9, abs=0.05)
+    assert (calibrated["curve"] > cql["curve"]).all()
+    assert (calibrated["reached"].sum(), cql["reached"].sum()) == (10, 1)
+    (lost,) = cql.index[cql["final"] == 0]
+    assert cql["final"].drop(lost).min() > 39 and (calibrated["fall"] > -3).all()
+    at_the_end = calibrated["final"] - cql["final"]
+    assert 0.4 < at_the_end[lost] / at_the_end.sum() < 0.5
+    assert t_interval(at_the_end.drop(lost).tolist())[1] < 0.5 * t_interval(at_the_end.tolist())[1]
+    gains = {}
+    for name, of in (("wide", wide), ("narrow", control)):
+        for arm in ("kept", "dropped"):
+            gains[name, arm], half = t_interval((of["cal-ql", arm]["curve"] - of["cql", arm]["curve"]).tolist())
+            assert gains[name, arm] > half
+    gain, half = t_interval((calibrated["curve"] - cql["curve"]).tolist())
+    assert (round(gain, 1), round(half, 1)) == (5.7, 2.0)
+    assert gains["wide", "kept"] < 0.5 * gains["wide", "dropped"]
+    assert 0.15 < gains["narrow", "dropped"] / gains["wide", "dropped"] < 0.25
+    still = control["cql", "dropped"]
+    assert abs(still["below"].mean()) < 0.3 and 0.33 < still["bound_rate"].mean() < 0.45
+    paid, half = t_interval((calibrated["curve"] - control["cal-ql", "dropped"]["curve"]).dropna().tolist())
+    assert paid > half
+    paid, half = t_interval((cql["curve"] - still["curve"]).dropna().tolist())
+    assert abs(paid) < half
+    for of in (wide, control):
+        paid, half = t_interval((of["cal-ql", "dropped"]["curve"] - of["cal-ql", "kept"]["curve"]).tolist())
+        assert paid > half
+    others = {arm: runs("wide", "cql", arm) for arm in ("no-log", "warm-up")}
+    for mine in others.values():
+        fewer, half = t_interval((mine["fall"] - cql["fall"]).dropna().tolist())
+        assert len(mine) == 5 and lost not in mine.index and abs(fewer) < half
+
+
+def test_claims_on_the_mistakes() -> None:
+    frame = read_reported("calibration-versions")
+    of = {version: mine.set_index("draw") for version, mine in frame.groupby("version")}
+    said: dict[str, dict[str, int]] = {}
+    for version in set(of) - {"correct", "no_bound"}:
+        for column in ("return", "predicted", "predicted_uniform"):
+            moved, half = t_interval((of[version][column] - of["correct"][column]).tolist())
+            said.setdefault(column, {})[version] = 0 if abs(moved) <= half else 1 if moved > 0 else -1
+    assert all(said[column][version] for column in ("predicted", "predicted_uniform") for version in said[column])
+    told = {version for version, sign in said["return"].items() if sign}
+    assert len(said["return"]) == 7 and told == {"min_for_max", "data_term_too", "undiscounted", "other_unit"}
+    assert {version for version in told if said["return"][version] > 0} == {"data_term_too", "undiscounted"}

@@ -166,6 +166,7 @@ def test_the_sum_form_is_the_mean_form_with_a_bonus() -> None:
 
 # ---------------------------------------------------------------- what is said of the rows
 def test_what_is_said_of_the_modes() -> None:
+    """The data sheet's note and docs/results.md."""
     frame = read_frame("soft-modes")
     learned = frame[frame["draw"].notna()]
     # The grid's reward is that of the agent's own 1,000 actions, whose rewards have a standard deviation below 0.6.
@@ -203,12 +204,12 @@ def test_what_is_said_of_the_modes() -> None:
 
 
 def test_what_is_said_of_the_maze() -> None:
+    """The data sheet's note and docs/results.md."""
     frame, rows = read_reported("soft-maze"), read_rows("soft-maze")
+    keys = frame[["algorithm", "form", "temperature", "cql_alpha"]].astype(object).fillna("")
     by_draw = {
         (algorithm, form, temperature, alpha): some.set_index("draw")
-        for (algorithm, form, temperature, alpha), some in frame.fillna("").groupby(
-            ["algorithm", "form", "temperature", "cql_alpha"]
-        )
+        for (algorithm, form, temperature, alpha), some in frame.groupby([keys[name] for name in keys])
     }
     assert {key[3] for key in by_draw} == {"0", "0.02"} and all(
         soft_q.tuned_alpha(rows, algorithm, temperature) == min(soft_q.ALPHAS)

@@ -78,6 +78,7 @@ def test_the_weights_are_those_of_the_update(method: str) -> None:
 
 
 def test_what_is_said_of_the_rows() -> None:
+    """The data sheet's note and docs/results.md."""
     frame, rows = read_reported("sparse-mixed"), read_rows("sparse-mixed")
     returns = {
         noise: some.pivot(index="draw", columns="algorithm", values="return") for noise, some in frame.groupby("noise")

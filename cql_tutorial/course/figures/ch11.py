@@ -12,6 +12,7 @@ from .base import ALGORITHMS, BLACK, BLUE, GREEN, GREY, SKY, TRUTH, VERMILION, C
 
 CALIBRATED: dict[str, Any] = {"color": BLACK, "linestyle": "-", "marker": "s"}
 STYLES = {"CQL": ALGORITHMS["CQL"], "Cal-QL": CALIBRATED}
+FLOOR = 0.75  # of the least return at the start: what lies lower is told by a mark at the edge
 BINS = 25  # of the actions, in a picture of where a penalty pushes
 
 
@@ -68,11 +69,14 @@ def online_curves(panels: Mapping[str, Mapping[str, Course]], earned: float, lev
     """Draw the return from step 0 on, and under it value and truth; a column a way to go on, thin lines single draws.
 
     ``panels`` maps a title to algorithms, each with its `Course`. ``earned`` is the log's return-to-go at the states of
-    the lower row, ``level`` a return that is marked. A true value is Q^pi by Monte-Carlo.
+    the lower row, ``level`` a return that is marked. A true value is Q^pi by Monte-Carlo. A draw that falls below
+    `FLOOR` of the start leaves the picture; a mark says how far it came.
     """
     figure = CaptionedFigure(figsize=(9.0, 5.6))
     axes = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
     said = []
+    starts = [of[min(of)] for courses in panels.values() for c in courses.values() for of in c.returns.values()]
+    floor = FLOOR * min(starts)
     for column, (title, courses) in enumerate(panels.items()):
         upper, lower = axes[:, column]
         ends = []
@@ -81,10 +85,15 @@ def online_curves(panels: Mapping[str, Mapping[str, Course]], earned: float, lev
             for values in course.returns.values():
                 steps = sorted(values)
                 upper.plot(steps, [values[step] for step in steps], color=look["color"], linewidth=0.6, alpha=0.35)
+                below = [step for step in steps if values[step] < floor]
+                if below:
+                    mark = f"{name}, one draw: to {min(values.values()):.1f} \N{DOWNWARDS ARROW}"
+                    upper.text(below[0], 1.01 * floor, mark, color=look["color"], fontsize=7, ha="right")
             first, last = _mean_line(upper, course.returns, look)
             _mean_line(lower, course.predicted, look)
             _mean_line(lower, course.true, {**look, "color": BLUE, "linestyle": TRUTH["linestyle"]})
-            ends.append(f"{name} from {first:.1f} to {last:.1f}")
+            least = min(min(values.values()) for values in course.returns.values())
+            ends.append(f"{name} from {first:.1f} to {last:.1f} (lowest of a draw {least:.1f})")
         upper.axhline(level, color=GREY, linewidth=0.8)
         lower.axhline(earned, **{**ALGORITHMS["log"], "marker": ""}, linewidth=1.8)
         upper.set_title(title, fontsize=10)
@@ -92,6 +101,8 @@ def online_curves(panels: Mapping[str, Mapping[str, Course]], earned: float, lev
         for axis in (upper, lower):
             axis.grid(alpha=0.25)
         said.append(f"{title}, {len(next(iter(courses.values())).returns)} draws: {', '.join(ends)}")
+    if any(axis.texts for axis in axes[0]):
+        axes[0, 0].set_ylim(bottom=floor)  # last, so that the upper end still follows the lines
     axes[0, 0].set_ylabel("return of the greedy policy", fontsize=9)
     axes[1, 0].set_ylabel("value of the policy's\nown actions", fontsize=9)
     handles = [Line2D([], [], **look, markersize=4, label=name) for name, look in STYLES.items()]

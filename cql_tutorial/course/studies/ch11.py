@@ -101,15 +101,14 @@ def _numbers(values: object) -> Tensor:
 
 # ---------------------------------------------------------------- the table of calibration
 Curves = dict[int, dict[int, float]]  # draw -> step -> value
-DRAWS = 5  # the first ones, which the control has, too
 
 
 def curves(rows: Rows, setting: str, algorithm: str, arm: str, column: str) -> Curves:
-    """A column along the online steps, a curve a reported draw below `DRAWS`; no point where it was not measured."""
+    """A column along the online steps, a curve each reported draw; no point where it was not measured."""
     found: Curves = {}
     for row in rows:
         kind = (row["setting"], row["algorithm"], row["arm"], row["split"])
-        if kind == (setting, algorithm, arm, "report") and int(row["draw"]) < DRAWS:
+        if kind == (setting, algorithm, arm, "report"):
             of_draw = found.setdefault(int(row["draw"]), {})
             if row[column] != "":
                 of_draw[int(row["step"])] = float(row[column])
