@@ -148,7 +148,7 @@ DRAW: dict[str, Callable[[torch.Generator, Example], tuple[Any, ...]]] = {
     "01.1": _episodes,
     "05.4": _alphas,
     "07.2": _log_shares,
-    "07.6": _behaviours,
+    "07.7": _behaviours,
 }
 
 

@@ -179,10 +179,10 @@ def test_a_logged_gap_at_the_best_critic_lies_at_the_logged_floor() -> None:
         ("07.1", lambda q, d: torch.softmax(-(q - d), 1), "sign of Q"),
         ("07.2", lambda q, r: q.exp() * r.exp(), "not shares"),
         ("07.3", lambda c, h, d: c / h**d, "expected hits"),
-        ("07.4", lambda v, c, t: torch.stack([(v - c).mean() + s * t * (v - c).std() for s in (-1, 1)]),
+        ("07.5", lambda v, c, t: torch.stack([(v - c).mean() + s * t * (v - c).std() for s in (-1, 1)]),
          "spread of single draws"),
-        ("07.6", lambda b, d, e: -b.mean() - d * math.log(2), "error forgotten"),
-        ("07.7", lambda names: tuple(names), "as given"),
+        ("07.7", lambda b, d, e: -b.mean() - d * math.log(2), "error forgotten"),
+        ("07.4", lambda names: tuple(names), "as given"),
     ],
 )  # fmt: skip
 def test_an_answer_written_otherwise_gets_the_message_that_fits(id: str, answer: Any, mutant: str) -> None:
@@ -190,13 +190,13 @@ def test_an_answer_written_otherwise_gets_the_message_that_fits(id: str, answer:
 
 
 def test_an_order_is_judged_by_the_pairs_that_the_table_tells_apart() -> None:
-    names = EXERCISES["07.7"].examples[0].arguments[0]
+    names = EXERCISES["07.4"].examples[0].arguments[0]
     assert set(names) == {"correct", *wrong_penalties.PITFALLS}
     best = ch07.order_by_return(names)
     swapped = [best[1], best[0], *best[2:]]  # neighbours that ten draws hardly tell apart
-    assert check_answer(EXERCISES["07.7"], lambda names: swapped).status == "passed"
+    assert check_answer(EXERCISES["07.4"], lambda names: swapped).status == "passed"
     for odd in (best[:-1], [*best, "correct"], "hard_max", None, 3):
-        result = check_answer(EXERCISES["07.7"], lambda names, odd=odd: odd)
+        result = check_answer(EXERCISES["07.4"], lambda names, odd=odd: odd)
         assert result.status == "wrong", odd
     rows = [*CORRECT, *made("hard_max", [9.0, 19.01, 29.0], [0.0] * 3), *made("x", [40.0, 41.0, 42.5], [0.0] * 3)]
     # hard_max is told apart from correct (below it) and from x (far below it); so is correct from x

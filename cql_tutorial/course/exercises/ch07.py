@@ -481,8 +481,141 @@ def _(chance, half_width, action_dim):
 
 
 # ---------------------------------------------------------------- 07.4
+BAR = 0.5  # Kendall's tau; guessing has 0 on average
+
+
+def _judge_order(found: object, names: tuple[str, ...]) -> str | None:
+    """None for an order that agrees with the measured one; else how far it agrees, and the worst pair in it."""
+    from ..studies import ch07 as study
+    from ..studies.common import result_rows
+
+    if not isinstance(found, (list, tuple)):
+        return "every one of the names is wanted, once, in a list: the one that earns most first."
+    given = [str(name) for name in found]
+    if sorted(given) != sorted(names):
+        unknown = [name for name in dict.fromkeys(given) if name not in names]
+        faults = {
+            "missing": [name for name in names if name not in given],
+            "twice": [name for name in names if given.count(name) > 1],
+            "unknown": unknown[:8],
+        }
+        said = "; ".join(f"{what}: {', '.join(which)}" for what, which in faults.items() if which)
+        return f"every one of the names is wanted, once, in a list: the one that earns most first. {said[:300]}."
+    score = study.order_score(result_rows("pitfalls"), [str(name) for name in found], "arm-narrow")
+    if score.tau >= BAR:
+        return None
+    first, second, difference = score.worst
+    return (
+        f"Kendall's tau is {score.tau:.2f} over the {score.pairs} pairs that ten draws tell apart; the bar is {BAR:g}. "
+        f"The widest pair in the wrong order: {first} stands before {second}, which earns {difference:.1f} more."
+    )
+
+
 @exercise(
     "07.4",
+    title="order them by what they earn",
+    kind="design",
+    difficulty=4,
+    importance=4,
+    minutes=8,
+    examples=(
+        Example(
+            (
+                (
+                    "correct",
+                    "no_importance_correction",
+                    "no_uniform_density",
+                    "uniform_only",
+                    "policy_only",
+                    "hard_max",
+                    "batch_max",
+                    "single_action",
+                ),
+            ),
+            "the penalties of this chapter, in the order of the set-up",
+        ),
+    ),
+    hints=(
+        "Section 1 shows which of them push the policy's own actions down, and which never do. The log is narrow.",
+        "What must be held down are the policy's own actions, in *every* state. Who does that most, who misses it?",
+        "return ['hard_max', 'no_uniform_density', ____, 'batch_max', 'uniform_only']",
+    ),
+    meaning="On a narrow log, what a penalty pushes decides; how well it estimates the integral hardly does.",
+    judge=_judge_order,
+)
+def order_by_return(names):
+    """The penalties in the order of the return you expect on the arm's narrow log, at one alpha, the highest first.
+
+    K names -> a list of the same names
+    """
+    return [
+        "hard_max",
+        "no_uniform_density",
+        "no_importance_correction",
+        "policy_only",
+        "correct",
+        "single_action",
+        "batch_max",
+        "uniform_only",
+    ]
+
+
+@mutant("07.4", "as given")
+def _(names):
+    """the names come back in the order in which they were given."""
+    return list(names)
+
+
+@mutant("07.4", "from below")
+def _(names):
+    """your order runs from the lowest return to the highest."""
+    return [
+        "uniform_only",
+        "batch_max",
+        "single_action",
+        "correct",
+        "policy_only",
+        "no_importance_correction",
+        "no_uniform_density",
+        "hard_max",
+    ]
+
+
+@mutant("07.4", "by the error of the estimate")
+def _(names):
+    """you rank by the error of the estimate in section 1: the smaller, the better. The critic does not read the
+    penalty's value but its gradient."""
+    return [
+        "correct",
+        "uniform_only",
+        "single_action",
+        "policy_only",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
+
+
+@mutant("07.4", "the more wrong, the worse")
+def _(names):
+    """you rank by how much each leaves out: what is called wrong earns less. That is a rule about names; the
+    return follows where the push-down lands."""
+    return [
+        "correct",
+        "uniform_only",
+        "policy_only",
+        "single_action",
+        "no_uniform_density",
+        "no_importance_correction",
+        "hard_max",
+        "batch_max",
+    ]
+
+
+# ---------------------------------------------------------------- 07.5
+@exercise(
+    "07.5",
     title="what do these draws exclude?",
     kind="build",
     difficulty=3,
@@ -525,7 +658,7 @@ def _ends(middle: Tensor, half: Tensor) -> Tensor:
     return torch.stack([middle - half, middle + half])
 
 
-@mutant("07.4", "two samples")
+@mutant("07.5", "two samples")
 def _(variant, correct, t_level):
     """that is the interval for two *unpaired* groups: the luck of each log is counted twice. Here each log has both
     penalties: take the spread of the differences."""
@@ -533,21 +666,21 @@ def _(variant, correct, t_level):
     return _ends((variant - correct).mean(), t_level * ((variant.var() + correct.var()) / n).sqrt())
 
 
-@mutant("07.4", "spread of single draws")
+@mutant("07.5", "spread of single draws")
 def _(variant, correct, t_level):
     """the spread of a single difference. The mean of n differences is less noisy, by the root of n."""
     d = variant - correct
     return _ends(d.mean(), t_level * d.std())
 
 
-@mutant("07.4", "n divided out")
+@mutant("07.5", "n divided out")
 def _(variant, correct, t_level):
     """you divide by n; the error of a mean falls with the *root* of n."""
     d = variant - correct
     return _ends(d.mean(), t_level * d.std() / len(d))
 
 
-@mutant("07.4", "n for n - 1")
+@mutant("07.5", "n for n - 1")
 def _(variant, correct, t_level):
     """the standard deviation divides by n here; an estimate from a sample divides by n - 1, which .std() does by
     itself."""
@@ -555,7 +688,7 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level * d.std(correction=0) / math.sqrt(len(d)))
 
 
-@mutant("07.4", "root of n - 1")
+@mutant("07.5", "root of n - 1")
 def _(variant, correct, t_level):
     """the n - 1 belongs into the standard deviation (where .std() has it already); the error of the mean is over
     the root of n."""
@@ -563,21 +696,21 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d) - 1))
 
 
-@mutant("07.4", "turned round")
+@mutant("07.5", "turned round")
 def _(variant, correct, t_level):
     """correct minus variant: the sign is turned. Above 0 should mean that the variant earns more."""
     d = correct - variant
     return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "upper end first")
+@mutant("07.5", "upper end first")
 def _(variant, correct, t_level):
     """the two ends are in the wrong order: the lower one first."""
     d = variant - correct
     return _ends(d.mean(), -t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "standard error alone")
+@mutant("07.5", "standard error alone")
 def _(variant, correct, t_level):
     """one standard error to each side: t_level is not used, so the interval holds the truth far less often than 95 %
     of the times."""
@@ -585,21 +718,21 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "normal quantile")
+@mutant("07.5", "normal quantile")
 def _(variant, correct, t_level):
     """1.96 is the quantile for a known spread. It is estimated here, from few draws: use t_level."""
     d = variant - correct
     return _ends(d.mean(), 1.96 * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "variance")
+@mutant("07.5", "variance")
 def _(variant, correct, t_level):
     """that is the variance, in squared units. The standard deviation is its root."""
     d = variant - correct
     return _ends(d.mean(), t_level * d.var() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "variance of the mean")
+@mutant("07.5", "variance of the mean")
 def _(variant, correct, t_level):
     """that is the variance of the mean, variance over n, in squared units. t_level belongs to its *root*, the standard
     error."""
@@ -607,21 +740,21 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level * d.var() / len(d))
 
 
-@mutant("07.4", "around zero")
+@mutant("07.5", "around zero")
 def _(variant, correct, t_level):
     """the interval lies around 0 and not around the mean difference."""
     d = variant - correct
     return _ends(torch.zeros((), dtype=d.dtype), t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "smallest and largest")
+@mutant("07.5", "smallest and largest")
 def _(variant, correct, t_level):
     """the smallest and the largest difference: the range of single draws, which says nothing of the mean."""
     d = variant - correct
     return torch.stack([d.min(), d.max()])
 
 
-@mutant("07.4", "mean and half-width")
+@mutant("07.5", "mean and half-width")
 def _(variant, correct, t_level):
     """those are the middle of the interval and its half-width. Its two *ends* are asked for: middle minus half-width,
     middle plus half-width."""
@@ -629,14 +762,14 @@ def _(variant, correct, t_level):
     return torch.stack([d.mean(), t_level * d.std() / math.sqrt(len(d))])
 
 
-@mutant("07.4", "median")
+@mutant("07.5", "median")
 def _(variant, correct, t_level):
     """the interval lies around the median of the differences. Its width is that of a *mean*: take the mean."""
     d = variant - correct
     return _ends(d.median(), t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "sorted")
+@mutant("07.5", "sorted")
 def _(variant, correct, t_level):
     """both lists are sorted before they are subtracted, so that the pairs are torn: place i of both is the *same*
     draw."""
@@ -644,13 +777,13 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "variant alone")
+@mutant("07.5", "variant alone")
 def _(variant, correct, t_level):
     """that is the interval of the variant's own mean; correct is not used. Take the differences draw by draw first."""
     return _ends(variant.mean(), t_level * variant.std() / math.sqrt(len(variant)))
 
 
-@mutant("07.4", "half of t")
+@mutant("07.5", "half of t")
 def _(variant, correct, t_level):
     """half of t_level goes to each side. t_level standard errors go to *each* side, so that the whole interval is twice
     as wide."""
@@ -658,14 +791,14 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level / 2 * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "absolute differences")
+@mutant("07.5", "absolute differences")
 def _(variant, correct, t_level):
     """the differences lose their signs. A draw on which the variant earns *less* has to count against it."""
     d = (variant - correct).abs()
     return _ends(d.mean(), t_level * d.std() / math.sqrt(len(d)))
 
 
-@mutant("07.4", "mean absolute deviation")
+@mutant("07.5", "mean absolute deviation")
 def _(variant, correct, t_level):
     """the spread is the mean absolute deviation. t_level belongs to the standard deviation: the root of the mean
     square, with n - 1."""
@@ -673,9 +806,9 @@ def _(variant, correct, t_level):
     return _ends(d.mean(), t_level * (d - d.mean()).abs().mean() / math.sqrt(len(d)))
 
 
-# ---------------------------------------------------------------- 07.5
+# ---------------------------------------------------------------- 07.6
 @exercise(
-    "07.5",
+    "07.6",
     title="the same loss in another unit",
     kind="build",
     difficulty=4,
@@ -757,117 +890,117 @@ def _penalty(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     return (torch.logsumexp(q - log_density, 1) - math.log(q.shape[1]) - q_data).mean()
 
 
-@mutant("07.5", "unit ignored")
+@mutant("07.6", "unit ignored")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the unit is ignored. The squared error grows with unit**2, this penalty does not: the same alpha means less
     and less."""
     return alpha * _penalty(q_candidates, log_density, q_data)
 
 
-@mutant("07.5", "alpha times unit")
+@mutant("07.6", "alpha times unit")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """alpha times the unit is the rule of thumb, and nearly right where one candidate dominates the sum. The
     logarithm and the exponential still see values in the new unit: divide Q by the unit *inside*, not after."""
     return alpha * unit * _penalty(q_candidates, log_density, q_data)
 
 
-@mutant("07.5", "alpha times unit squared")
+@mutant("07.6", "alpha times unit squared")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """alpha is rescaled, Q is not: exp of the larger numbers sharpens the softmax, and the penalty picks out the
     maximum. Divide Q by the unit first."""
     return alpha * unit**2 * _penalty(q_candidates, log_density, q_data)
 
 
-@mutant("07.5", "alpha divided")
+@mutant("07.6", "alpha divided")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """alpha is divided by the unit. The squared error has *grown* by unit**2: the penalty must grow with it, from
     Q / unit."""
     return alpha / unit**2 * _penalty(q_candidates, log_density, q_data)
 
 
-@mutant("07.5", "one unit short")
+@mutant("07.6", "one unit short")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the penalty is in the old unit again, good. The squared error has grown with unit *squared*, so alpha must,
     too, before both terms."""
     return alpha * unit * _penalty(q_candidates / unit, log_density, q_data / unit)
 
 
-@mutant("07.5", "old unit only")
+@mutant("07.6", "old unit only")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """that is the penalty in the old unit. The squared error beside it has grown by unit**2: multiply alpha by that."""
     return alpha * _penalty(q_candidates / unit, log_density, q_data / unit)
 
 
-@mutant("07.5", "density divided too", seen="young-geng/CQL#3")
+@mutant("07.6", "density divided too", seen="young-geng/CQL#3")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the log-density is divided as well. A density of actions has no unit of reward: only Q is divided."""
     return alpha * unit**2 * _penalty(q_candidates / unit, log_density / unit, q_data / unit)
 
 
-@mutant("07.5", "logged value not divided")
+@mutant("07.6", "logged value not divided")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the logged action's value is still in the new unit, the soft maximum in the old one: both terms are values
     of Q."""
     return alpha * unit**2 * _penalty(q_candidates / unit, log_density, q_data)
 
 
-@mutant("07.5", "multiplied")
+@mutant("07.6", "multiplied")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the values are already unit times as large: divide them by the unit to get back, then weigh with unit**2."""
     return alpha * _penalty(q_candidates * unit, log_density, q_data * unit)
 
 
-@mutant("07.5", "multiplied and weighed")
+@mutant("07.6", "multiplied and weighed")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """Q is multiplied by the unit. It is already unit times as large: divide to get back to the old numbers."""
     return alpha * unit**2 * _penalty(q_candidates * unit, log_density, q_data * unit)
 
 
-@mutant("07.5", "divided by the square")
+@mutant("07.6", "divided by the square")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """Q is divided by unit squared. Values grow with the unit, once; it is the squared *error* that grows with its
     square."""
     return alpha * unit**2 * _penalty(q_candidates / unit**2, log_density, q_data / unit**2)
 
 
-@mutant("07.5", "density moved")
+@mutant("07.6", "density moved")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the log-density is shifted by log unit, as if the *action* had changed its unit. Only rewards and values did."""
     return alpha * unit**2 * _penalty(q_candidates / unit, log_density - math.log(unit), q_data / unit)
 
 
-@mutant("07.5", "no push-down")
+@mutant("07.6", "no push-down")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the value is right, but the candidates' Q is detached: nothing is pushed down any more."""
     return alpha * unit**2 * _penalty(q_candidates.detach() / unit, log_density, q_data / unit)
 
 
-@mutant("07.5", "no pull-up")
+@mutant("07.6", "no pull-up")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the value is right, but the logged action's Q is detached: nothing pulls it up any more."""
     return alpha * unit**2 * _penalty(q_candidates / unit, log_density, q_data.detach() / unit)
 
 
-@mutant("07.5", "data term forgotten")
+@mutant("07.6", "data term forgotten")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the push up on the logged action is missing."""
     soft = torch.logsumexp(q_candidates / unit - log_density, 1) - math.log(q_candidates.shape[1])
     return alpha * unit**2 * soft.mean()
 
 
-@mutant("07.5", "density forgotten")
+@mutant("07.6", "density forgotten")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """log_density is not subtracted: that is the penalty without importance correction, in the right unit."""
     return alpha * unit**2 * _penalty(q_candidates / unit, 0 * log_density, q_data / unit)
 
 
-@mutant("07.5", "number of candidates")
+@mutant("07.6", "number of candidates")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the number of candidates is missing: a mean inside the logarithm subtracts log K, K being axis 1."""
     return alpha * unit**2 * (torch.logsumexp(q_candidates / unit - log_density, 1) - q_data / unit).mean()
 
 
-@mutant("07.5", "number of states")
+@mutant("07.6", "number of states")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the logarithm of the number of *states* is subtracted, axis 0. The mean inside the logarithm runs over the
     candidates: log K, K being axis 1."""
@@ -875,7 +1008,7 @@ def _(q_candidates, log_density, q_data, alpha, unit):
     return alpha * unit**2 * (soft - q_data / unit).mean()
 
 
-@mutant("07.5", "overflow")
+@mutant("07.6", "overflow")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """right for small values, but exp(900) overflows to inf. torch.logsumexp takes the largest value out before it
     exponentiates."""
@@ -883,49 +1016,49 @@ def _(q_candidates, log_density, q_data, alpha, unit):
     return alpha * unit**2 * (soft - q_data / unit).mean()
 
 
-@mutant("07.5", "alpha over the unit")
+@mutant("07.6", "alpha over the unit")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """alpha is divided by the unit. The squared error has *grown*, by unit**2: the penalty must grow with it, and it is
     computed from Q / unit."""
     return alpha / unit * _penalty(q_candidates, log_density, q_data)
 
 
-@mutant("07.5", "alpha forgotten")
+@mutant("07.6", "alpha forgotten")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """alpha is missing: everything else is there."""
     return unit**2 * _penalty(q_candidates / unit, log_density, q_data / unit)
 
 
-@mutant("07.5", "sum over the batch")
+@mutant("07.6", "sum over the batch")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the penalty is summed over the batch. It is a mean, like the squared error beside it."""
     return alpha * unit**2 * len(q_data) * _penalty(q_candidates / unit, log_density, q_data / unit)
 
 
-@mutant("07.5", "unit squared after the division")
+@mutant("07.6", "unit squared after the division")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the penalty of Q / unit is divided by unit squared. It has become *smaller* by going back to the old unit; beside
     the squared error in the new one it is multiplied by unit squared."""
     return alpha / unit**2 * _penalty(q_candidates / unit, log_density, q_data / unit)
 
 
-@mutant("07.5", "log of the unit subtracted")
+@mutant("07.6", "log of the unit subtracted")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the log of the unit is subtracted (and one unit is missing), as if the log-integral were divided by it. Inside,
     Q is divided by the unit; outside, alpha is multiplied by its square."""
     return alpha * unit * (_penalty(q_candidates, log_density, q_data) - math.log(unit))
 
 
-@mutant("07.5", "over the states")
+@mutant("07.6", "over the states")
 def _(q_candidates, log_density, q_data, alpha, unit):
     """the logsumexp runs over the states (axis 0). Each state has its own integral, over its candidates: dim=1."""
     soft = torch.logsumexp(q_candidates / unit - log_density, 0) - math.log(q_candidates.shape[1])
     return alpha * unit**2 * (soft.mean() - (q_data / unit).mean())
 
 
-# ---------------------------------------------------------------- 07.6
+# ---------------------------------------------------------------- 07.7
 @exercise(
-    "07.6",
+    "07.7",
     title="the floor under the logged CQL gap",
     kind="build",
     difficulty=3,
@@ -970,252 +1103,119 @@ def lowest_gap(log_behaviour, action_dim, estimate_error):
     return -log_behaviour.mean() - action_dim * math.log(2) + estimate_error
 
 
-@mutant("07.6", "error forgotten")
+@mutant("07.7", "error forgotten")
 def _(log_behaviour, action_dim, estimate_error):
     """that is the floor of the *exact* CQL gap. The logged one is computed with an estimate of the log-integral, and
     moves with its error."""
     return -log_behaviour.mean() - action_dim * LOG_2
 
 
-@mutant("07.6", "error subtracted")
+@mutant("07.7", "error subtracted")
 def _(log_behaviour, action_dim, estimate_error):
     """the error is subtracted. It is estimated *minus* true, and the log-integral enters the gap with a plus."""
     return -log_behaviour.mean() - action_dim * LOG_2 - estimate_error
 
 
-@mutant("07.6", "distance itself")
+@mutant("07.7", "distance itself")
 def _(log_behaviour, action_dim, estimate_error):
     """that is KL(behaviour || uniform) itself; the floor lies that far *below* zero."""
     return log_behaviour.mean() + action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "volume forgotten")
+@mutant("07.7", "volume forgotten")
 def _(log_behaviour, action_dim, estimate_error):
     """that is the floor of the log-mean form (the entropy of the behaviour policy, with the error). The CQL gap is
     that minus action_dim log 2."""
     return -log_behaviour.mean() + estimate_error
 
 
-@mutant("07.6", "volume added")
+@mutant("07.7", "volume added")
 def _(log_behaviour, action_dim, estimate_error):
     """the volume has the wrong sign: uniform behaviour has log-density -action_dim log 2, and its floor must be 0."""
     return -log_behaviour.mean() + action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "log 2 once")
+@mutant("07.7", "log 2 once")
 def _(log_behaviour, action_dim, estimate_error):
     """log 2 is needed once for each dimension."""
     return -log_behaviour.mean() - LOG_2 + estimate_error
 
 
-@mutant("07.6", "log of twice the dimension")
+@mutant("07.7", "log of twice the dimension")
 def _(log_behaviour, action_dim, estimate_error):
     """the logarithm of 2 A is subtracted. The box has volume 2 to the *power* A: its logarithm is A log 2."""
     return -log_behaviour.mean() - math.log(2 * action_dim) + estimate_error
 
 
-@mutant("07.6", "density for its log")
+@mutant("07.7", "density for its log")
 def _(log_behaviour, action_dim, estimate_error):
     """log_behaviour holds logarithms already, and an entropy averages logarithms, not densities."""
     return -log_behaviour.exp().mean() - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "log of the mean")
+@mutant("07.7", "log of the mean")
 def _(log_behaviour, action_dim, estimate_error):
     """the logarithm of the mean density is not the mean of the logarithm; a KL divergence averages the logarithm."""
     return -(torch.logsumexp(log_behaviour, 0) - math.log(len(log_behaviour))) - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "weighed by the density")
+@mutant("07.7", "weighed by the density")
 def _(log_behaviour, action_dim, estimate_error):
     """each log-density is weighed by its density. The logged actions come *from* the behaviour, as often as it
     says: a plain mean weighs them rightly."""
     return -(log_behaviour.exp() * log_behaviour).mean() - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "sum")
+@mutant("07.7", "sum")
 def _(log_behaviour, action_dim, estimate_error):
     """a sum over the logged actions grows with the log. The floor is an average."""
     return -log_behaviour.sum() - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "sign of the log-density")
+@mutant("07.7", "sign of the log-density")
 def _(log_behaviour, action_dim, estimate_error):
     """the sign of the mean is turned: a *denser* behaviour (larger log-density) allows a lower gap."""
     return log_behaviour.mean() - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "best action alone")
+@mutant("07.7", "best action alone")
 def _(log_behaviour, action_dim, estimate_error):
     """only the densest logged action counts here. The penalty is a mean over all of them."""
     return -log_behaviour.max() - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "divided by the dimensions")
+@mutant("07.7", "divided by the dimensions")
 def _(log_behaviour, action_dim, estimate_error):
     """the mean log-density is divided by the number of dimensions. The log-density is that of the whole action, a sum
     over them: use it as it comes."""
     return -log_behaviour.mean() / action_dim - LOG_2 + estimate_error
 
 
-@mutant("07.6", "divided by the dimensions, A log 2 whole")
+@mutant("07.7", "divided by the dimensions, A log 2 whole")
 def _(log_behaviour, action_dim, estimate_error):
     """the mean log-density is divided by the number of dimensions, A log 2 is not. Both belong to the whole action."""
     return -log_behaviour.mean() / action_dim - action_dim * LOG_2 + estimate_error
 
 
-@mutant("07.6", "cut off at 0")
+@mutant("07.7", "cut off at 0")
 def _(log_behaviour, action_dim, estimate_error):
     """the floor is cut off at 0. That of the exact gap is never above 0, but an integral that is estimated too high
     lifts the logged one, and a few logged actions may be less dense than uniform."""
     return (-log_behaviour.mean() - action_dim * LOG_2 + estimate_error).clamp(max=0)
 
 
-@mutant("07.6", "error always downwards")
+@mutant("07.7", "error always downwards")
 def _(log_behaviour, action_dim, estimate_error):
     """the size of the error is subtracted, whatever its sign. An estimate that is too *high* lifts the logged gap: add
     the error as it comes."""
     return -log_behaviour.mean() - action_dim * LOG_2 - abs(estimate_error)
 
 
-@mutant("07.6", "weighed by the density again")
+@mutant("07.7", "weighed by the density again")
 def _(log_behaviour, action_dim, estimate_error):
     """each logged action is weighed by its density, minus the sum of p log p. The rows of a log are *drawn* from the
     behaviour policy, so that a plain mean of -log p weighs them already."""
     return -(log_behaviour.exp() * log_behaviour).sum() - action_dim * LOG_2 + estimate_error
-
-
-# ---------------------------------------------------------------- 07.7
-BAR = 0.5  # Kendall's tau; guessing has 0 on average
-
-
-def _judge_order(found: object, names: tuple[str, ...]) -> str | None:
-    """None for an order that agrees with the measured one; else how far it agrees, and the worst pair in it."""
-    from ..studies import ch07 as study
-    from ..studies.common import result_rows
-
-    if not isinstance(found, (list, tuple)):
-        return "every one of the names is wanted, once, in a list: the one that earns most first."
-    given = [str(name) for name in found]
-    if sorted(given) != sorted(names):
-        unknown = [name for name in dict.fromkeys(given) if name not in names]
-        faults = {
-            "missing": [name for name in names if name not in given],
-            "twice": [name for name in names if given.count(name) > 1],
-            "unknown": unknown[:8],
-        }
-        said = "; ".join(f"{what}: {', '.join(which)}" for what, which in faults.items() if which)
-        return f"every one of the names is wanted, once, in a list: the one that earns most first. {said[:300]}."
-    score = study.order_score(result_rows("pitfalls"), [str(name) for name in found], "arm-narrow")
-    if score.tau >= BAR:
-        return None
-    first, second, difference = score.worst
-    return (
-        f"Kendall's tau is {score.tau:.2f} over the {score.pairs} pairs that ten draws tell apart; the bar is {BAR:g}. "
-        f"The widest pair in the wrong order: {first} stands before {second}, which earns {difference:.1f} more."
-    )
-
-
-@exercise(
-    "07.7",
-    title="order them by what they earn",
-    kind="design",
-    difficulty=4,
-    importance=4,
-    minutes=8,
-    examples=(
-        Example(
-            (
-                (
-                    "correct",
-                    "no_importance_correction",
-                    "no_uniform_density",
-                    "uniform_only",
-                    "policy_only",
-                    "hard_max",
-                    "batch_max",
-                    "single_action",
-                ),
-            ),
-            "the penalties of this chapter, in the order of the set-up",
-        ),
-    ),
-    hints=(
-        "Section 1 shows which of them push the policy's own actions down, and which never do. The log is narrow.",
-        "What must be held down are the policy's own actions, in *every* state. Who does that most, who misses it?",
-        "return ['hard_max', 'no_uniform_density', ____, 'batch_max', 'uniform_only']",
-    ),
-    meaning="On a narrow log, what a penalty pushes decides; how well it estimates the integral hardly does.",
-    judge=_judge_order,
-)
-def order_by_return(names):
-    """The penalties in the order of the return you expect on the arm's narrow log, at one alpha, the highest first.
-
-    K names -> a list of the same names
-    """
-    return [
-        "hard_max",
-        "no_uniform_density",
-        "no_importance_correction",
-        "policy_only",
-        "correct",
-        "single_action",
-        "batch_max",
-        "uniform_only",
-    ]
-
-
-@mutant("07.7", "as given")
-def _(names):
-    """the names come back in the order in which they were given."""
-    return list(names)
-
-
-@mutant("07.7", "from below")
-def _(names):
-    """your order runs from the lowest return to the highest."""
-    return [
-        "uniform_only",
-        "batch_max",
-        "single_action",
-        "correct",
-        "policy_only",
-        "no_importance_correction",
-        "no_uniform_density",
-        "hard_max",
-    ]
-
-
-@mutant("07.7", "by the error of the estimate")
-def _(names):
-    """you rank by the error of the estimate in section 1: the smaller, the better. The critic does not read the
-    penalty's value but its gradient."""
-    return [
-        "correct",
-        "uniform_only",
-        "single_action",
-        "policy_only",
-        "no_uniform_density",
-        "no_importance_correction",
-        "hard_max",
-        "batch_max",
-    ]
-
-
-@mutant("07.7", "the more wrong, the worse")
-def _(names):
-    """you rank by how much each leaves out: what is called wrong earns less. That is a rule about names; the
-    return follows where the push-down lands."""
-    return [
-        "correct",
-        "uniform_only",
-        "policy_only",
-        "single_action",
-        "no_uniform_density",
-        "no_importance_correction",
-        "hard_max",
-        "batch_max",
-    ]
 
 
 # ---------------------------------------------------------------- predictions
