@@ -358,26 +358,54 @@ def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) ->
 
 
 def _to_pandas(pandas: Any, frame: Any) -> Any:
-    expected, mend = (
-        "a pandas DataFrame, or what has to_pandas, __dataframe__ or __arrow_c_stream__",
-        "pandas.DataFrame(...) makes one of a dict.",
-    )
-    try:
-        if hasattr(frame, "to_pandas"):
-            return frame.to_pandas()
-        if hasattr(frame, "__dataframe__"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return pandas.api.interchange.from_dataframe(frame)
-        if hasattr(frame, "__arrow_c_stream__"):
-            import pyarrow
+    """A frame of another library as one of pandas, by the first of its own ways that works; else ``DataError``."""
+    kind = type(frame).__name__
+    if isinstance(frame, pandas.Series):
+        mend = "pass the whole frame, or frame.to_frame()."
+        raise DataError("frame", "a Series, which is one column", "a frame with a column for each role", mend)
+    failed: list[Exception] = []
+    for turn in (_own_way, _by_arrow, _by_interchange, _by_columns):
+        try:
+            made = turn(pandas, frame)
+        except Exception as error:  # whatever that library raises
+            failed.append(error)
+            continue
+        if isinstance(made, pandas.DataFrame):
+            return made
+    if failed and isinstance(failed[0], ImportError):
+        raise missing_package(failed[0], "turns that frame into one of pandas") from failed[0]
+    expected = "a pandas DataFrame, or what has to_pandas, __arrow_c_stream__ or __dataframe__"
+    if failed:
+        found = " ".join(f"a {kind} that does not become one: {type(failed[0]).__name__}: {failed[0]}".split())
+        mend = "make a pandas.DataFrame of it first, with columns of one kind and length."
+        raise DataError("frame", found[:300], expected, mend) from failed[0]
+    mend = "pandas.DataFrame(...) makes one of a dict or of a matrix."
+    mend = "it is not computed yet: pass frame.collect()." if hasattr(frame, "collect") else mend
+    raise DataError("frame", f"a {kind}", expected, mend)
 
-            return pyarrow.table(frame).to_pandas()
-    except ImportError as error:
-        raise missing_package(error, "turns that frame into one of pandas") from error
-    if isinstance(frame, Mapping):
-        return pandas.DataFrame(frame)
-    raise DataError("frame", f"a {type(frame).__name__}", expected, mend)
+
+def _own_way(pandas: Any, frame: Any) -> Any:
+    return frame.to_pandas() if hasattr(frame, "to_pandas") else None
+
+
+def _by_arrow(pandas: Any, frame: Any) -> Any:
+    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
+        return None
+    import pyarrow
+
+    return pyarrow.table(frame).to_pandas()
+
+
+def _by_interchange(pandas: Any, frame: Any) -> Any:
+    if not hasattr(frame, "__dataframe__"):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas 3 says that it will go
+        return pandas.api.interchange.from_dataframe(frame)
+
+
+def _by_columns(pandas: Any, frame: Any) -> Any:
+    return pandas.DataFrame(frame) if isinstance(frame, Mapping) else None
 
 
 def _check_size(size: float, options: Mapping[str, Any]) -> None:
