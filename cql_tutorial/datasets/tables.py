@@ -62,6 +62,7 @@ class _Faults:
     times: dict[str, Any] = field(default_factory=dict)  # column -> an example
     flags: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell]
     moments: dict[str, list[Any]] = field(default_factory=dict)  # the same, of cells of a time that are none
+    origin: dict[str, Any] = field(default_factory=dict)  # column -> its first date
     labels: dict[Any, int] = field(default_factory=dict)  # of the episodes, in the order of appearance
     unequal: dict[str, list[int]] = field(default_factory=dict)  # column -> [values lost to float32, distinct values]
 
@@ -129,7 +130,9 @@ def _flags_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
 
 
 def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -> np.ndarray:
-    """A column of times as float64: numbers as they are, dates and spans of time in seconds; NaN where missing."""
+    """A column of times: whole numbers as int64, others, and dates and spans in seconds, as float64, NaN if missing."""
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu":
+        return series.to_numpy().astype(np.int64)
     if pandas.api.types.is_numeric_dtype(series.dtype):
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     if getattr(series.dtype, "kind", "O") == "m":
@@ -146,7 +149,11 @@ def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
             known = faults.moments.setdefault(name, [0, start + first, cells.iloc[first]])
             known[0] += int(wrong.sum())
     moments = pandas.to_datetime(series, utc=True)
-    return (moments - pandas.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
+    # From the first date on: seconds since 1970 have no room in float64 for steps of less than a microsecond.
+    origin = faults.origin.setdefault(name, next(iter(moments.dropna()), pandas.Timestamp(0, tz="UTC")))
+    passed = moments - origin
+    whole = passed.dt.as_unit("ns") if passed.dt.unit != "ns" else passed
+    return np.where(whole.isna(), np.nan, whole.to_numpy().astype("m8[ns]").astype(np.int64) / 1e9)
 
 
 def _labels_of(series: Any, codes: dict[Any, int]) -> np.ndarray:
