@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cql_tutorial.datasets import OfflineDataset, defects, load_dataset, tables
+from cql_tutorial.datasets import OfflineDataset, defects, load_dataset, roles, tables
 from cql_tutorial.errors import CQLTutorialError, CQLWarning, DataError
 from tests.datasets.test_loaders import table
 from tests.datasets.test_offline_dataset import make, same
@@ -308,6 +308,23 @@ def test_a_column_has_one_role_and_the_rest_is_named() -> None:
     refused(frame(), "'done'", "terminations (the task ended) or truncations", columns=ROLES | {"done": "end"})
     missing = {key: value for key, value in ROLES.items() if key != "terminations"}
     refused(frame(), "['terminations']", "terminations=none", "terminations=every-row", columns=missing)
+
+
+def test_a_wide_table_is_not_searched_for_each_of_its_names() -> None:
+    """With `list.count` or `list.index` for each name, 100,000 columns took minutes."""
+
+    class Names(list):
+        def count(self, *_: Any) -> int:
+            raise AssertionError("the whole header, for one name")
+
+        index = count
+
+        def __contains__(self, name: object) -> bool:
+            raise AssertionError("the whole header, for one name")
+
+    names = Names([*(f"o_{i}" for i in range(20_000)), "a", "r", "end"])
+    found = roles.assign(names, ROLES | {"observations": "o_*"})
+    assert found.places["observations"] == list(range(20_000)) and found.unused == []
 
 
 def test_logs_without_a_column_of_ends() -> None:
