@@ -111,8 +111,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
+        inside = sorted(map(str, [*Path(path).glob("*.safetensors"), *Path(path).glob("kept/*.safetensors")]))
         found = "a folder" if Path(path).is_dir() else "no such file"
-        raise CheckpointError(str(path), found, "a checkpoint file", "check the path.")
+        mend = f"name one of those in it: {', '.join(inside[:4])}." if inside else "check the path."
+        raise CheckpointError(str(path), found, "a checkpoint file", mend)
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}

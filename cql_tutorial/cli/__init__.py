@@ -6,6 +6,7 @@ was expected and how to mend it, and end with status 2.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,7 +25,18 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` if None) and return its exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()  # so that a reader who has gone is noticed here, and not when Python ends
+    except BrokenPipeError:  # `cql-tutorial describe ... | head`
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or Python tells it when it ends
+        return 141  # what a shell says of a program that such a pipe has ended
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["doctor"]:  # must work where packages are missing, so before anything is imported
         from .doctor import doctor
 

@@ -372,7 +372,8 @@ def _labels_and_times(store: Any, roles: Roles, n: int) -> tuple[np.ndarray | No
         names, codes = np.unique(labels.astype(str) if labels.dtype.kind in "SO" else labels, return_inverse=True)
         starts = episode_starts(codes, f"key {key!r}", lambda row: f"row {row}", lambda label: str(names[label]))
     if "time" in roles.columns:
-        times = np.asarray(_item(store, roles.columns["time"][0], n)[()], np.float64).reshape(n)
+        read = np.asarray(_item(store, roles.columns["time"][0], n)[()]).reshape(n)
+        times = read.astype(np.int64 if read.dtype.kind in "iu" else np.float64)
     return starts, times
 
 

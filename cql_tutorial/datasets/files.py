@@ -116,7 +116,8 @@ def keep_time(
     follows = np.r_[False, ~(columns["terminations"] | columns["truncations"])[:-1].astype(bool)]
     if "episode_starts" in columns:
         follows[columns["episode_starts"]] = False
-    step = np.diff(times, prepend=times[:1])
+    # Of whole numbers before they are float64, which does not tell the nanoseconds since 1970 apart.
+    step = np.diff(times, prepend=times[:1]).astype(np.float64)
     back = follows & (step < 0)
     if back.any() and not raw:
         row = int(back.argmax())

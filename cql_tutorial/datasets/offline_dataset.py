@@ -208,9 +208,10 @@ class OfflineDataset:
         ``"none"`` (the task never ends), ``"every-row"``, or ``"last-row"`` (of each ``episode``). None takes columns
         whose names are plain (obs_0, action, reward, termination, ...) and says which. Episodes are cut where more than
         ``max_gap`` seconds (units of a ``time`` of numbers) lie between two rows. pandas, or anything with
-        ``to_pandas`` or ``__dataframe__``. Missing values, words and times are refused, with counts; nothing is filled
-        in. Without next_observations, last rows are treated as by `files.fill_next_observations`. ``metadata`` names
-        the columns used and those unused. Raises ``DataError``, ``ConfigError``.
+        ``to_pandas``, ``__arrow_c_stream__`` or ``__dataframe__``. Missing values, words and times are refused, with
+        counts; nothing is filled in. Without next_observations, last rows are treated as by
+        `files.fill_next_observations`. ``metadata`` names the columns used and those unused. Raises ``DataError``,
+        ``ConfigError``.
         """
         more = {"max_gigabytes": max_gigabytes, "dtype": _dtype_name(options), "max_gap": max_gap}
         return cls.from_arrays(**(tables.from_frame(frame, columns, **(options | more)) | options))

@@ -62,6 +62,7 @@ class _Faults:
     times: dict[str, Any] = field(default_factory=dict)  # column -> an example
     flags: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell]
     moments: dict[str, list[Any]] = field(default_factory=dict)  # the same, of cells of a time that are none
+    origin: dict[str, Any] = field(default_factory=dict)  # column -> its first date
     labels: dict[Any, int] = field(default_factory=dict)  # of the episodes, in the order of appearance
     unequal: dict[str, list[int]] = field(default_factory=dict)  # column -> [values lost to float32, distinct values]
 
@@ -129,7 +130,9 @@ def _flags_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
 
 
 def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -> np.ndarray:
-    """A column of times as float64: numbers as they are, dates and spans of time in seconds; NaN where missing."""
+    """A column of times: whole numbers as int64, others, and dates and spans in seconds, as float64, NaN if missing."""
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu":
+        return series.to_numpy().astype(np.int64)
     if pandas.api.types.is_numeric_dtype(series.dtype):
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     if getattr(series.dtype, "kind", "O") == "m":
@@ -146,7 +149,11 @@ def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
             known = faults.moments.setdefault(name, [0, start + first, cells.iloc[first]])
             known[0] += int(wrong.sum())
     moments = pandas.to_datetime(series, utc=True)
-    return (moments - pandas.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
+    # From the first date on: seconds since 1970 have no room in float64 for steps of less than a microsecond.
+    origin = faults.origin.setdefault(name, next(iter(moments.dropna()), pandas.Timestamp(0, tz="UTC")))
+    passed = moments - origin
+    whole = passed.dt.as_unit("ns") if passed.dt.unit != "ns" else passed
+    return np.where(whole.isna(), np.nan, whole.to_numpy().astype("m8[ns]").astype(np.int64) / 1e9)
 
 
 def _labels_of(series: Any, codes: dict[Any, int]) -> np.ndarray:
@@ -358,26 +365,54 @@ def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) ->
 
 
 def _to_pandas(pandas: Any, frame: Any) -> Any:
-    expected, mend = (
-        "a pandas DataFrame, or what has to_pandas, __dataframe__ or __arrow_c_stream__",
-        "pandas.DataFrame(...) makes one of a dict.",
-    )
-    try:
-        if hasattr(frame, "to_pandas"):
-            return frame.to_pandas()
-        if hasattr(frame, "__dataframe__"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return pandas.api.interchange.from_dataframe(frame)
-        if hasattr(frame, "__arrow_c_stream__"):
-            import pyarrow
+    """A frame of another library as one of pandas, by the first of its own ways that works; else ``DataError``."""
+    kind = type(frame).__name__
+    if isinstance(frame, pandas.Series):
+        mend = "pass the whole frame, or frame.to_frame()."
+        raise DataError("frame", "a Series, which is one column", "a frame with a column for each role", mend)
+    failed: list[Exception] = []
+    for turn in (_own_way, _by_arrow, _by_interchange, _by_columns):
+        try:
+            made = turn(pandas, frame)
+        except Exception as error:  # whatever that library raises
+            failed.append(error)
+            continue
+        if isinstance(made, pandas.DataFrame):
+            return made
+    if failed and isinstance(failed[0], ImportError):
+        raise missing_package(failed[0], "turns that frame into one of pandas") from failed[0]
+    expected = "a pandas DataFrame, or what has to_pandas, __arrow_c_stream__ or __dataframe__"
+    if failed:
+        found = " ".join(f"a {kind} that does not become one: {type(failed[0]).__name__}: {failed[0]}".split())
+        mend = "make a pandas.DataFrame of it first, with columns of one kind and length."
+        raise DataError("frame", found[:300], expected, mend) from failed[0]
+    mend = "pandas.DataFrame(...) makes one of a dict or of a matrix."
+    mend = "it is not computed yet: pass frame.collect()." if hasattr(frame, "collect") else mend
+    raise DataError("frame", f"a {kind}", expected, mend)
 
-            return pyarrow.table(frame).to_pandas()
-    except ImportError as error:
-        raise missing_package(error, "turns that frame into one of pandas") from error
-    if isinstance(frame, Mapping):
-        return pandas.DataFrame(frame)
-    raise DataError("frame", f"a {type(frame).__name__}", expected, mend)
+
+def _own_way(pandas: Any, frame: Any) -> Any:
+    return frame.to_pandas() if hasattr(frame, "to_pandas") else None
+
+
+def _by_arrow(pandas: Any, frame: Any) -> Any:
+    if not hasattr(frame, "__arrow_c_stream__") and not hasattr(frame, "__arrow_c_array__"):
+        return None
+    import pyarrow
+
+    return pyarrow.table(frame).to_pandas()
+
+
+def _by_interchange(pandas: Any, frame: Any) -> Any:
+    if not hasattr(frame, "__dataframe__"):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas 3 says that it will go
+        return pandas.api.interchange.from_dataframe(frame)
+
+
+def _by_columns(pandas: Any, frame: Any) -> Any:
+    return pandas.DataFrame(frame) if isinstance(frame, Mapping) else None
 
 
 def _check_size(size: float, options: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from cql_tutorial.cli.files import table, write_json
 from cql_tutorial.cli.options import FROM_DATA, DataOptions, make_env, settings_form, settings_of
 from cql_tutorial.cli.parser import summary
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError
+from tests import ROOT
 from tests.conftest import HIDE_PACKAGES
 
 QUICK = ["--hidden-dim", "8", "--quiet"]
@@ -209,6 +210,17 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setattr(parser, "run", interrupted)
     run("train", "cql", expect=130)
     assert "repeat the command to go on" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes")
+def test_a_reader_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
+    """As in `cql-tutorial ... | head -1`."""
+    code = "from cql_tutorial.cli import main; raise SystemExit(main(['--help']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        ended = subprocess.run([sys.executable, "-c", code], stdout=gone, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert ended.stderr == "" and ended.returncode == 141
 
 
 @pytest.mark.slow

@@ -218,6 +218,8 @@ def test_export_refuses_what_it_cannot_write(tmp_path: Path, capsys: pytest.Capt
     assert "--out: found" in shown(capsys, error=True)
     run("export", "--agent", tmp_path / "none", "--out", tmp_path / "policy.pt2", expect=2)
     assert "no such file" in shown(capsys, error=True)
+    run("export", "--agent", tmp_path / "a", "--out", tmp_path / "policy.pt2", expect=2)
+    assert "name one of those in it: " in (told := shown(capsys, error=True)) and "seed-0.safetensors" in told
     run("export", "--agent", agent, "--out", tmp_path / "p.bin", "--format", "torch", "--stochastic")
     assert "and noise [B, 2]" in shown(capsys)
     assert main(["export", "--agent", str(agent), "--out", str(tmp_path / "new" / "policy.pt2")]) == 0

@@ -129,6 +129,36 @@ def test_gaps_in_time_are_found_and_cut(kind: str) -> None:
     assert whole.episode_lengths().tolist() == [5, 3, 12] and whole.truncations.nonzero().flatten().tolist() == [4]
 
 
+@pytest.mark.parametrize("unit", ["dates", "text", "whole numbers", "a file of whole numbers", "HDF5"])
+def test_steps_of_a_ten_millionth_of_a_second_are_exact(unit: str, tmp_path: Path) -> None:
+    """Seconds since 1970 in float64 are told apart to 2.4e-7: the steps would be 0 and 2.4e-7, and rows stand still."""
+    frame = log((30, 20))
+    since = 1_774_735_200_000_000_000 + 100 * np.arange(50)
+    since[37:] += 5_000
+    frame["when"] = pd.to_datetime(since, utc=True)
+    if unit == "text":
+        frame["when"] = frame["when"].map(lambda moment: moment.isoformat())
+    second = 1e9 if "whole" in unit or unit == "HDF5" else 1.0
+    if second > 1:
+        frame["when"] = since
+    timed = ROLES | {"time": "when"}
+    if unit == "a file of whole numbers":
+        frame.to_csv(tmp_path / "x.csv", index=False)
+        made = OfflineDataset.from_csv(tmp_path / "x.csv", timed)
+    elif unit == "HDF5":
+        with h5py.File(tmp_path / "x.h5", "w") as store:
+            for name in ("heat", "blood", "dose", "pay"):
+                store[name] = frame[name].to_numpy(np.float32)
+            store["person"], store["when"] = frame["person"].to_numpy().astype("S"), since
+        made = OfflineDataset.from_d4rl_hdf5(tmp_path / "x.h5", timed)
+    else:
+        made = OfflineDataset.from_dataframe(frame, timed)
+    found = made.metadata["time"]
+    assert found["usual_step"] == pytest.approx(1e-7 * second, rel=1e-9) and found["still"] == 0
+    assert found["gaps"] == 1 and found["row"] == 37
+    assert found["largest_step"] == pytest.approx(5.1e-6 * second, rel=1e-9)
+
+
 def test_times_that_fall_or_stand_still() -> None:
     frame = log((8, 12))
     timed = {"time": "when"}

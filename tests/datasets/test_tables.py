@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cql_tutorial.datasets import OfflineDataset, defects, load_dataset, tables
+from cql_tutorial.datasets import OfflineDataset, defects, load_dataset, roles, tables
 from cql_tutorial.errors import CQLTutorialError, CQLWarning, DataError
 from tests.datasets.test_loaders import table
 from tests.datasets.test_offline_dataset import make, same
@@ -116,6 +116,113 @@ def test_frames_of_others_and_columns_of_every_kind() -> None:
         OfflineDataset.from_dataframe([1, 2], ROLES)
 
 
+class Offers:
+    """A frame that can be reached in one way alone: by the method of that name of `made`."""
+
+    def __init__(self, made: Any, way: str) -> None:
+        self.made, self.way = made, way
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.__dict__["way"]:
+            return getattr(self.made, name, None)
+        raise AttributeError(name)
+
+
+def arrow(made: pd.DataFrame, chunks: int = 1) -> Any:
+    whole = pytest.importorskip("pyarrow").Table.from_pandas(made)
+    cuts = np.linspace(0, len(made), chunks + 1).astype(int)
+    return pytest.importorskip("pyarrow").concat_tables([whole.slice(a, b - a) for a, b in pairwise(cuts)])
+
+
+@pytest.mark.parametrize("chunks", [1, 4])
+@pytest.mark.parametrize("way", ["to_pandas", "__dataframe__", "__arrow_c_stream__"])
+def test_one_way_to_a_frame_is_enough_and_none_fills_a_hole(way: str, chunks: int) -> None:
+    expected = OfflineDataset.from_dataframe(frame(), ROLES)
+    kinds = (
+        {},
+        {"end": [False, False, True] * 2},
+        {"end": ["no", "no", "yes"] * 2},
+        {"end": pd.Categorical(["0", "0", "1"] * 2)},
+        {"r": np.float32(frame()["r"])},
+    )
+    for changes in kinds:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert same(OfflineDataset.from_dataframe(Offers(arrow(frame(**changes), chunks), way), ROLES), expected)
+    holes = frame(x=[0.5, None, 2.0, None, 0.25, 1.0], r=pd.array([1, pd.NA, 2, 3, 4, 5], dtype="Int64"))
+    with pytest.raises(DataError, match=r"3 missing values in 2 rows: 2 in 'x' \(first: row 1\), 1 in 'r'"):
+        OfflineDataset.from_dataframe(Offers(arrow(holes, chunks), way), ROLES)
+    with pytest.raises(DataError, match=r"column 'y': found times, such as"):
+        OfflineDataset.from_dataframe(
+            Offers(arrow(frame(y=pd.date_range("2024-01-01", periods=6)), chunks), way), ROLES
+        )
+
+
+def test_a_record_batch_and_the_interchange_of_pandas_itself() -> None:
+    expected = OfflineDataset.from_dataframe(frame(), ROLES)
+    assert same(OfflineDataset.from_dataframe(Offers(frame(), "__dataframe__"), ROLES), expected)
+    batch = arrow(frame()).to_batches()[0]
+    assert same(OfflineDataset.from_dataframe(Offers(batch, "__arrow_c_array__"), ROLES), expected)
+
+
+class Fails:
+    """A frame whose own library cannot give it away."""
+
+    def __init__(self, way: str, error: Exception) -> None:
+        self.way, self.error = way, error
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self.__dict__["way"]:
+            raise AttributeError(name)
+
+        def give(*_: Any, **__: Any) -> Any:
+            raise self.error
+
+        return give
+
+
+@pytest.mark.parametrize("way", ["to_pandas", "__dataframe__", "__arrow_c_stream__"])
+def test_what_becomes_no_frame_is_one_clear_error(way: str) -> None:
+    with pytest.raises(DataError, match=r"a Fails that does not become one: RuntimeError: lost") as caught:
+        OfflineDataset.from_dataframe(Fails(way, RuntimeError("lost")), ROLES)
+    assert "pandas.DataFrame" in caught.value.mend
+    absent = ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
+    with pytest.raises(DataError, match=r"the package pyarrow.*pip install pyarrow"):
+        OfflineDataset.from_dataframe(Fails(way, absent), ROLES)
+
+
+def test_other_things_that_are_no_frame() -> None:
+    for thing, found in (
+        ({"x": [1, 2], "y": [1]}, "a dict that does not become one: ValueError"),
+        ({"x": 1}, "a dict that does not become one: ValueError"),
+        (frame()["x"], "a Series, which is one column"),
+        (frame().to_numpy(), "a ndarray"),
+        (arrow(frame())["x"], "a ChunkedArray"),
+        (Offers(frame(y=pd.Series([1.0] * 6, dtype=object)), "__dataframe__"), "NotImplementedError"),
+        (None, "a NoneType"),
+        ("log.csv", "a str"),
+    ):
+        with pytest.raises(DataError, match=found) as caught:
+            OfflineDataset.from_dataframe(thing, ROLES)
+        assert caught.value.mend and "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"frame\.collect\(\)"):  # a lazy frame of polars
+        OfflineDataset.from_dataframe(Offers(frame(), "collect"), ROLES)
+
+
+def test_a_way_that_fails_leaves_the_next_one() -> None:
+    """As in polars without pyarrow: to_pandas raises there, and the interchange does not."""
+    made = frame()
+
+    class Halfway:
+        def to_pandas(self) -> Any:
+            raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
+
+        def __dataframe__(self, *_: Any, **__: Any) -> Any:
+            return made.__dataframe__()
+
+    assert same(OfflineDataset.from_dataframe(Halfway(), ROLES), OfflineDataset.from_dataframe(made, ROLES))
+
+
 def test_missing_values_are_counted_by_column_and_row_and_never_filled(tmp_path: Path) -> None:
     holes = frame(x=[0.5, None, 2.0, None, 0.25, 1.0], r=pd.array([1, pd.NA, 2, 3, 4, 5], dtype="Int64"))
     found = refused(holes, "3 missing values in 2 rows", "2 in 'x' (first: row 1)", "1 in 'r' (first: row 1)", "invent")
@@ -201,6 +308,23 @@ def test_a_column_has_one_role_and_the_rest_is_named() -> None:
     refused(frame(), "'done'", "terminations (the task ended) or truncations", columns=ROLES | {"done": "end"})
     missing = {key: value for key, value in ROLES.items() if key != "terminations"}
     refused(frame(), "['terminations']", "terminations=none", "terminations=every-row", columns=missing)
+
+
+def test_a_wide_table_is_not_searched_for_each_of_its_names() -> None:
+    """With `list.count` or `list.index` for each name, 100,000 columns took minutes."""
+
+    class Names(list):
+        def count(self, *_: Any) -> int:
+            raise AssertionError("the whole header, for one name")
+
+        index = count
+
+        def __contains__(self, name: object) -> bool:
+            raise AssertionError("the whole header, for one name")
+
+    names = Names([*(f"o_{i}" for i in range(20_000)), "a", "r", "end"])
+    found = roles.assign(names, ROLES | {"observations": "o_*"})
+    assert found.places["observations"] == list(range(20_000)) and found.unused == []
 
 
 def test_logs_without_a_column_of_ends() -> None:
