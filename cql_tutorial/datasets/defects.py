@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import DataError, require_data
 from . import checks as check
+from .files import GAP
 
 Array = np.ndarray
 COLUMNS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
@@ -376,7 +377,7 @@ def rewards_of_dropped_rows(about: Mapping[str, Any]) -> Defect:
 
 
 def gaps_in_time(time: Mapping[str, Any] | None) -> Defect:
-    """Steps within episodes that take more than five times as long as usual, where the source has a ``time``."""
+    """Steps within episodes that take more than `GAP` times as long as usual, where the source has a ``time``."""
     time = time or {}
     return Defect(
         name="gaps in time",
@@ -386,7 +387,7 @@ def gaps_in_time(time: Mapping[str, Any] | None) -> Defect:
         worst=f"the longest {time.get('largest_step', 0):,.6g}, up to row {time.get('row', 0)} of the source, where "
         f"{time.get('usual_step', 0):,.6g} is usual",
         remedy="cut episodes there, as the next row is not what the action led to: "
-        f"--max-gap {2 * float(time.get('usual_step', 0)):.6g} (max_gap= in Python), or what is right for the task",
+        f"--max-gap {GAP * float(time.get('usual_step', 0)):.6g} (max_gap= in Python), or what is right for the task",
     )
 
 

@@ -35,6 +35,7 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+GAP = 5  # a step this many times as long as usual is told as a gap in time, and is where cutting is advised
 _DISTRIBUTIONS = {"PIL": "pillow", "yaml": "PyYAML"}  # where pip's name is not the import's
 
 
@@ -133,7 +134,7 @@ def keep_time(
         if "episode_starts" in columns:
             columns["episode_starts"] = np.union1d(columns["episode_starts"], np.flatnonzero(cut))
         follows &= ~cut
-    far = follows & (step > 5 * usual)
+    far = follows & (step > GAP * usual)
     row = int(np.where(far, step, -1).argmax()) if far.any() else 0
     return {
         "column": column, "usual_step": usual, "largest_step": float(step[follows].max()) if follows.any() else 0.0,

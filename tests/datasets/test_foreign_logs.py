@@ -109,6 +109,7 @@ def times(frame: pd.DataFrame, kind: str) -> Any:
 def test_gaps_in_time_are_found_and_cut(kind: str) -> None:
     frame = log((8, 12))
     frame["when"] += pd.to_timedelta(np.where(np.arange(20) >= 5, 3 * 3600, 0), unit="s")
+    frame["when"] += pd.to_timedelta(np.where(np.arange(20) >= 12, 1800, 0), unit="s")  # thrice as long is no gap
     frame["when"] = times(frame, kind)
     timed = ROLES | {"time": "when"}
     plain, made = OfflineDataset.from_dataframe(frame, ROLES), OfflineDataset.from_dataframe(frame, timed)
@@ -118,14 +119,15 @@ def test_gaps_in_time_are_found_and_cut(kind: str) -> None:
         found.name == "gaps in time"
         and found.count == 1
         and "row 5" in found.worst
-        and "--max-gap 1800" in found.remedy
+        and "--max-gap 4500" in found.remedy
     )
-    cut = OfflineDataset.from_dataframe(frame, timed, max_gap=1800)
+    cut = OfflineDataset.from_dataframe(frame, timed, max_gap=4500)
+    assert cut.metadata["time"]["cut"] == found.count and cut.metadata["time"]["gaps"] == 0
     # Row 4 has no next observation that its action led to: it is dropped, and row 3 is the end of the recording.
     assert cut.episode_lengths().tolist() == [4, 3, 12] and cut.truncations.nonzero().flatten().tolist() == [3]
     assert not cut.defects() and "cut 1" in str(cut.describe())
     given = frame.assign(h=frame["heat"], b=frame["blood"])
-    whole = OfflineDataset.from_dataframe(given, timed | {"next_observations": ["h", "b"]}, max_gap=1800)
+    whole = OfflineDataset.from_dataframe(given, timed | {"next_observations": ["h", "b"]}, max_gap=4500)
     assert whole.episode_lengths().tolist() == [5, 3, 12] and whole.truncations.nonzero().flatten().tolist() == [4]
 
 
