@@ -135,9 +135,10 @@ def test_a_plan_must_not_be_beaten_and_no_draw_may_fall_far() -> None:
             rows += made("narrow", "cal-ql", arm, draw, [40.0, 41.0, 41.0 + 0.1 * draw])
             rows += made("narrow", "cql", arm, draw, [40.0, 40.5, 41.5 + 0.1 * draw + (arm == "dropped")])
     assert study.plan_fault(rows, "cal-ql", ("wide", "dropped")) is None
-    assert "wide, dropped earned 5.0 ± " in str(study.plan_fault(rows, "cal-ql", ("narrow", "dropped")))
+    said = str(study.plan_fault(rows, "cal-ql", ("narrow", "dropped")))
+    assert said.startswith("another of its plans earned 5.0 ± ") and "wide" not in said  # which one is the answer
     assert study.plan_fault(rows, "cql", ("narrow", "dropped")) is None
-    assert "narrow, dropped earned 0.5" in str(study.plan_fault(rows, "cql", ("narrow", "kept")))
+    assert "another of its plans earned 0.5" in str(study.plan_fault(rows, "cql", ("narrow", "kept")))
     deep = [row for row in rows if (row["setting"], row["algorithm"], row["draw"]) != ("narrow", "cql", "2")]
     for arm in ("kept", "dropped"):
         deep += made("narrow", "cql", arm, 2, [40.0, 35.5, 47.0])

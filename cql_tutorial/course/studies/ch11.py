@@ -166,8 +166,8 @@ def plan_fault(rows: Rows, agent: str, plan: tuple[str, str]) -> str | None:
         if other != plan:
             mean, half, draws = gain(rows, runs[other], runs[plan])
             if mean - half > 0:
-                return (
-                    f"{', '.join(other)} earned {mean:.1f} ± {half:.1f} more on average over the online steps, over "
+                return (  # which one would be the answer
+                    f"another of its plans earned {mean:.1f} ± {half:.1f} more on average over the online steps, over "
                     f"{draws} draws. The bar: no other plan is told apart above yours."
                 )
     own = curves(rows, *runs[plan], "return").values()
