@@ -83,7 +83,7 @@ def test_the_chapters_settings_are_those_of_the_table() -> None:
     cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
     source = next(text for text in cells if "WIDE = {" in text)
     narrow = study.narrow_log()
-    scope: dict[str, Any] = {"narrow": narrow}
+    scope: dict[str, Any] = {"script_log": narrow}
     exec("WIDE = {" + source.partition("WIDE = {")[2].partition("}")[0] + "}", scope)
     job = calibration.Job("wide", calibration.SETTINGS_OF["wide"], "cal-ql", "kept", 0)
     theirs = calibration.settings_of(job)

@@ -181,7 +181,7 @@ def test_the_ways_to_miss_a_sorted_prefix_are_told_apart() -> None:
     assert "two cases only" in told("11.5", mean_or_best)
     assert "From the worst action on" in told("11.5", upwards)
     half = told("11.5", lambda *given: ch11.sparse_value(*given) - 0.05)
-    assert "with this V the weights have the mean 1.25, and not 1: V is too low" in half
+    assert "with this V the weights have the mean 1.125, and not 1: V is too low" in half
     assert "lacks a factor" not in told("11.5", lambda *given: ch11._best(*given, 0.5).amax())  # which is 11.6's answer
 
 

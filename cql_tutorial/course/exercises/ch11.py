@@ -381,8 +381,8 @@ _mistake(
 )
 _mistake(
     "f",
-    "run X would then read a mean ten times as large as Cal-QL's, and every candidate of the policy would lie below its "
-    "bound. Look at the columns *reads* and *rate*: neither is so.",
+    "run X would then read a mean ten times as large as Cal-QL's, and the policy's candidates would all lie below it. "
+    "Look at the columns *reads* and *rate*: neither is so.",
 )
 
 
@@ -510,7 +510,7 @@ prediction(
     ),
     b=(
         "less than a tenth of it",
-        "What they share, the target that one maximisation made, is the error; it does not show as a difference.",
+        "All ten are fitted to one target. An error that all of them share shows in no difference between them.",
     ),
     c=(
         "larger: ten critics are spread all over the place where there are no data",
@@ -570,15 +570,15 @@ quiz_question(
     examples=(
         Example(
             (1.0, 2, 8, 0.5, 3),
-            "worked by hand: three steps before the end, discount one half; the constants are 2 log 2 and 3 log 2",
+            "worked by hand: three steps are left, discount one half; the constants are 2 log 2 and 3 log 2",
         ),
-        Example((0.4, 6, 5, 0.9, 10), "six dimensions, a low temperature, ten steps before the end"),
+        Example((0.4, 6, 5, 0.9, 10), "six dimensions, a low temperature, ten steps are left"),
         Example((2.5, 1, 30, 0.95, math.inf), "an episode that never ends"),
         Example((0.7, 3, 16, 0.99, 1), "the last step", shown=False),
     ),
     hints=(
         "By hand, for one constant c. Last step: what follows is worth 0 in every form, so Q is off by 0. One step "
-        "earlier V(s') is off by c, and Q by c / 2. Three steps before the end: c / 2 + c / 4.",
+        "earlier V(s') is off by c, and Q by c / 2. With three steps left: c / 2 + c / 4.",
         "Let d be what Q is off by. One step earlier V is off by d + c, and Q by discount (d + c). Repeat from 0 on. "
         "And the constants: T times the logarithm of the volume of [-1, 1]^A, or of the number of candidates.",
         "factor = discount * (1 - discount ** ____) / (1 - discount)",
@@ -589,9 +589,9 @@ quiz_question(
     ),
 )
 def shift_of_q(temperature, action_dim, n_candidates, discount, steps):
-    """How much higher Q is than with the mean form, if V leaves in a constant, `steps` steps before the end.
+    """How much higher Q is than with the mean form, if V leaves in a constant and `steps` steps are left.
 
-    steps: 1 on the last step, math.inf in an episode that never ends; a discount below 1
+    steps: 1 on the last one, math.inf in an episode that never ends; a discount below 1
     The constants: of the integral over [-1, 1]^A, and of a plain sum over uniform candidates -> two numbers
     """
     factor = discount * (1 - discount ** (steps - 1)) / (1 - discount)
