@@ -40,7 +40,9 @@ from .compare import (
     finite,
     first_wrong,
     form,
+    same_shape,
     show,
+    unpacked,
     whole,
 )
 
@@ -103,6 +105,9 @@ class Exercise:
     # the first wrong example, and all answers, found and expected, it says what is wrong in an answer that no mutant
     # gives; "" where it cannot.
     ladder: Ladder | None = None
+    # What comes of a number that is not the right one, if it is put into the condition that defines it: called with the
+    # answer, of the right shape and finite, and the example's arguments; told where no mistake is recognised.
+    tried: Callable[..., str] | None = None
 
     @property
     def secret(self) -> bool:
@@ -197,7 +202,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
 def answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -> Answer:
     """Call a function; with ``exercise.gradients`` differentiate what it returns, each entry weighed by its place."""
     if not exercise.gradients:
-        return Answer(function(*arguments))
+        return Answer(_unpacked(exercise, function, function(*arguments)))
     names = list(inspect.signature(exercise.reference).parameters)
     places = [names.index(name) for name in exercise.gradients]
     leaves, traced = {}, {}
@@ -222,6 +227,14 @@ def answer(exercise: Exercise, function: Function, arguments: tuple[Any, ...]) -
     found = torch.autograd.grad(total, wanted, allow_unused=True) if parts else [None] * len(wanted)
     gradients = tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, wanted, strict=True))
     return Answer(value, gradients)
+
+
+def _unpacked(exercise: Exercise, function: Function, value: Any) -> Any:
+    """A row of numbers as that many single ones, where the reference returns such: it unpacks as they do."""
+    if function is exercise.reference or isinstance(value, (tuple, list)):
+        return value
+    expected = recalled(exercise, exercise.reference, exercise.examples[0])
+    return value if expected is None else unpacked(value, expected.value)
 
 
 def _differentiable(value: Any) -> bool:
@@ -288,7 +301,10 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
             said = f"right on the first {number} example(s), not on this one: {said}"
     if not name and (written := _as_written(exercise, function)):
         said = f"{said} {written}"
-    facts = _facts(exercise, number, found) + ("" if name else _on_the_way(exercise, exercise.examples[number]))
+    facts = _facts(exercise, number, found)
+    if not name:
+        facts += _put_in(exercise, exercise.examples[number], found, right[number])
+        facts += _on_the_way(exercise, exercise.examples[number])
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", name)
 
 
@@ -627,6 +643,11 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
         "torch wants real numbers in one place and whole numbers (an index, a class) in the other: are two arguments "
         "of this call exchanged? If not, turn flags or whole numbers into real ones by .double(), an index by .long().",
     ),
+    (
+        r"(max|min)\(\) received an invalid combination of arguments - got \(Tensor, Tensor, ",
+        "of two tensors, number by number, torch.maximum(a, b) is the larger and torch.minimum(a, b) the smaller: they "
+        "take no dim.",
+    ),
     (r"could not infer output dtype", "a mean needs numbers: turn flags or whole numbers into some first, .double()."),
     (
         r"Dimension out of range",
@@ -772,7 +793,8 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         advice = f"\n  {bare}"
     if "no tensor" in advice and not any(isinstance(given, torch.Tensor) for given in example.arguments):
         advice = ""
-    if isinstance(error, (TypeError, AttributeError)) and re.search(r"\.(min|max)\(\s*[^)\s]", line):
+    of_one = "got (Tensor, Tensor" not in str(error)  # of two, the advice is another
+    if of_one and isinstance(error, (TypeError, AttributeError)) and re.search(r"\.(min|max)\(\s*[^)\s]", line):
         advice = f"\n  {ADVICE[0][1]}"
     if SIZES.search(str(error)) and not isinstance(error, NameError):
         names = inspect.signature(exercise.reference).parameters
@@ -835,6 +857,15 @@ def _on_the_way(exercise: Exercise, example: Example) -> str:
         return ""
     steps = exercise.steps(*copies(example.arguments))
     return f"  on the way: {'; '.join(f'{words} {show(value)}' for words, value in steps.items())}\n"
+
+
+def _put_in(exercise: Exercise, example: Example, found: Answer, right: Answer | None) -> str:
+    """What the answer itself does in the condition that defines the right one."""
+    if exercise.tried is None or right is None or agree(found.value, right.value, exercise.tolerance):
+        return ""
+    if not same_shape(found.value, right.value):
+        return ""
+    return f"  {exercise.tried(found.value, *copies(example.arguments))}\n"
 
 
 def show_example(exercise: Exercise, example: Example) -> str:

@@ -76,6 +76,20 @@ def agree(found: Any, expected: Any, tolerance: float) -> bool:
     return _close(a, b, tolerance, relative=tolerance)
 
 
+def unpacked(found: Any, expected: Any) -> Any:
+    """A row of numbers, a tensor or an array, as a tuple of them if ``expected`` is a tuple of so many numbers."""
+    if not isinstance(expected, (tuple, list)) or not isinstance(found, (torch.Tensor, np.ndarray)):
+        return found
+    single = all(type(x) in (int, float) or (isinstance(x, torch.Tensor) and not x.ndim) for x in expected)
+    return tuple(found) if single and list(found.shape) == [len(expected)] else found
+
+
+def same_shape(found: Any, expected: Any) -> bool:
+    """Whether ``found`` holds finite numbers in the shape of ``expected``."""
+    a, b = _array(found), _array(expected)
+    return a is not None and b is not None and a.shape == b.shape and bool(np.isfinite(a).all())
+
+
 def form(found: Any, expected: Any, single: bool = False) -> str | None:
     """What is wrong with the *type* of a result whose numbers are right, or None; only tensors are asked for.
 

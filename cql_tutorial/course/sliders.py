@@ -30,6 +30,7 @@ from .figures.ch08 import maze_values
 from .figures.ch11 import bounded_push
 from .figures.grids import map_and_curve
 from .figures.rollouts import maze_paths, pendulum_moment
+from .studies.ch11 import LOGGED
 
 STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
 
@@ -241,4 +242,9 @@ def explore_maze(world: Maze, places: Tensor, snapshots: Mapping[int, Mapping[st
 
 def explore_bound(pushes: Mapping[float, Any]) -> Explorer:
     """Chapter 11: where the calibrated penalty pushes, one return-to-go at a time; ``pushes`` by `push_of`."""
-    return Explorer(lambda bound: bounded_push({bound: pushes[bound]}), list(pushes), "return-to-go", start=min(pushes))
+    return Explorer(
+        lambda bound: bounded_push({bound: pushes[bound]}, logged=LOGGED),
+        list(pushes),
+        "return-to-go",
+        start=min(pushes),
+    )

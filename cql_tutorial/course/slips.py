@@ -220,6 +220,7 @@ def _edits(tree: ast.Module, more: bool) -> Iterator[tuple[str, str, str]]:
         return
     known = [argument.arg for argument in function.args.args]
     first = 1 if ast.get_docstring(function) else 0
+    often = {name for name in known if sum(_uses(statement, name) for statement in function.body[first:]) > 1}
     for statement in function.body[first:]:
         for parent in ast.walk(statement):
             for field, value in ast.iter_fields(parent):
@@ -228,6 +229,8 @@ def _edits(tree: ast.Module, more: bool) -> Iterator[tuple[str, str, str]]:
                         continue
                     for name, other in _variants(node, known, more):
                         _put(parent, field, index, other)
+                        if isinstance(node, ast.Name) and node.id in often:  # it still counts elsewhere
+                            name = name.replace("is left out,", "is left out in one place,")
                         yield name, f"line {node.lineno}: {ast.unparse(node)[:40]}", ast.unparse(tree)
                         _put(parent, field, index, node)
                 if field == "ops" and isinstance(parent, ast.Compare):
@@ -277,6 +280,17 @@ def _left_out(node: ast.BinOp, dropped: ast.expr, kept: ast.expr, known: Sequenc
         return f"{what} is left out"
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     return f"{what} with {listed} is left out"
+
+
+def _uses(node: ast.AST, name: str) -> int:
+    """How often more than the size or the type of an argument is used."""
+    if isinstance(node, ast.Name):
+        return int(node.id == name)
+    if isinstance(node, ast.Attribute) and node.attr in ("shape", "dtype", "ndim", "device"):
+        return 0
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+        return 0
+    return sum(_uses(part, name) for part in ast.iter_child_nodes(node))
 
 
 def _numbers_of(node: ast.expr) -> set[str]:

@@ -259,7 +259,7 @@ def maze_rows() -> list[dict[str, str]]:
 
 def test_backups_are_told_by_agent_those_without_a_penalty_last() -> None:
     found = study.backups(maze_rows())
-    last = ["no penalty: CQL with an actor", "no penalty: mean form, T = 1"]
+    last = ["no penalty: SAC", "no penalty: mean form, T = 1"]
     assert list(found) == [*study.BACKUPS, *last]
     assert found["E[Q], T = 0.1"]["own"] == pytest.approx([1.9, 2.9])
     assert found[last[1]]["greedy"] == [4.0, 5.0]

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from cql_tutorial.course import SESSION
 from cql_tutorial.course.checker import check_answer
-from cql_tutorial.course.exercises import ch03, ch05, ch06, ch08
+from cql_tutorial.course.exercises import ch03, ch05, ch06, ch08, ch11
 from cql_tutorial.course.slips import _far_fetched, single_steps
 
 torch.set_num_threads(1)
@@ -118,6 +119,18 @@ def test_shares_counted_one_by_one_are_taken_in_float32() -> None:
     assert "a list: return a torch tensor" in told("03.4", lambda *given: loop(*given).tolist())
 
 
+def test_a_row_of_numbers_stands_for_that_many_single_ones() -> None:
+    def passed(id: str, pack: Callable[[tuple[Any, ...]], Any]) -> bool:
+        exercise = EXERCISES[id]
+        return check_answer(exercise, lambda *given: pack(exercise.reference(*given))).status == "passed"
+
+    assert passed("11.4", lambda pair: torch.tensor(pair)) and passed("11.4", lambda pair: np.array(pair))
+    assert passed("02.4", torch.stack)
+    assert "returns 1 value(s)" in told("11.4", lambda *given: torch.tensor(sum(ch11.shift_of_q(*given))))
+    alone = told("11.4", lambda t, dim, many, *_: np.array([t * dim * ch11.LOG_2, t * np.log(many)]))
+    assert alone.startswith("these are the constants in one V")
+
+
 # ---------------------------------------------------------------- what is not true is not told
 def test_a_term_that_vanishes_is_no_exchange_of_arguments() -> None:
     def rewards_alone(rewards, next_values, terminations, truncations, discount):
@@ -134,6 +147,42 @@ def test_a_term_that_vanishes_is_no_exchange_of_arguments() -> None:
             shapes = [(getattr(x[one], "shape", ()), getattr(x[other], "shape", ())) for x in given]
             if any(left != right for left, right in shapes):
                 assert f"{one} stands in place of {other}" not in clauses
+
+
+def test_an_argument_that_counts_twice_is_not_said_to_be_left_out() -> None:
+    """Left out of the ordering alone, q still makes the value."""
+    words = [words for words, _, _ in single_steps(EXERCISES["11.5"], more=True) if "as if it were" in words]
+    assert "`q` is left out in one place, as if it were 1" in words
+    assert not any(f"`{name}` is left out," in each for name in ("q", "shares") for each in words)
+    assert "`alpha` is left out, as if it were 1" in words
+
+
+def _prefixes(q: Tensor, shares: Tensor, alpha: float) -> Tensor:
+    """V of the first k logged actions, if they count."""
+    share, total = shares.cumsum(0), (shares * q).cumsum(0)
+    return total / share - 2 * alpha * (1 / share - 1)
+
+
+def test_the_ways_to_miss_a_sorted_prefix_are_told_apart() -> None:
+    def first_that_fits(q, shares, alpha):
+        each = _prefixes(q, shares, alpha)
+        return next(each[k] for k in range(len(q) - 1, -1, -1) if q[k] > each[k] - 2 * alpha)
+
+    def mean_or_best(q, shares, alpha):
+        best = q.argmax()
+        return torch.maximum((shares * q).sum(), q[best] - 2 * alpha * (1 / shares[best] - 1))
+
+    def upwards(q, shares, alpha):
+        order = q.argsort()
+        return _prefixes(q[order], shares[order], alpha).amax()
+
+    assert "in the order of the log" in told("11.5", lambda *given: _prefixes(*given).amax())
+    assert "in the order of the log" in told("11.5", first_that_fits)
+    assert "two cases only" in told("11.5", mean_or_best)
+    assert "From the worst action on" in told("11.5", upwards)
+    half = told("11.5", lambda *given: ch11.sparse_value(*given) - 0.05)
+    assert "with this V the weights have the mean 1.125, and not 1: V is too low" in half
+    assert "lacks a factor" not in told("11.5", lambda *given: ch11._best(*given, 0.5).amax())  # which is 11.6's answer
 
 
 def test_what_is_lost_is_named_for_what_it_is() -> None:
@@ -170,6 +219,8 @@ def test_brackets_that_are_missing_are_named() -> None:
 
     assert "`&` binds tighter than a comparison: brackets round each" in told("03.4", bare)
     assert "Python reads a <= b <= c as `a <= b and b <= c`" in told("03.4", chained)
+    both = told("11.1", lambda q, density, own, data, returns: torch.max(q, returns, dim=1))
+    assert "torch.maximum(a, b) is the larger" in both and "take .values" not in both
     assert "use torch.where" in told("03.4", plain) and "binds tighter" not in told("03.4", plain)
 
 

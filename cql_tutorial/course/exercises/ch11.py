@@ -25,7 +25,7 @@ def _numbers(values: object) -> Tensor:
     kind="build",
     difficulty=3,
     importance=5,
-    minutes=12,
+    minutes=10,
     gradients=("q", "q_data"),
     examples=(
         Example(
@@ -229,6 +229,46 @@ def _(q, log_density, from_policy, q_data, returns_to_go):
     return _log_mean(_raised(q, from_policy, returns_to_go) + log_density) - q_data
 
 
+@mutant("11.1", "density of the policy's alone")
+def _(q, log_density, from_policy, q_data, returns_to_go):
+    """only the policy's candidates are divided by their density. The uniform ones have a density as well, that of the
+    box, and stand in the same sum: every candidate is divided by its own."""
+    return _log_mean(_raised(q, from_policy, returns_to_go) - torch.where(from_policy, log_density, 0.0)) - q_data
+
+
+@mutant("11.1", "no exponential")
+def _(q, log_density, from_policy, q_data, returns_to_go):
+    """the exponents are averaged, and no exponential is taken. The logarithm of a mean of exponentials is wanted, which
+    is above the mean of the exponents."""
+    return (_raised(q, from_policy, returns_to_go) - log_density).mean(1) - q_data
+
+
+@mutant("11.1", "uniform candidates dropped")
+def _(q, log_density, from_policy, q_data, returns_to_go):
+    """the uniform candidates are missing: all candidates stand in one sum, and its mean is over all of them."""
+    raised = torch.maximum(q[:, from_policy], returns_to_go[:, None])
+    return _log_mean(raised - log_density[:, from_policy]) - q_data
+
+
+def _joined(q, log_density, from_policy, q_data, returns_to_go, policy_first):
+    parts = [torch.maximum(q[:, from_policy], returns_to_go[:, None]), q[:, ~from_policy]]
+    return _log_mean(torch.cat(parts if policy_first else parts[::-1], 1) - log_density) - q_data
+
+
+@mutant("11.1", "policy's candidates first")
+def _(q, log_density, from_policy, q_data, returns_to_go):
+    """the candidates are joined anew, the policy's first, and no longer stand beside their own densities. Leave each at
+    its place, or put the densities into the same order."""
+    return _joined(q, log_density, from_policy, q_data, returns_to_go, policy_first=True)
+
+
+@mutant("11.1", "policy's candidates last")
+def _(q, log_density, from_policy, q_data, returns_to_go):
+    """right where the policy's candidates are the last ones. Elsewhere the candidates, joined anew with the policy's at
+    the end, no longer stand beside their own densities: `from_policy` says which are the policy's."""
+    return _joined(q, log_density, from_policy, q_data, returns_to_go, policy_first=False)
+
+
 @mutant("11.1", "log K forgotten")
 def _(q, log_density, from_policy, q_data, returns_to_go):
     """the logarithm of the number of candidates is missing: a sum in the place of a mean. The gradient is right, but
@@ -294,11 +334,11 @@ MISTAKES = {
     kind="diagnose",
     difficulty=4,
     importance=5,
-    minutes=8,
+    minutes=12,
     examples=(Example((), "the numbers printed above", shown=False),),
     hints=(
-        "Start with the column that says which returns-to-go a run reads: it rules two letters out. Then ask in which "
-        "column run X differs most from Cal-QL, and which candidates stand there.",
+        "The column *reads* is the mean of the returns-to-go that a run was trained on: two letters would change it. "
+        "Then ask in which column run X differs most from Cal-QL, and which candidates stand there.",
         "Cal-QL pushes uniform actions down without a bound. How far do they get in run X, and what could hold them?",
         "return '____'  # whose values are held that Cal-QL lets go of?",
     ),
@@ -321,13 +361,13 @@ def _mistake(letter, message):
 
 _mistake(
     "a",
-    "compare the last column but one of run X with Cal-QL's: uniform actions are valued far higher. The two differ in "
+    "compare the column *uniform* of run X with Cal-QL's: uniform actions are valued far higher. The two differ in "
     "more than noise.",
 )
 _mistake(
     "b",
-    "undiscounted returns-to-go are larger than discounted ones where rewards are not negative. The column of the "
-    "returns-to-go is the same for all three runs.",
+    "rewards are not negative here, so plain sums would be larger than discounted ones. The column *reads* shows what "
+    "each run was trained on: run X reads the same mean as Cal-QL.",
 )
 _mistake(
     "c",
@@ -341,12 +381,15 @@ _mistake(
 )
 _mistake(
     "f",
-    "with returns-to-go ten times as large that column would be, too, and no candidate of the policy would ever be "
-    "pushed: its bound rate would be 1.",
+    "run X would then read a mean ten times as large as Cal-QL's, and the policy's candidates would all lie below it. "
+    "Look at the columns *reads* and *rate*: neither is so.",
 )
 
 
 # ---------------------------------------------------------------- 11.3
+AGENTS = {"cql": "CQL", "cal-ql": "Cal-QL"}  # as a sentence names them
+
+
 def _judge_plan(plan: object, agent: str) -> str | None:
     """None for a plan that the table of calibration bears out for this agent."""
     from ..studies import ch11 as study
@@ -356,7 +399,7 @@ def _judge_plan(plan: object, agent: str) -> str | None:
     if not all(isinstance(word, str) for word in given) or given not in study.PLANS:
         return "a pair is wanted: 'wide' or 'narrow', then 'kept' or 'dropped'."
     fault = study.plan_fault(result_rows("calibration"), agent, (str(given[0]), str(given[1])))
-    return None if fault is None else f"{agent}, {', '.join(map(str, given))}: {fault}"
+    return None if fault is None else f"{AGENTS[agent]}, {', '.join(map(str, given))}: {fault}"
 
 
 @exercise(
@@ -365,7 +408,7 @@ def _judge_plan(plan: object, agent: str) -> str | None:
     kind="design",
     difficulty=4,
     importance=5,
-    minutes=10,
+    minutes=12,
     examples=(
         Example(("cql",), "CQL: its numbers offline are printed above"),
         Example(("cal-ql",), "Cal-QL: its numbers offline are printed above"),
@@ -467,7 +510,7 @@ prediction(
     ),
     b=(
         "less than a tenth of it",
-        "What they share, the target that one maximisation made, is the error; it does not show as a difference.",
+        "All ten are fitted to one target. An error that all of them share shows in no difference between them.",
     ),
     c=(
         "larger: ten critics are spread all over the place where there are no data",
@@ -485,7 +528,7 @@ quiz_question(
     ),
     b=(
         "The calibration works so well that no value is below the log's any more.",
-        "Then the values would sit *at* the bound, half of them a little below: a rate near one half.",
+        "Nothing below the bound means that the maximum changed nothing. Where it did, in *wide*, the rate was 1.00.",
     ),
     c=(
         "The returns-to-go are wrong, for some candidate must lie below them.",
@@ -523,19 +566,19 @@ quiz_question(
     kind="derive",
     difficulty=3,
     importance=4,
-    minutes=10,
+    minutes=12,
     examples=(
         Example(
             (1.0, 2, 8, 0.5, 3),
-            "worked by hand: three steps before the end, discount one half; the constants are 2 log 2 and 3 log 2",
+            "worked by hand: three steps are left, discount one half; the constants are 2 log 2 and 3 log 2",
         ),
-        Example((0.4, 6, 5, 0.9, 10), "six dimensions, a low temperature, ten steps before the end"),
+        Example((0.4, 6, 5, 0.9, 10), "six dimensions, a low temperature, ten steps are left"),
         Example((2.5, 1, 30, 0.95, math.inf), "an episode that never ends"),
         Example((0.7, 3, 16, 0.99, 1), "the last step", shown=False),
     ),
     hints=(
         "By hand, for one constant c. Last step: what follows is worth 0 in every form, so Q is off by 0. One step "
-        "earlier V(s') is off by c, and Q by c / 2. Three steps before the end: c / 2 + c / 4.",
+        "earlier V(s') is off by c, and Q by c / 2. With three steps left: c / 2 + c / 4.",
         "Let d be what Q is off by. One step earlier V is off by d + c, and Q by discount (d + c). Repeat from 0 on. "
         "And the constants: T times the logarithm of the volume of [-1, 1]^A, or of the number of candidates.",
         "factor = discount * (1 - discount ** ____) / (1 - discount)",
@@ -546,8 +589,9 @@ quiz_question(
     ),
 )
 def shift_of_q(temperature, action_dim, n_candidates, discount, steps):
-    """How much higher Q is than with the mean form, if V leaves in a constant, `steps` steps before the end.
+    """How much higher Q is than with the mean form, if V leaves in a constant and `steps` steps are left.
 
+    steps: 1 on the last one, math.inf in an episode that never ends; a discount below 1
     The constants: of the integral over [-1, 1]^A, and of a plain sum over uniform candidates -> two numbers
     """
     factor = discount * (1 - discount ** (steps - 1)) / (1 - discount)
@@ -606,6 +650,52 @@ def _(temperature, action_dim, n_candidates, discount, steps):
 def _(temperature, action_dim, n_candidates, discount, steps):
     """a constant for each step that follows, right, but those of later steps are discounted."""
     return temperature * action_dim * LOG_2 * (steps - 1), temperature * math.log(n_candidates) * (steps - 1)
+
+
+@mutant("11.4", "one step too few")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """one step too few is counted: on the last step but one V(s') of the last already contains a constant."""
+    factor = _factor(discount, max(steps - 1, 1))
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "the last power alone")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """that is the constant of the last V alone, discounted. Each V on the way to the end contains one: add them up."""
+    factor = discount ** (steps - 1)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "the 1 forgotten")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """that is the part of the endless sum which comes *after* the end. What comes before it is wanted, the endless sum
+    less this part."""
+    factor = discount**steps / (1 - discount)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+@mutant("11.4", "one discount for all steps")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """each constant is discounted once. That of a later step is discounted once for every step until then."""
+    factor = discount * (steps - 1)
+    return temperature * action_dim * LOG_2 * factor, temperature * math.log(n_candidates) * factor
+
+
+def _to_the_base(base, temperature, action_dim, n_candidates, discount, steps):
+    factor = temperature * _factor(discount, steps)
+    return action_dim * math.log(2, base) * factor, math.log(n_candidates, base) * factor
+
+
+@mutant("11.4", "logarithm to the base 10")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the logarithms are to the base 10. V is the logarithm of a sum of exponentials: the natural one is wanted."""
+    return _to_the_base(10, temperature, action_dim, n_candidates, discount, steps)
+
+
+@mutant("11.4", "logarithm to the base 2")
+def _(temperature, action_dim, n_candidates, discount, steps):
+    """the logarithms are to the base 2. V is the logarithm of a sum of exponentials: the natural one is wanted."""
+    return _to_the_base(2, temperature, action_dim, n_candidates, discount, steps)
 
 
 @mutant("11.4", "temperature forgotten")
@@ -675,13 +765,20 @@ def _(temperature, action_dim, n_candidates, discount, steps):
 
 
 # ---------------------------------------------------------------- 11.5
+def _mean_weight(value, q, shares, alpha):
+    """What the weights come to with a V that is not the right one."""
+    weight = float((shares * (1 + (q - float(value)) / (2 * alpha)).clamp(min=0)).sum())
+    return f"with this V the weights have the mean {weight:.4g}, and not 1: V is too {'low' if weight > 1 else 'high'}"
+
+
 @exercise(
     "11.5",
     title="the value that ignores the worst",
     kind="build",
     difficulty=4,
     importance=4,
-    minutes=15,
+    minutes=20,
+    tried=_mean_weight,
     examples=(
         Example(
             (_numbers([1.0, 0.0]), _numbers([0.5, 0.5]), 0.1),
@@ -697,8 +794,8 @@ def _(temperature, action_dim, n_candidates, discount, steps):
         ),
         Example(
             (
-                _numbers([3.1, -4.0, 0.3, 2.2, 5.6, -1.7, 4.9]),
-                _numbers([0.11, 0.07, 0.23, 0.19, 0.05, 0.22, 0.13]),
+                _numbers([4.9, 3.1, -4.0, 0.3, 2.2, 5.6, -1.7]),
+                _numbers([0.13, 0.11, 0.07, 0.23, 0.19, 0.05, 0.22]),
                 0.6,
             ),
             "seven logged actions",
@@ -739,8 +836,9 @@ def _best(q, shares, alpha, wanted=1.0):
 
 @mutant("11.5", "mean")
 def _(q, shares, alpha):
-    """that is the mean of the logged values: right only while no weight is cut off at 0. A negative weight counts as 0,
-    and then the others must come down: V rises."""
+    """that is the mean of the logged values, in which all of them count: right only while no weight is cut off at 0. A
+    negative weight counts as 0, and then the others must come down: V rises. (From the worst action on, in place of the
+    best, no supposed number of them gives more.)"""
     return (shares * q).sum()
 
 
@@ -805,8 +903,8 @@ def _(q, shares, alpha):
 
 @mutant("11.5", "mean weight one half")
 def _(q, shares, alpha):
-    """with this V the weights have the mean one half. That is what the loss t^2 + V / (2 alpha) leads to, which lacks a
-    factor of two in its second term."""
+    """with this V the weights have the mean one half. Their mean is to be 1, or the log, reweighed, is no
+    distribution: V is lower."""
     return _best(q, shares, alpha, 0.5).amax()
 
 
@@ -822,6 +920,82 @@ def _(q, shares, alpha):
     count alike."""
     above = q > (shares * q).sum()
     return (shares * q)[above].sum() / shares[above].sum()
+
+
+@mutant("11.5", "shares count alike")
+def _(q, shares, alpha):
+    """that is the plain mean of the logged values: each counts alike, whatever its share of the log, and none is left
+    out."""
+    return q.mean() + 0 * alpha * shares.sum()
+
+
+@mutant("11.5", "all or the best alone")
+def _(q, shares, alpha):
+    """two cases only: all actions count, or the best alone. Any number between may count: try each."""
+    best = q.argmax()
+    return torch.maximum((shares * q).sum(), q[best] + 2 * alpha * (1 - 1 / shares[best]))
+
+
+@mutant("11.5", "not sorted")
+def _(q, shares, alpha):
+    """the actions are taken in the order of the log. Those that count are the *best* k: sort the values, and their
+    shares with them."""
+    share, total = shares.cumsum(0), (shares * q).cumsum(0)
+    return ((total + 2 * alpha * (share - 1)) / share).amax()
+
+
+@mutant("11.5", "shares not sorted")
+def _(q, shares, alpha):
+    """the values are sorted, and their shares are not: each action keeps its own share."""
+    down = q.sort(descending=True).values
+    share, total = shares.cumsum(0), (shares * down).cumsum(0)
+    return ((total + 2 * alpha * (share - 1)) / share).amax()
+
+
+def _kept(q, v, alpha):
+    return q > v - 2 * alpha
+
+
+@mutant("11.5", "mean of those that count")
+def _(q, shares, alpha):
+    """that is the mean of the actions that count, as if their weights had the mean 1 among themselves. The mean is over
+    the *whole* log: rows with weight 0 are in it, so the others weigh more than 1."""
+    v = (shares * q).sum()
+    for _ in range(len(q)):
+        kept = _kept(q, v, alpha)
+        v = (shares * q)[kept].sum() / shares[kept].sum()
+    return v
+
+
+@mutant("11.5", "value of the reweighed log")
+def _(q, shares, alpha):
+    """that is what the reweighed log earns, the mean of w q. V is the number *inside* the weights, which gives them the
+    mean 1."""
+    v = _best(q, shares, alpha).amax()
+    return (shares * (1 + (q - v) / (2 * alpha)).clamp(min=0) * q).sum()
+
+
+@mutant("11.5", "the best alone, its 1 forgotten")
+def _(q, shares, alpha):
+    """the best action's weight is solved for without its 1, and no other action is allowed to count. With a share p it
+    is p (1 + (q - V) / (2 alpha)) that must be 1, if it counts alone."""
+    best = q.argmax()
+    return q[best] - 2 * alpha / shares[best]
+
+
+@mutant("11.5", "V minus q")
+def _(q, shares, alpha):
+    """the difference is turned: with 1 + (V - q) / (2 alpha) the *worst* actions would weigh most."""
+    return -_best(-q, shares, alpha).amax()
+
+
+@mutant("11.5", "the worst alone is dropped")
+def _(q, shares, alpha):
+    """at most the one worst action is left out. More may have a weight below 0: go on until none has."""
+    v, kept = (shares * q).sum(), torch.arange(len(q)) != q.argmin()
+    share = shares[kept].sum()
+    without = ((shares * q)[kept].sum() + 2 * alpha * (share - 1)) / share
+    return v if q.amin() > v - 2 * alpha else without
 
 
 @mutant("11.5", "one pass")

@@ -13,6 +13,8 @@ from .base import ALGORITHMS, BLACK, BLUE, GREEN, GREY, SKY, TRUTH, VERMILION, C
 CALIBRATED: dict[str, Any] = {"color": BLACK, "linestyle": "-", "marker": "s"}
 STYLES = {"CQL": ALGORITHMS["CQL"], "Cal-QL": CALIBRATED}
 FLOOR = 0.75  # of the least return at the start: what lies lower is told by a mark at the edge
+LEVEL: dict[str, Any] = {"color": GREEN, "linestyle": "-.", "linewidth": 1.3}  # of a return that is marked
+OWN_SCALE = 0.25  # of the widest panel's span: what spans less gets a scale of its own
 BINS = 25  # of the actions, in a picture of where a penalty pushes
 
 
@@ -24,10 +26,13 @@ class Course(NamedTuple):
     true: Mapping[int, Mapping[int, float]]
 
 
-def bounded_push(pushes: Mapping[float, Any], penalty: str = "the penalty") -> CaptionedFigure:
+def bounded_push(
+    pushes: Mapping[float, Any], penalty: str = "the penalty", logged: float | None = None
+) -> CaptionedFigure:
     """Draw Q of one state with the return-to-go, and under it where the penalty pushes; a column a return-to-go.
 
     ``pushes`` maps a return-to-go to a `studies.ch11.Push`: half of its candidates are uniform, half the policy's.
+    ``logged`` is the action around which the log's lie, marked under Q if it is given.
     """
     figure = CaptionedFigure(figsize=(max(5.0, 3.0 * len(pushes)), 4.6))
     axes = figure.subplots(2, len(pushes), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
@@ -38,6 +43,10 @@ def bounded_push(pushes: Mapping[float, Any], penalty: str = "the penalty") -> C
         spread = np.percentile(actions[own], (5, 95))
         upper.axvspan(*spread, color=GREY, alpha=0.2, linewidth=0, label="nine in ten of the policy's actions")
         upper.plot(actions, q, color=VERMILION, label="Q")
+        if logged is not None:
+            upper.plot(
+                [logged], [q.min()], color=BLACK, marker="^", linestyle="", label="the log's actions, around here"
+            )
         upper.axhline(bound, **{**ALGORITHMS["log"], "marker": ""}, linewidth=2, label="return-to-go of the log")
         upper.set_title(f"return-to-go {bound:g}", fontsize=10)
         bottom = np.zeros(BINS)
@@ -60,7 +69,7 @@ def bounded_push(pushes: Mapping[float, Any], penalty: str = "the penalty") -> C
     axes[1, 0].set_ylabel("push-down", fontsize=9)
     handles = [pair for axis in axes[:, 0] for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
     shapes, labels = zip(*handles, strict=True)
-    figure.legend(shapes, labels, loc="outside upper center", ncols=min(5, 2 * len(pushes)), fontsize=8, frameon=False)
+    figure.legend(shapes, labels, loc="outside upper center", ncols=min(3, 2 * len(pushes)), fontsize=8, frameon=False)
     figure.caption = f"{penalty[0].upper()}{penalty[1:]}; the pull-up is 1. {'; '.join(said)}."
     return figure
 
@@ -70,10 +79,18 @@ def online_curves(panels: Mapping[str, Mapping[str, Course]], earned: float, lev
 
     ``panels`` maps a title to algorithms, each with its `Course`. ``earned`` is the log's return-to-go at the states of
     the lower row, ``level`` a return that is marked. A true value is Q^pi by Monte-Carlo. A draw that falls below
-    `FLOOR` of the start leaves the picture; a mark says how far it came.
+    `FLOOR` of the start leaves the picture; a mark says how far it came. A lower panel whose values span little beside
+    the others' has a scale of its own, and says so.
     """
     figure = CaptionedFigure(figsize=(9.0, 5.6))
-    axes = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
+    axes = figure.subplots(2, len(panels), sharex=True, squeeze=False)
+    spans = [_span(courses, earned) for courses in panels.values()]
+    own = [high - low < OWN_SCALE * max(b - a for a, b in spans) for low, high in spans]
+    for row, alone in ((0, [False] * len(own)), (1, own)):
+        together = [axis for axis, apart in zip(axes[row], alone, strict=True) if not apart]
+        for axis in together[1:]:
+            axis.sharey(together[0])
+            axis.tick_params(labelleft=False)
     said = []
     starts = [of[min(of)] for courses in panels.values() for c in courses.values() for of in c.returns.values()]
     floor = FLOOR * min(starts)
@@ -94,9 +111,11 @@ def online_curves(panels: Mapping[str, Mapping[str, Course]], earned: float, lev
             _mean_line(lower, course.true, {**look, "color": BLUE, "linestyle": TRUTH["linestyle"]})
             least = min(min(values.values()) for values in course.returns.values())
             ends.append(f"{name} from {first:.1f} to {last:.1f} (lowest of a draw {least:.1f})")
-        upper.axhline(level, color=GREY, linewidth=0.8)
+        upper.axhline(level, **LEVEL)
         lower.axhline(earned, **{**ALGORITHMS["log"], "marker": ""}, linewidth=1.8)
         upper.set_title(title, fontsize=10)
+        if own[column]:
+            lower.set_title("a scale of its own", fontsize=8)
         lower.set_xlabel("steps online", fontsize=9)
         for axis in (upper, lower):
             axis.grid(alpha=0.25)
@@ -109,11 +128,18 @@ def online_curves(panels: Mapping[str, Mapping[str, Course]], earned: float, lev
     handles += [
         Line2D([], [], **{**TRUTH, "marker": ""}, label="truth: $Q^\\pi$ by Monte-Carlo, with the agent's mark"),
         Line2D([], [], **{**ALGORITHMS["log"], "marker": ""}, label="return-to-go of the log"),
-        Line2D([], [], color=GREY, linewidth=0.8, label=f"return {level:g}"),
+        Line2D([], [], **LEVEL, label=f"return {level:g}"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=8, frameon=False)
     figure.caption = f"Mean return, first and last. {'; '.join(said)}."
     return figure
+
+
+def _span(courses: Mapping[str, Course], earned: float) -> tuple[float, float]:
+    """The least and the largest number of a lower panel."""
+    curves = [curve for course in courses.values() for curve in (course.predicted, course.true)]
+    values = [earned, *(x for curve in curves for of_draw in curve.values() for x in of_draw.values())]
+    return min(values), max(values)
 
 
 def _mean_line(axis: Any, of_draws: Mapping[int, Mapping[int, float]], look: Mapping[str, Any]) -> tuple[float, float]:
@@ -144,7 +170,9 @@ def critics_agree(
     low, high = 0.8 * min(x for x in [*ends, 1.0] if x > 0), max(ends)
     left.plot([low, high], [low, high], color=BLUE, linestyle="--", label="as large as the error")
     left.set(
-        xlabel="size of the estimation error, return", ylabel="spread of the critics, return", title="offline, maze"
+        xlabel="size of the estimation error, in units of the return",
+        ylabel="spread of the critics, same units",
+        title="offline, maze",
     )
     kinds = list(dict.fromkeys(name.split(", ")[0] for name in online))
     numbers = list(dict.fromkeys(name.split(", ")[1] for name in online))

@@ -52,7 +52,9 @@ def two_peaks_densities(
         np.asarray(drawn, float), bins=40, range=(-1, 1), density=True, color=PURPLE, alpha=0.45,
         label="energy policy: actions that it drew",
     )  # fmt: skip
-    left.set(title="SAC's actor", ylabel="probability density", ylim=(0, 2.2 * truth.max()))
+    highest = max([float(truth.max()), *(float(np.max(np.asarray(each, float))) for each in gaussians)])
+    top = 1.35 * min(highest, 1.6 * float(truth.max()))  # the legend stands above the peaks
+    left.set(title="SAC's actor", ylabel="probability density", ylim=(0, top))
     right.set(title="soft Q-learning, no actor")
     for axis in (left, right):
         axis.legend(fontsize=8, frameon=False, loc="upper center")
@@ -73,7 +75,8 @@ def two_peaks_table(panels: Mapping[str, Mapping[str, Any]], *, unit: str) -> Ca
     """Draw a number of policies on bandits with equal peaks: an energy policy's against its K, SAC's, exact ones.
 
     ``panels`` maps a title to ``{"energy": {K: a number a draw}, "gaussian": a number a draw, "best": number}``, where
-    "best" is the best tanh-Gaussian there is. 0 is the exact softmax(Q / T).
+    "best" is the tanh-Gaussian with the largest E[Q] + T entropy, which need not be the nearest. 0 is the exact
+    softmax(Q / T).
     """
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
@@ -108,7 +111,7 @@ def two_peaks_table(panels: Mapping[str, Mapping[str, Any]], *, unit: str) -> Ca
     handles = [
         Line2D([], [], color=GAUSSIAN["color"], marker=GAUSSIAN["marker"], linestyle="", label="SAC, a dot a draw"),
         Line2D([], [], label="energy policy, 95 % interval", **ENERGY),
-        Line2D([], [], color=GREY, linestyle=":", label="best tanh-Gaussian there is"),
+        Line2D([], [], color=GREY, linestyle=":", label="Gaussian with the best E[Q] + T entropy"),
         Line2D([], [], color=TRUTH["color"], linestyle="--", label="exact softmax(Q / T)"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
@@ -126,7 +129,7 @@ def soft_backups(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> Captioned
     figure = CaptionedFigure(figsize=(9.0, 1.5 + 0.34 * len(rows)))
     left, right = figure.subplots(1, 2, sharey=True)
     marks = {"greedy": (left, "o", VERMILION, -0.12), "drawn": (left, "P", PURPLE, 0.14)}
-    marks |= {"error": (right, "o", VERMILION, -0.12), "own": (right, "D", BLACK, 0.14)}
+    marks |= {"error": (right, "s", BLACK, -0.12), "own": (right, "D", BLACK, 0.14)}
     words = {
         "greedy": "return of the greedy action",
         "drawn": "return of actions drawn from the policy",
@@ -218,7 +221,8 @@ def good_and_bad(good: Any, methods: Mapping[str, Any], *, alpha: float, at: Seq
     left.set(title="V", ylabel="value")
     right.set(title="the bad action, in the policy", ylabel="probability")
     right.annotate("alpha = p D / 2", (2 * alpha, 0.9), (4, 0), textcoords="offset points", fontsize=8)
-    right.legend(fontsize=8, frameon=False)
+    shapes, names = right.get_legend_handles_labels()
+    figure.legend(shapes, names, loc="outside upper center", ncols=len(names), fontsize=8, frameon=False)
     said = []
     for share in at:
         place = int(np.abs(x - share).argmin())

@@ -89,9 +89,12 @@ def push_of(penalty: Callable[..., Tensor], return_to_go: float, half: int = 200
     return Push(actions[order], q.detach()[order], from_policy[order], share[order])
 
 
+LOGGED = -0.55  # where the log's actions are, in `push_of`'s state
+
+
 def ridge(actions: Tensor) -> Tensor:
-    """The values of `push_of`'s state: a high ridge at -0.55, which is the log's, and a lower one at 0.55."""
-    high, low = ((actions + 0.55) / 0.15).square(), ((actions - 0.55) / 0.25).square()
+    """The values of `push_of`'s state: a high ridge at `LOGGED`, and a lower one at 0.55."""
+    high, low = ((actions - LOGGED) / 0.15).square(), ((actions - 0.55) / 0.25).square()
     return 3.0 * torch.exp(-0.5 * high) + 2.0 * torch.exp(-0.5 * low)
 
 
@@ -166,8 +169,8 @@ def plan_fault(rows: Rows, agent: str, plan: tuple[str, str]) -> str | None:
         if other != plan:
             mean, half, draws = gain(rows, runs[other], runs[plan])
             if mean - half > 0:
-                return (
-                    f"{', '.join(other)} earned {mean:.1f} ± {half:.1f} more on average over the online steps, over "
+                return (  # which one would be the answer
+                    f"another of its plans earned {mean:.1f} ± {half:.1f} more on average over the online steps, over "
                     f"{draws} draws. The bar: no other plan is told apart above yours."
                 )
     own = curves(rows, *runs[plan], "return").values()
@@ -236,7 +239,7 @@ def along(rows: Rows, column: str, **wanted: Any) -> dict[int, tuple[float, floa
 
 # ---------------------------------------------------------------- a run to diagnose, and returns in another unit
 def run_x(settings: Mapping[str, Any]) -> Any:
-    """The agent of 11.2: Cal-QL with one mistake."""
+    """The agent of 11.2: one of the versions of Cal-QL that its letters describe."""
     return make_agent("cal-ql-version", {**settings, "version": "uniform_too"})
 
 

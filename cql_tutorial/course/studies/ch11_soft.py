@@ -223,7 +223,7 @@ def backups(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[float
         for name, wanted in BACKUPS.items():
             alphas = {float(row["cql_alpha"]) for row in rows if _fits(row, {"split": "report", **wanted})}
             for alpha in sorted(alpha for alpha in alphas if (alpha > 0) is penalised):
-                label = name if penalised else f"no penalty: {name}"
+                label = name if penalised else f"no penalty: {'SAC' if name == 'CQL with an actor' else name}"
                 of = {key: numbers(rows, column, cql_alpha=alpha, **wanted) for key, column in COLUMNS.items()}
                 found[label] = of
     return found
