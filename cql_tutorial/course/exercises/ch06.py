@@ -352,8 +352,9 @@ def _(pre_tanh, mean, log_std):
 
 def _asked_about_u(checks):
     told = (
-        "`log_prob` of the squashed distribution wants the *action*, and was given u: it takes atanh of u, which is no "
-        "number beyond 1. And an action that has rounded to 1 has no u: take the two parts from u yourself."
+        "`log_prob` of the squashed distribution wants the *action*, and was given u: it takes atanh of u, which "
+        f"{'stops with an error' if checks else 'is nan'} beyond 1. And an action that has rounded to 1 has no u: take "
+        "the two parts from u yourself."
     )
 
     @mutant("06.2", f"transformed distribution asked about u, {'checked' if checks else 'unchecked'}", message=told)
@@ -496,8 +497,11 @@ def _(pre_tanh, mean, log_std):
             "three candidates, [2, 3], that share one density a state, [2, 1]",
         ),
         Example(
-            (_numbers([[0.2, -0.3, 0.1], [1.0, 0.5, -0.2]]), _numbers([[-790.0, -791.5, -0.3], [-40.0, -41.2, 60.0]])),
-            "log-densities of -790, -40 and 60",
+            (
+                _numbers([[0.2, -0.3, 0.1], [1.0, 0.5, -0.2], [-0.6, 0.4, 0.8]]),
+                _numbers([[-790.0, -791.5, -0.3], [-40.0, -41.2, 6.0], [25.0, 26.1, 24.8]]),
+            ),
+            "log-densities of -790, -40 and 25",
         ),
     ),
     hints=(
@@ -625,8 +629,8 @@ def _(q, log_density):
 def _density_cut(low, high):
     ends = f"{low:g}" if math.isinf(high) else f"{low:g} and {high:g}"
     told = (
-        f"log_density is cut off at {ends}, as if a candidate could not be rarer. logsumexp needs no cut: divide by "
-        "the density as it is."
+        f"log_density is cut off at {ends}, as if no candidate were further out. logsumexp needs no cut: divide by the "
+        "density as it is."
     )
 
     @mutant("06.3", f"densities cut off at {ends}", message=told)
