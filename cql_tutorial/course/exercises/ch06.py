@@ -618,6 +618,21 @@ def _(q, log_density):
     return (q - log_density).exp().mean(-1).log()
 
 
+def _drowned(amount):
+    told = (
+        f"right for moderate values, but exp(800) overflows to inf, and {amount:g} inside the logarithm drowns a small "
+        "sum. torch.logsumexp takes the largest value out before it exponentiates, and needs no such amount."
+    )
+
+    @mutant("06.3", f"{amount:g} inside the log", message=told)
+    def _(q, log_density):
+        return ((q - log_density).exp().mean(-1) + amount).log()
+
+
+for _amount in (1e-6, 1e-8, 1e-9, 1e-10, 1e-12):
+    _drowned(_amount)
+
+
 @mutant("06.3", "largest of q alone")
 def _(q, log_density):
     """the largest value is taken out before the exponential, good, but it is that of q alone: the exponential of minus
