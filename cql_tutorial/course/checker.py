@@ -14,6 +14,7 @@ import ast
 import functools
 import inspect
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -244,7 +245,8 @@ def _differentiable(value: Any) -> bool:
 def _judge(exercise: Exercise, value: Any, example: Example) -> str | None:
     assert exercise.judge is not None
     try:
-        if isinstance(value, dict) and not any(isinstance(given, dict) for given in example.arguments):
+        given = example.arguments  # without any there is no entry to be asked for
+        if given and isinstance(value, dict) and not any(isinstance(each, dict) for each in given):
             return "your function returns a whole dictionary: return the one entry that is asked for."
         return exercise.judge(value, *copies(example.arguments))
     except Exception as error:  # a judge measures what it is given; what cannot be measured is not right
@@ -436,13 +438,18 @@ def _in_part(
         different = {round(x, 9) for one in mine if one for x in all_numbers(_parts(one))}
         if clause and not clause.startswith("one part") and len(different) > 2:
             return "", f"it is what comes out if {clause}.{besides}"
-    for name, answers in theirs.items():
+    for elsewhere, (name, answers) in itertools.product((0, 1), theirs.items()):  # first those that differ nowhere
         numbers = shared(answers)
         common = [n for n in numbers if n is not None and n > 0]
-        if (numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and numbers.count(None) == 1:
+        wanted = [b for b, n in zip(right, numbers, strict=True) if b and n and n > 0]
+        different = {round(x, 9) for b in wanted for x in all_numbers(_parts(b))}  # an example may repeat another
+        told = (numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and len(different) > 3
+        if told and numbers.count(None) == elsewhere == 0:
+            return name, messages[name]
+        if told and numbers.count(None) == elsewhere:
             other = numbers.index(None)
-            one, wanted = mine[other], right[other]
-            if one and wanted and one.agrees(wanted, tolerance):  # the mistake is made, and does not show there
+            one, best = mine[other], right[other]
+            if one and best and one.agrees(best, tolerance):  # the mistake is made, and does not show there
                 return name, messages[name]
             about = exercise.examples[other].about
             return name, f"{messages[name]} Something else differs as well where the example is: {about}."
@@ -688,6 +695,11 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
         "a step of an optimiser has changed weights that this backward still needs: a loss reads something that was "
         "computed before that step. Detach it if the loss must not move it, else compute it anew.",
     ),
+    (
+        r"to be within the support",
+        "a distribution was asked about a value that it never draws. That of a squashed policy wants the action, which "
+        "lies inside (-1, 1), and not the number before tanh.",
+    ),
     (r"does not require grad", "nothing is left to differentiate: is there a detach, item or no_grad on the way?"),
 )
 
@@ -801,10 +813,20 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         both = zip(names, example.arguments, strict=False)
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in both if isinstance(x, torch.Tensor))
         advice += f"\n  shapes of the arguments: {shapes}" if shapes else ""
+        calls = [_call(name, given) for name, given in zip(names, example.arguments, strict=False) if callable(given)]
+        advice += f"\n  the order of their arguments: {', '.join(calls)}" if any(calls) else ""
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice += "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
     call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")
     return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  {call}"
+
+
+def _call(name: str, given: Any) -> str:
+    """How a function among the arguments is called, by the names of its own arguments."""
+    try:
+        return f"{name}({', '.join(inspect.signature(given).parameters)})"
+    except (TypeError, ValueError):  # one that is not written in Python
+        return name
 
 
 # ---------------------------------------------------------------- the example

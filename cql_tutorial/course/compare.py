@@ -183,6 +183,11 @@ def describe(
         said += "by 0, or exp of a large number"
         return f"{said}?{'' if secret else _beside(a, b, tolerance)}"
     wrong = int((~np.isclose(a, b, rtol=tolerance, atol=tolerance)).sum())
+    if _largest_float(a) and not _largest_float(b):
+        return (
+            "there is the largest number that a float can hold, which nan_to_num puts in the place of an infinity: "
+            "where does that come from, a log of 0, a division by 0, an exp of a large number?"
+        )
     if secret:
         return "another answer was expected." if a.size == 1 else f"{wrong} of {a.size} numbers are not right."
     if np.abs(a).max(initial=0) > 1e6 * (1 + np.abs(b).max(initial=0)):
@@ -320,6 +325,12 @@ def _typed(value: Any) -> np.ndarray | None:
     return array.astype({"bool": bool, "integer": int}.get(kind, float))
 
 
+def _largest_float(a: np.ndarray) -> bool:
+    """Whether the largest number of float64 or of float32 stands in an array."""
+    largest = [np.finfo(kind).max for kind in (np.float64, np.float32)]
+    return any(bool(np.isclose(np.abs(a), float(each), rtol=1e-6, atol=0).any()) for each in largest)
+
+
 def _beside(a: np.ndarray, b: np.ndarray, tolerance: float) -> str:
     """Whether the finite numbers beside the others are right, and where those are."""
     finite = np.isfinite(a)
@@ -353,7 +364,7 @@ def _relation(a: np.ndarray, b: np.ndarray, tolerance: float, least: int) -> str
         return "right size, opposite sign."
     if _close(a, np.zeros_like(a), tolerance) and a.size >= least:
         return "what you return is 0 throughout: is the result of your last step used?"
-    if a.size < least or not np.isfinite(a).all():
+    if a.size < least or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
     constant = float((a - b).flat[0])
     simple = abs(constant - round(constant)) < tolerance or _as_log(constant)  # two numbers differ alike by accident

@@ -274,6 +274,10 @@ Masks = list[Array | None]
 def _conditions(cases: Sequence[Case]) -> Iterator[tuple[str, Masks]]:
     for name in cases[0].arguments:
         yield from _masks(cases, name)
+    for name, number in cases[0].arguments.items():
+        if number.ndim == 0 and float(number).is_integer():
+            for axis in range(min(c.expected.ndim for c in cases)):
+                yield f"the index along axis {axis} is below `{name}`", [_below(c, axis, name) for c in cases]
     for words, test in (
         ("the right number is negative", lambda x: x < 0),
         ("the right number is positive", lambda x: x > 0),
@@ -288,6 +292,16 @@ def _conditions(cases: Sequence[Case]) -> Iterator[tuple[str, Masks]]:
                 np.moveaxis(mask, axis, 0)[index] = True
                 masks.append(mask)
             yield f"the index along axis {axis} is {words}", masks
+
+
+def _below(case: Case, axis: int, name: str) -> Array | None:
+    """Where the index along an axis is below an argument that is a number, if it is so somewhere and not everywhere."""
+    number = case.arguments.get(name)
+    if number is None or not 0 < number < case.expected.shape[axis]:
+        return None
+    mask = np.zeros(case.expected.shape, dtype=bool)
+    np.moveaxis(mask, axis, 0)[: int(number)] = True
+    return mask
 
 
 def _masks(cases: Sequence[Case], name: str) -> Iterator[tuple[str, Masks]]:

@@ -66,8 +66,10 @@ AROUND = {  # what may be put around any name or call
     "is transposed": "({}).transpose(0, -1)",
 }
 AROUND_AN_ARGUMENT = {
-    "is left out, as if it were 1": "(0 * ({0}) + 1)",
-    "is left out, as if it were 0": "(0 * ({0}))",
+    "is left out, as if it were 1": "(_nothing({0}) + 1)",
+    "is left out, as if it were 0": "_nothing({0})",
+    "is left out, as if it were True": "(({0}) | ~({0}))",
+    "is left out, as if it were False": "(({0}) & ~({0}))",
     "is replaced by 1 at its largest number and 0 elsewhere": "torch.nn.functional.one_hot(({0}).argmax(-1), "
     "({0}).shape[-1]).to(({0}).dtype)",
     "is replaced by its mean along the last axis": "({0}).double().mean(-1, keepdim=True).expand_as({0})",
@@ -83,6 +85,15 @@ AROUND_AN_ARGUMENT = {
     **{f"is cut off below at {least}": f"({{0}}).clamp(min={least})" for least in (0.1, 0.05, 0.01, 0.001, 1e-4)},
     **{f"is cut off at -{most} and {most}": f"({{0}}).clamp(-{most}, {most})" for most in (0.9, 0.99, 0.999, 0.9999)},
 }
+
+
+def _nothing(value: Any) -> Any:
+    """The value times 0. Flags are no numbers: whole numbers in their place would select lines of a table."""
+    if getattr(value, "dtype", None) == torch.bool:
+        raise TypeError("flags")
+    return 0 * value
+
+
 IN_WORDS = {
     "sum": "a sum",
     "mean": "a mean",
@@ -209,7 +220,7 @@ def _vague(words: str) -> int:
 
 
 def _compiled(exercise: Exercise, source: str) -> Function:
-    scope = {**exercise.reference.__globals__, "torch": torch}
+    scope = {**exercise.reference.__globals__, "torch": torch, "_nothing": _nothing}
     exec(compile(source, f"<slip of {exercise.id}>", "exec"), scope)
     return scope[exercise.reference.__name__]
 

@@ -145,8 +145,11 @@ def test_the_judge_measures_and_says_which_bar_was_missed() -> None:
     assert "on the steep bandit" in ch06.judge_recipe((20, 0, "own"))
     assert "on the gentle bandit" in ch06.judge_recipe((8, 12, "mixture"))
     assert "the budget is 20" in ch06.judge_recipe((19, 3, "mixture"))
-    for odd in (None, 7, (1, 2), (1.5, 2, "own"), (-1, 5, "own"), (3, 4, "both"), "17 3 mixture"):
+    for odd in (None, 7, (1, 2), (1.5, 2, "own"), (3, 4, "both"), "17 3 mixture"):
         assert "wanted are" in ch06.judge_recipe(odd)
+    assert "-1 is no number of candidates" in ch06.judge_recipe((-1, 5, "own"))
+    assert "Own densities give" in ch06.judge_recipe((15, 5, "own"))
+    assert recipe_error(GENTLE, 15.0, 5.0, "mixture") == recipe_error(GENTLE, 15, 5, "mixture")  # what it passes, runs
 
 
 def test_the_numbers_on_the_way_to_the_density_give_it() -> None:

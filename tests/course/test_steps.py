@@ -26,6 +26,8 @@ COMBINED: dict[str, Callable[..., Any]] = {  # from the steps, in their order, a
     "05.5": lambda mu, ratio, left, *_: left / ratio.amax(1),
     "06.1": lambda total, number, volume, *_: total - number + volume,
     "06.3": lambda weighed, total, number, *_: total - number,
+    "06.4": lambda volume, p, n, a: torch.cat([p.new_full((len(p), n), -math.log(volume)), p], 1),
+    "06.5": lambda total, number, *_: total - number,
     "07.2": lambda rho, terms, *_: terms / terms.sum(),
     "07.3": lambda hit, miss, all_miss, *_: math.log(all_miss) / math.log(miss),
     "07.5": lambda differences, mean, std, half, *_: torch.stack([mean - half, mean + half]),

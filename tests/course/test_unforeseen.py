@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -255,3 +256,101 @@ def test_a_helper_s_line_is_no_line_of_the_function_and_a_runaway_is_told() -> N
 
 def _breaks(q: Tensor) -> Tensor:
     raise ValueError("no")
+
+
+# ---------------------------------------------------------------- chapters 05 and 06
+def test_an_example_reaches_beyond_where_a_shortcut_holds() -> None:
+    """Large values, rare actions, a far horizon, other functions: what the first examples alone would pass."""
+
+    def sweeps(rewards, transitions, policy, mu, behaviour, alpha, discount):
+        q = torch.zeros_like(rewards)
+        for _ in range(300):
+            q = rewards - alpha / 2 * mu / behaviour + discount * transitions @ (policy * q).sum(1)
+        return q
+
+    def by_hand(critic, log_prob, observations, next_observations, u):
+        return observations[:, None] * u.tanh() + (u - next_observations[:, None]).abs()
+
+    def softmax(q, behaviour):
+        mu = q.exp() / q.exp().sum(1, keepdim=True)
+        return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+    def largest_of_q(q, log_density):
+        largest = q.amax(-1, keepdim=True)
+        return (q - log_density - largest).exp().mean(-1).log() + largest[..., 0]
+
+    assert "you stop after 300 sweeps" in told("05.1", sweeps)
+    rare = told(
+        "05.3", lambda pi, b: torch.where((pi > 0) & (b < 0.001), math.inf, ch05.distance(pi, b)[:, None]).amax(1)
+    )
+    assert "you take a share below" in rare and "for none" in rare
+    told("05.3", lambda pi, b: ch05.distance(torch.where(pi > 0.01, pi, 0.0), b))
+    assert "exp(900) overflows" in told("05.5", softmax)
+    told("05.5", lambda q, b: ch05.largest_distance(q, b).clamp(max=0.9))
+    for low in (-20, -5, -3.5):
+        assert f"cut off at {low} and 2" in told(
+            "06.2", lambda u, m, s, low=low: ch06.tanh_log_prob(u, m, s.clamp(low, 2))
+        )
+    cosh = told("06.2", lambda u, m, s: (ch06._normal(u, m, s) + 2 * u.cosh().log()).sum(-1))
+    sech = told("06.2", lambda u, m, s: (ch06._normal(u, m, s) - torch.log(1 / u.cosh() ** 2)).sum(-1))
+    assert "at u = 800 cosh(u) overflows" in cosh and "at u = 400 cosh(u)^2 overflows" in sech
+    assert "cut off at -20," in told("06.3", lambda q, p: ch06.log_partition(q, p.clamp(min=-20)))
+    assert "that of q alone" in told("06.3", largest_of_q)
+    assert "you write out both functions" in told("06.8", by_hand)
+    critic = told("06.8", lambda c, p, s, t, u: s[:, None] * u.tanh() - p(t, u))
+    log_prob = told("06.8", lambda c, p, s, t, u: c(s, u.tanh()) + (u - t[:, None]).abs())
+    assert "you write out Q(s, a)" in critic and "you write out log pi(a|s)" in log_prob
+
+
+def test_two_mistakes_that_agree_where_all_is_logged_are_told_apart() -> None:
+    """Both are 0 there; the rows of the other example say which it is, whether or not the answer is finite there."""
+
+    def over_the_log(pi, b):
+        return torch.where((b == 0) & (pi > 0), math.inf, torch.where(b > 0, b * (pi / b - 1), 0.0)).sum(1)
+
+    not_finite = told("05.3", lambda pi, b: torch.where(pi == b, 0, b * (pi / b - 1)).sum(1))
+    assert "you average over the *log's* actions" in told("05.3", over_the_log)
+    assert "you average over the *log's* actions" in not_finite
+
+
+def test_flags_that_are_left_out_select_no_lines_and_a_repeated_number_proves_nothing() -> None:
+    assert "first state alone" in told("05.4", lambda f, p, t, seen: ((f - t) / p)[0].max().clamp(min=0))
+    first = told("05.4", lambda f, p, t, seen: ((f - t) / p).masked_fill(~seen, 0)[:, 0].max().clamp(min=0))
+    assert "first action alone" in first and "running sum" not in first
+    second = told("05.4", lambda f, p, t, seen: ((f - t) / p)[seen].sort().values[-2].clamp(min=0))
+    assert "second largest" in second
+    third = told("05.4", lambda f, p, t, seen: ((f - t) / p)[seen].sort().values[-3].clamp(min=0))
+    assert "alone" not in third
+    whole = told("05.4", lambda f, p, t, seen: ((f - t) / p)[seen.all(1)].max().clamp(min=0))
+    assert "every state that has an unseen pair" in whole and "free = [[" in whole
+
+
+def test_the_largest_float_is_named_and_an_infinity_that_is_right_stops_nothing() -> None:
+    slope = told("06.2", lambda u, m, s: (ch06._normal(u, m, s) - torch.log(1 - u.tanh() ** 2)).nan_to_num().sum(-1))
+    assert "the largest number that a float can hold" in slope and "loop" not in slope
+    assert "you add 1e-06" in told("05.3", lambda pi, b: (pi * (pi / (b + 1e-6) - 1)).sum(1))
+    told("05.3", lambda pi, b: (pi * (pi / (b + 3e-6) - 1)).sum(1))  # finite where infinity is right
+
+
+def test_a_dictionary_is_sent_back_for_an_entry_only_where_one_is_asked_for() -> None:
+    whole = told("06.7", lambda: {"n_uniform": 15, "n_policy": 5, "weights": "mixture"})
+    assert "wanted are two whole numbers and a word" in whole and "entry" not in whole
+
+
+def test_the_arguments_of_a_function_and_of_a_distribution_are_told() -> None:
+    turned = told("06.8", lambda c, p, s, t, u: c(u.tanh(), s) - p(t, u))
+    assert "the order of their arguments: critic(observations, actions), log_prob(observations, u)" in turned
+
+    def squashed(u, mean, log_std):
+        normal = torch.distributions.Normal(mean, log_std.exp())
+        tanh = [torch.distributions.transforms.TanhTransform()]
+        return torch.distributions.TransformedDistribution(normal, tanh).log_prob(u).sum(-1)
+
+    assert "wants the *action*" in told("06.2", squashed)
+    beyond = told("06.2", lambda u, m, s: squashed(1.2 * u, m, s))
+    assert "a value that it never draws" in beyond
+
+
+def test_which_numbers_are_wrong_is_told_by_an_argument_that_counts() -> None:
+    said = told("06.4", lambda p, n, a: ch06._with_uniform(p, n, -1.7 * a + n))
+    assert "all where the index along axis 1 is below `n_uniform`" in said and "volume of the box 32" in said

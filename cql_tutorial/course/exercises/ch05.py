@@ -63,8 +63,8 @@ def _steps_05_1(
         Example((TWO_REWARDS, LEADS, TWO_PI, TWO_MU, TWO_LOGS, 1.4, 0.6), "two states, three actions, sure moves"),
         Example((PAYS, MOVES, *TWO_ACTIONS, HALF_LOG, 0.9, 0.8), "three states, two actions"),
         Example(
-            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), SCARCE[0], 0.3, 0.95),
-            "five states, three actions, and a far horizon: discount 0.95",
+            (_draw(0, 5, 3) + 1.5, FAR, _policy(1), _policy(2), SCARCE[0], 0.3, 0.99),
+            "five states, three actions, and a far horizon: discount 0.99",
             shown=False,
         ),
     ),
@@ -191,7 +191,7 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     """the next value is a maximum. A policy is evaluated here: its mean."""
     fined = rewards - alpha / 2 * mu / behaviour
     q = torch.zeros_like(fined)
-    for _ in range(300):
+    for _ in range(2000):
         q = fined + discount * transitions @ q.amax(1)
     return q
 
@@ -263,13 +263,13 @@ def _stopped(sweeps):
         return q
 
     told = (
-        f"you stop after {sweeps} sweeps, before the table rests: with a discount near 1 that takes hundreds. Sweep on "
-        "until it moves no more, or solve."
+        f"you stop after {sweeps} sweeps, before the table rests: the nearer the discount is to 1, the more it takes. "
+        "Sweep on until it moves no more, or solve."
     )
     return mutant("05.1", f"{sweeps} sweeps", message=told)(answer)
 
 
-for _sweeps in (2, 3, 5, 10, 20, 30, 50, 100):
+for _sweeps in (2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 400, 500):
     _stopped(_sweeps)
 
 
@@ -382,6 +382,42 @@ def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
     chain = torch.einsum("sa,sat->ts", policy, transitions)
     values = torch.linalg.solve(torch.eye(len(fined), dtype=D) - discount * chain, (policy * fined).sum(1))
     return fined + discount * transitions @ values
+
+
+def _averaged_by(name):
+    def answer(rewards, transitions, policy, mu, behaviour, alpha, discount):
+        fined = rewards - alpha / 2 * mu / behaviour
+        weights = {"mu": mu, "behaviour": behaviour}[name]
+        system = torch.eye(len(fined), dtype=D) - discount * torch.einsum("sa,sat->st", policy, transitions)
+        return fined + discount * transitions @ torch.linalg.solve(system, (weights * fined).sum(1))
+
+    told = f"the moves follow ``policy``, the fined rewards are averaged over {name}. ``policy`` acts: it weighs both."
+    return mutant("05.1", f"rewards of {name}", message=told)(answer)
+
+
+for _weights in ("mu", "behaviour"):
+    _averaged_by(_weights)
+
+
+@mutant("05.1", "discount squared")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """each step into the future is discounted twice: discount * discount. Once: discount * P V."""
+    return _evaluate(rewards - alpha / 2 * mu / behaviour, transitions, policy, discount**2)
+
+
+@mutant("05.1", "lowered by the state's value")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """all actions of a state are lowered alike, by what the fines take from the state's value. Each pair pays its own
+    fine, and then those of the future: put the fine into the rewards."""
+    taken = _evaluate(alpha / 2 * mu / behaviour, transitions, policy, discount)
+    return _evaluate(rewards, transitions, policy, discount) - (policy * taken).sum(1, keepdim=True)
+
+
+@mutant("05.1", "a fine for each part of a way")
+def _(rewards, transitions, policy, mu, behaviour, alpha, discount):
+    """your fine is ten times too large. A sweep that goes a tenth of the way to the target takes a tenth of the fine
+    too: it belongs to the target, y - fine."""
+    return _evaluate(rewards - 10 * alpha / 2 * mu / behaviour, transitions, policy, discount)
 
 
 # ---------------------------------------------------------------- 05.2
@@ -607,6 +643,25 @@ def _(y, mu, behaviour, alpha):
     return y - (fine - (behaviour * fine).sum())
 
 
+@mutant("05.2", "multiplied by the share")
+def _(y, mu, behaviour, alpha):
+    """you multiply by the log's share. 2 b (Q - y) + alpha (mu - b) = 0, solved for Q, divides by b."""
+    return y - alpha / 2 * (mu - behaviour) * behaviour
+
+
+@mutant("05.2", "two plus the share")
+def _(y, mu, behaviour, alpha):
+    """you divide by 2 + b. The derivative of b (Q - y)^2 is 2 *times* b (Q - y): divide by 2 b."""
+    return y - alpha * (mu - behaviour) / (2 + behaviour)
+
+
+@mutant("05.2", "bracket missing")
+def _(y, mu, behaviour, alpha):
+    """brackets are missing: alpha / (2 b) multiplies mu alone, and b is subtracted as it is. It multiplies the whole of
+    mu - b."""
+    return y - alpha / (2 * behaviour) * mu - behaviour
+
+
 # ---------------------------------------------------------------- 05.3
 FOUR_ACTIONS = (
     torch.tensor([[0.5, 0.05, 0.25, 0.2], [0.12, 0.38, 0.4, 0.1]], dtype=D),
@@ -615,6 +670,11 @@ FOUR_ACTIONS = (
 UNLOGGED = (
     torch.tensor([[0.5, 0.3, 0.2], [0.7, 0.0, 0.3], [0.0, 0.6, 0.4]], dtype=D),
     torch.tensor([[0.4, 0.0, 0.6], [0.2, 0.0, 0.8], [0.15, 0.3, 0.55]], dtype=D),
+)
+
+SMALL = (
+    torch.tensor([[0.004, 0.496, 0.5], [0.0072, 0.65, 0.3428]], dtype=D),
+    torch.tensor([[0.0004, 0.3996, 0.6], [0.3, 0.6958, 0.0042]], dtype=D),
 )
 
 
@@ -634,6 +694,7 @@ def _steps_05_3(policy: Tensor, behaviour: Tensor) -> dict[str, Tensor]:
         Example(FOUR_ACTIONS, "two states, four actions; in the second state the policy is the log's own"),
         Example(UNLOGGED, "three states; in two of them an action was never logged, and in one of these it is taken"),
         Example((_policy(5), _policy(6)), "five states, three actions", shown=False),
+        Example(SMALL, "two states, three actions, shares below one per cent"),
     ),
     hints=(
         "05.2 says what each action pays for one unit of alpha / 2, when mu is the policy. Average it over the policy.",
@@ -869,6 +930,36 @@ for _smallest in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12):
     _clamped(_smallest)
 
 
+def _added(amount):
+    def answer(policy, behaviour):
+        return torch.where(policy > 0, policy * (policy / (behaviour + amount) - 1), 0.0).sum(1)
+
+    told = (
+        f"you add {amount:g} to the log's share. The finite price that comes out is an accident of that number; it is "
+        "infinite."
+    )
+    return mutant("05.3", f"plus {amount:g}", message=told)(answer)
+
+
+for _amount in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
+    _added(_amount)
+
+
+def _rare_is_unlogged(least):
+    def answer(policy, behaviour):
+        right = torch.where(policy > 0, policy * (policy / behaviour - 1), 0.0).sum(1)
+        return right.masked_fill(((behaviour < least) & (policy > 0)).any(1), math.inf)
+
+    told = (
+        f"you take a share below {least:g} for none. A rare action has a high price; only one never logged, infinite."
+    )
+    return mutant("05.3", f"infinite below {least:g}", message=told)(answer)
+
+
+for _least in (0.1, 0.01, 0.001):
+    _rare_is_unlogged(_least)
+
+
 @mutant("05.3", "upside down")
 def _(policy, behaviour):
     """the ratio is upside down, and then the policy cancels: the sum of b - pi is 0 always. What an action pays is
@@ -887,6 +978,13 @@ BELOW = TRUTH - torch.tensor([[3.1, 1.1, 2.7], [2.4, 0.9, 1.9]], dtype=D)
 HARDLY = torch.tensor([[0.7, 1.9, 0.4], [1.1, 0.0004, 0.8], [0.3, 2.2, 1.6], [0.9, 0.5, 1.3]], dtype=D)
 MOST = torch.tensor([[True, True, False], [True, True, True], [True, False, True], [True, True, True]])
 ALL_SEEN = torch.ones(5, 3, dtype=torch.bool)
+
+UNSEEN_ENDS = (
+    torch.tensor([[9.0, 1.2, 0.4], [0.3, 2.1, 8.0]], dtype=D),
+    torch.tensor([[0.5, 0.8, 1.5], [1.1, 1.9, 0.7]], dtype=D),
+    torch.tensor([[1.0, 0.2, -0.5], [-0.6, 0.45, 0.3]], dtype=D),
+    torch.tensor([[False, True, True], [True, True, False]]),
+)
 
 
 def _steps_05_4(free: Tensor, per_alpha: Tensor, truth: Tensor, seen: Tensor) -> dict[str, Tensor]:
@@ -907,10 +1005,10 @@ def _steps_05_4(free: Tensor, per_alpha: Tensor, truth: Tensor, seen: Tensor) ->
         Example(
             (_draw(0, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), _draw(0, 5, 3) > -1.0),
             "five states, three actions",
-            shown=False,
         ),
-        Example((_draw(1, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), ALL_SEEN), "the same size", shown=False),
-        Example((_draw(10, 4, 3), HARDLY, _draw(11, 4, 3), MOST), "alpha hardly moves one of the pairs", shown=False),
+        Example((_draw(1, 5, 3), _draw(7, 5, 3).abs() + 0.1, _draw(8, 5, 3), ALL_SEEN), "the same size"),
+        Example((_draw(10, 4, 3), HARDLY, _draw(11, 4, 3), MOST), "alpha hardly moves one of the pairs"),
+        Example(UNSEEN_ENDS, "two states, three actions; the first pair and the last were never seen"),
     ),
     hints=(
         "Solve free - alpha * per_alpha <= truth for alpha, at one pair.",
@@ -1115,9 +1213,49 @@ def _(free, per_alpha, truth, seen):
     return (free / per_alpha)[seen].max().clamp(min=0)
 
 
+def _one_line(where, axis, place):
+    """Register the need of one state or one action, as if the maximum ended after one line of the table."""
+    told = f"you look at the {where} alone. The bound must hold at every seen pair: the largest need of *all* of them."
+
+    @mutant("05.4", f"the {where} alone", message=told)
+    def _(free, per_alpha, truth, seen):
+        needed = ((free - truth) / per_alpha).masked_fill(~seen, -math.inf)
+        return needed.select(axis, place).max().clamp(min=0)
+
+    @mutant("05.4", f"the {where} alone, unseen counted", message=f"{told} Unseen pairs do not count.")
+    def _(free, per_alpha, truth, seen):
+        return ((free - truth) / per_alpha).select(axis, place).max().clamp(min=0)
+
+
+for _where, _axis, _place in (
+    ("first state", 0, 0),
+    ("last state", 0, -1),
+    ("first action", 1, 0),
+    ("last action", 1, -1),
+):
+    _one_line(_where, _axis, _place)
+
+
+@mutant("05.4", "second largest need")
+def _(free, per_alpha, truth, seen):
+    """that is the second largest need. The bound must hold at *every* seen pair: the largest."""
+    return ((free - truth) / per_alpha)[seen].sort().values[-2].clamp(min=0)
+
+
+@mutant("05.4", "states seen whole")
+def _(free, per_alpha, truth, seen):
+    """you leave out every state that has an unseen pair, with its seen pairs. The mask says it pair by pair:
+    needed[seen]."""
+    needed = ((free - truth) / per_alpha)[seen.all(1)]
+    return needed.max().clamp(min=0) if needed.numel() else needed.new_zeros(())
+
+
 # ---------------------------------------------------------------- 05.5
 RATED = torch.tensor([[0.2, 1.5, -0.4, 0.9], [2.0, -1.0, 1.7, 0.3]], dtype=D)
 RARE = torch.tensor([[0.4, 0.1, 0.3, 0.2], [0.15, 0.45, 0.35, 0.05]], dtype=D)
+
+HUGE = torch.tensor([[899.0, 903.5, 898.2], [0.3, -1.1, 2.0]], dtype=D)
+SPREAD = torch.tensor([[0.55, 0.02, 0.43], [0.25, 0.6, 0.15]], dtype=D)
 
 
 def _steps_05_5(q: Tensor, behaviour: Tensor) -> dict[str, Tensor]:
@@ -1139,6 +1277,7 @@ def _steps_05_5(q: Tensor, behaviour: Tensor) -> dict[str, Tensor]:
     examples=(
         Example((RATED, RARE), "two states, four actions"),
         Example((3 * _draw(3, 5, 3), SCARCE[1]), "five states, three actions", shown=False),
+        Example((HUGE, SPREAD), "values of 900 in one state, small ones in the other"),
     ),
     hints=(
         "Solve the premise for epsilon. Which policy stands on both of its sides?",
@@ -1160,6 +1299,23 @@ def largest_distance(q, behaviour):
 def _two_sides(q, behaviour, dim=1):
     mu = torch.softmax(q, dim)
     return mu, (mu * (mu / behaviour - 1)).sum(1)
+
+
+@mutant("05.5", "overflow")
+def _(q, behaviour):
+    """right for small values, but exp(900) overflows to inf. torch.softmax takes the largest value out before it
+    exponentiates."""
+    mu = q.exp() / q.exp().sum(1, keepdim=True)
+    return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
+
+
+@mutant("05.5", "one shift for all")
+def _(q, behaviour):
+    """the largest value is taken out before the exponential, good, but it is that of *all* states: beside 903.5 a state
+    of small values becomes exp(-900), which is 0. Each state has its own largest value, and torch.softmax takes it."""
+    mu = (q - q.max()).exp()
+    mu = mu / mu.sum(1, keepdim=True)
+    return (mu * (mu / behaviour - 1)).sum(1) / (mu / behaviour).amax(1)
 
 
 @mutant("05.5", "left side alone")

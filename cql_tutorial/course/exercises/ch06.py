@@ -196,6 +196,11 @@ def _steps_06_2(pre_tanh: Tensor, mean: Tensor, log_std: Tensor) -> dict[str, Te
             shown=False,
         ),
         Example((_numbers([-400.0, 380.0]), _numbers([-399.2, 380.5]), _numbers([0.2, -0.3])), "u = -400 and 380"),
+        Example(
+            (_numbers([[0.301, -0.4], [0.2996, 6.0]]), _numbers([0.3, 5.0]), _numbers([-6.0, 2.5])),
+            "a narrow and a wide dimension: log_std -6 and 2.5",
+        ),
+        Example((_numbers([800.0]), _numbers([799.5]), _numbers([0.1])), "u = 800"),
     ),
     hints=(
         "Two parts for each dimension: how likely was u, and how much does tanh squeeze at u?",
@@ -331,6 +336,54 @@ def _(pre_tanh, mean, log_std):
     return (_normal(pre_tanh, mean, log_std) - log_slope).sum(-1)
 
 
+@mutant("06.2", "cosh squared")
+def _(pre_tanh, mean, log_std):
+    """right for moderate u: the slope is 1 / cosh(u)^2. But at u = 400 cosh(u)^2 overflows to inf. Use 2 (log 2 - u -
+    softplus(-2u)), the same in exact arithmetic."""
+    return (_normal(pre_tanh, mean, log_std) - torch.log(1 / torch.cosh(pre_tanh) ** 2)).sum(-1)
+
+
+@mutant("06.2", "logarithm of cosh")
+def _(pre_tanh, mean, log_std):
+    """right for moderate u: the slope's logarithm is -2 log cosh(u). But at u = 800 cosh(u) overflows to inf. Use 2
+    (log 2 - u - softplus(-2u)), the same in exact arithmetic."""
+    return (_normal(pre_tanh, mean, log_std) + 2 * torch.log(torch.cosh(pre_tanh))).sum(-1)
+
+
+def _asked_about_u(checks):
+    told = (
+        "`log_prob` of the squashed distribution wants the *action*, and was given u: it takes atanh of u, which "
+        f"{'stops with an error' if checks else 'is nan'} beyond 1. And an action that has rounded to 1 has no u: take "
+        "the two parts from u yourself."
+    )
+
+    @mutant("06.2", f"transformed distribution asked about u, {'checked' if checks else 'unchecked'}", message=told)
+    def _(pre_tanh, mean, log_std):
+        normal = torch.distributions.Normal(mean, log_std.exp(), validate_args=False)
+        squash: list[torch.distributions.transforms.Transform] = [torch.distributions.transforms.TanhTransform()]
+        return torch.distributions.TransformedDistribution(normal, squash, checks).log_prob(pre_tanh).sum(-1)
+
+
+for _checks in (True, False):
+    _asked_about_u(_checks)
+
+
+def _log_std_cut(low, high):
+    told = (
+        f"log_std is cut off at {low:g} and {high:g}. A policy may do that to what its network returns; the density is "
+        "that of the log_std that it is given."
+    )
+
+    @mutant("06.2", f"log_std cut off at {low:g} and {high:g}", message=told)
+    def _(pre_tanh, mean, log_std):
+        log_std = log_std.clamp(low, high)
+        return (_normal(pre_tanh, mean, log_std) - _log_slope(pre_tanh)).sum(-1)
+
+
+for _low, _high in ((-20.0, 2.0), (-5.0, 2.0), (-3.5, 2.0), (-2.0, 2.0), (-5.0, 5.0), (-1.0, 1.0)):
+    _log_std_cut(_low, _high)
+
+
 @mutant("06.2", "log_std as std")
 def _(pre_tanh, mean, log_std):
     """log_std is used as if it were the standard deviation. Take its exp first."""
@@ -442,6 +495,13 @@ def _(pre_tanh, mean, log_std):
         Example(
             (_numbers([[0.7, 0.1, -0.4], [-1.3, 2.0, 0.2]]), _numbers([[-0.7], [-1.4]])),
             "three candidates, [2, 3], that share one density a state, [2, 1]",
+        ),
+        Example(
+            (
+                _numbers([[0.2, -0.3, 0.1], [1.0, 0.5, -0.2], [-0.6, 0.4, 0.8]]),
+                _numbers([[-790.0, -791.5, -0.3], [-40.0, -41.2, 6.0], [25.0, 26.1, 24.8]]),
+            ),
+            "log-densities of -790, -40 and 25",
         ),
     ),
     hints=(
@@ -558,6 +618,46 @@ def _(q, log_density):
     return (q - log_density).exp().mean(-1).log()
 
 
+def _drowned(amount):
+    told = (
+        f"right for moderate values, but exp(800) overflows to inf, and {amount:g} inside the logarithm drowns a small "
+        "sum. torch.logsumexp takes the largest value out before it exponentiates, and needs no such amount."
+    )
+
+    @mutant("06.3", f"{amount:g} inside the log", message=told)
+    def _(q, log_density):
+        return ((q - log_density).exp().mean(-1) + amount).log()
+
+
+for _amount in (1e-6, 1e-8, 1e-9, 1e-10, 1e-12):
+    _drowned(_amount)
+
+
+@mutant("06.3", "largest of q alone")
+def _(q, log_density):
+    """the largest value is taken out before the exponential, good, but it is that of q alone: the exponential of minus
+    log_density may overflow as well. Take out the largest of q minus log_density, as torch.logsumexp does."""
+    largest = q.amax(-1, keepdim=True)
+    return (q - log_density - largest).exp().mean(-1).log() + largest[..., 0]
+
+
+def _density_cut(low, high):
+    ends = f"{low:g}" if math.isinf(high) else f"{low:g} and {high:g}"
+    told = (
+        f"log_density is cut off at {ends}, as if no candidate were further out. logsumexp needs no cut: divide by the "
+        "density as it is."
+    )
+
+    @mutant("06.3", f"densities cut off at {ends}", message=told)
+    def _(q, log_density):
+        weighted = q - log_density.clamp(low, high)
+        return torch.logsumexp(weighted, -1) - math.log(weighted.shape[-1])
+
+
+for _low, _high in ((-5.0, math.inf), (-10.0, math.inf), (-20.0, math.inf), (-20.0, 20.0), (-100.0, math.inf)):
+    _density_cut(_low, _high)
+
+
 @mutant("06.3", "K of the first axis")
 def _(q, log_density):
     """you subtract the log of the *first* axis's length. The candidates are the last axis, and only there is K."""
@@ -658,6 +758,7 @@ def _(q, log_density):
         "policy_log_prob], dim=1)",
     ),
     meaning="The uniform density is 2^-A: a constant at A = 1, a factor of 64 at A = 6.",
+    steps=lambda policy_log_prob, n_uniform, action_dim: {"volume of the box": 2.0**action_dim},
 )
 def candidate_log_density(policy_log_prob, n_uniform, action_dim):
     """Log-densities of n_uniform uniform candidates, then those of the policy's.
@@ -783,6 +884,31 @@ def _(policy_log_prob, n_uniform, action_dim):
     return _with_uniform(policy_log_prob, n_uniform, -n_uniform * LOG_2)
 
 
+@mutant("06.4", "one over A")
+def _(policy_log_prob, n_uniform, action_dim):
+    """that is the log of 1 / A. The box has length 2 in each of A dimensions, so its volume is 2 to the power A and the
+    log-density minus A log 2."""
+    return _with_uniform(policy_log_prob, n_uniform, -math.log(action_dim))
+
+
+@mutant("06.4", "divided by A")
+def _(policy_log_prob, n_uniform, action_dim):
+    """log 2 is divided by A. Every dimension adds one log 2: the log-density is minus A *times* log 2."""
+    return _with_uniform(policy_log_prob, n_uniform, -LOG_2 / action_dim)
+
+
+@mutant("06.4", "2 A without a logarithm")
+def _(policy_log_prob, n_uniform, action_dim):
+    """minus 2 A: the logarithm of the 2 is missing. The density is 2 to the power -A, its log minus A log 2."""
+    return _with_uniform(policy_log_prob, n_uniform, -2 * action_dim)
+
+
+@mutant("06.4", "A without log 2")
+def _(policy_log_prob, n_uniform, action_dim):
+    """minus A: log 2 is missing. The density is 2 to the power -A, its log minus A log 2."""
+    return _with_uniform(policy_log_prob, n_uniform, -action_dim)
+
+
 # ---------------------------------------------------------------- 06.5
 @exercise(
     "06.5",
@@ -817,6 +943,10 @@ def _(policy_log_prob, n_uniform, action_dim):
         "A candidate is divided by how likely it was under all proposals together, so no single draw from a sharp "
         "policy's tail can dominate the sum."
     ),
+    steps=lambda each: {
+        "log of the sum of the densities": torch.logsumexp(each, dim=0),
+        "log of the number of proposals": math.log(each.shape[0]),
+    },
 )
 def mixture_log_density(each):
     """Log-density of the equal mixture of P proposals at every candidate.
@@ -925,6 +1055,32 @@ def _(each):
     return (each - each.max()).exp().mean(0).log() + each.max()
 
 
+@mutant("06.5", "divided inside the exponential")
+def _(each):
+    """each log-density is divided by P, which takes a root of each density. It is the sum of the densities that is
+    divided: subtract log P after the logsumexp."""
+    return torch.logsumexp(each / each.shape[0], 0)
+
+
+@mutant("06.5", "a proposal too many")
+def _(each):
+    """a log-density of 0 is in the sum, a proposal of density 1 too many. A running logaddexp starts from the first
+    proposal, or from minus infinity."""
+    return torch.logsumexp(torch.cat([each, torch.zeros_like(each[:1])]), 0) - math.log(each.shape[0])
+
+
+@mutant("06.5", "root of P for its log")
+def _(each):
+    """the square root of P is subtracted. A mean divides by P, so its logarithm loses the *logarithm* of P."""
+    return torch.logsumexp(each, 0) - each.shape[0] ** 0.5
+
+
+@mutant("06.5", "P for its log")
+def _(each):
+    """P itself is subtracted. A mean divides by P, so its logarithm loses the *logarithm* of P."""
+    return torch.logsumexp(each, 0) - each.shape[0]
+
+
 # ---------------------------------------------------------------- 06.6
 LISTING = """\
  1  rand_a = 2 * torch.rand(B, N, A) - 1
@@ -994,11 +1150,13 @@ def judge_recipe(found):
     try:
         *counts, weights = found
         n_uniform, n_policy = (int(count) for count in counts)
-        counts_are_whole = counts == [n_uniform, n_policy] and min(counts) >= 0  # 17.0 is as whole as 17
+        counts_are_whole = counts == [n_uniform, n_policy]  # 17.0 is as whole as 17
     except (TypeError, ValueError, OverflowError):
         counts_are_whole, weights = False, ""
     if not counts_are_whole or weights not in ("own", "mixture"):
         return 'wanted are two whole numbers and a word, as in (3, 4, "own") or (3, 4, "mixture").'
+    if min(n_uniform, n_policy) < 0:
+        return f"{min(n_uniform, n_policy)} is no number of candidates: none, or more."
     if not 0 < n_uniform + n_policy <= BUDGET:
         return f"that is {n_uniform + n_policy} candidates; the budget is {BUDGET}, and at least one."
     missed = []
@@ -1006,7 +1164,10 @@ def judge_recipe(found):
         error = recipe_error(heights, n_uniform, n_policy, weights)
         if error > BARS[name]:
             missed.append(f"on the {name} bandit the error is {error:.2f} nats, and {BARS[name]:.2f} is the bar")
-    return "; ".join(missed) + "." if missed else None
+    if not missed:
+        return None
+    why = " Own densities give each of the policy's candidates the weight of the little region that it covers."
+    return f"{'; '.join(missed)}.{why if weights == 'own' and n_uniform and n_policy else ''}"
 
 
 @exercise(
@@ -1052,8 +1213,8 @@ def _():
 
 @mutant("06.7", "half and half, own densities")
 def _():
-    """the official recipe without its third proposal. With own densities a sharp policy's half finds next to nothing
-    of a gentle integral, and the mean is half of it."""
+    """the official recipe without its third proposal: a sharp policy's half finds next to nothing of a gentle integral,
+    and the mean is half of it."""
     return 10, 10, "own"
 
 
@@ -1084,8 +1245,8 @@ def _():
 
 @mutant("06.7", "few of the policy, own densities")
 def _():
-    """few of the policy's is a good thought, but own densities give each of its candidates the weight of the little
-    region that it covers: on the steep bandit they hardly count, until one of them counts for far too much."""
+    """few of the policy's is a good thought, but the weights lose it: on the steep bandit its candidates hardly count,
+    until one of them counts for far too much."""
     return 17, 3, "own"
 
 
@@ -1104,6 +1265,16 @@ def critic_example(observations, actions):
 def log_prob_example(observations, u):
     """A log-density that falls linearly with the distance between u and s."""
     return -(u - observations[:, None]).abs()
+
+
+def other_critic(observations, actions):
+    """Q(s, a) = (a - s)^2 - a."""
+    return (actions - observations[:, None]).square() - actions
+
+
+def other_log_prob(observations, u):
+    """A log-density that falls with the square of the distance between u and half of s."""
+    return -0.5 * (u - 0.5 * observations[:, None]).square() - 0.3
 
 
 @exercise(
@@ -1134,6 +1305,16 @@ def log_prob_example(observations, u):
             ),
             "three states, one action each",
             shown=False,
+        ),
+        Example(
+            (
+                other_critic,
+                other_log_prob,
+                _numbers([1.0, -0.4]),
+                _numbers([0.3, 1.7]),
+                _numbers([[0.2, -1.1, 0.8], [1.5, -0.6, 0.4]]),
+            ),
+            "another critic and another policy: Q(s, a) = (a - s)^2 - a; log pi(a|s) = -(u - s / 2)^2 / 2 - 0.3",
         ),
     ),
     hints=(
@@ -1220,6 +1401,53 @@ def _(critic, log_prob, observations, next_observations, u):
 def _(critic, log_prob, observations, next_observations, u):
     """log_prob wants the u before tanh, the critic the action after it."""
     return critic(observations, torch.tanh(u)) - log_prob(next_observations, torch.tanh(u))
+
+
+def _by_hand(what, **written):
+    told = (
+        f"{what}, as in the first example. `critic` and `log_prob` are handed to you, and the next ones are others: "
+        "call them."
+    )
+
+    @mutant("06.8", what, message=told)
+    def _(critic, log_prob, observations, next_observations, u):
+        critic, log_prob = written.get("critic", critic), written.get("log_prob", log_prob)
+        return critic(observations, torch.tanh(u)) - log_prob(next_observations, u)
+
+
+_by_hand("you write out both functions", critic=critic_example, log_prob=log_prob_example)
+_by_hand("you write out Q(s, a) = s a", critic=critic_example)
+_by_hand("you write out log pi(a|s) = -|u - s|", log_prob=log_prob_example)
+
+
+@mutant("06.8", "smaller of the two densities")
+def _(critic, log_prob, observations, next_observations, u):
+    """the smaller of two densities is subtracted, that of pi(.|s) and that of pi(.|s'). Only pi(.|s') drew these
+    actions."""
+    drew = torch.minimum(log_prob(next_observations, u), log_prob(observations, u))
+    return critic(observations, torch.tanh(u)) - drew
+
+
+@mutant("06.8", "larger of the two densities")
+def _(critic, log_prob, observations, next_observations, u):
+    """the larger of two densities is subtracted, that of pi(.|s) and that of pi(.|s'). Only pi(.|s') drew these
+    actions."""
+    drew = torch.maximum(log_prob(next_observations, u), log_prob(observations, u))
+    return critic(observations, torch.tanh(u)) - drew
+
+
+@mutant("06.8", "mean of the two densities")
+def _(critic, log_prob, observations, next_observations, u):
+    """the mean of two log-densities is subtracted, that of pi(.|s) and that of pi(.|s'). Only pi(.|s') drew these
+    actions."""
+    drew = 0.5 * (log_prob(next_observations, u) + log_prob(observations, u))
+    return critic(observations, torch.tanh(u)) - drew
+
+
+@mutant("06.8", "density averaged")
+def _(critic, log_prob, observations, next_observations, u):
+    """all candidates of a row lose the mean of their log-densities. Each is divided by its own: no mean."""
+    return critic(observations, torch.tanh(u)) - log_prob(next_observations, u).mean(1, keepdim=True)
 
 
 for _edge in (0.99, 0.999, 0.9999, 1 - 1e-6):

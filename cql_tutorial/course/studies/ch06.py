@@ -24,6 +24,7 @@ def recipe_error(
     in the shares in which they were drawn. The policy is a tanh-Gaussian of standard deviation ``sd`` before tanh.
     """
     generator, A, double = torch.Generator().manual_seed(0), 6, torch.float64
+    n_uniform, n_policy = int(n_uniform), int(n_policy)  # 06.7 takes 17.0 for 17
     world, mean = Bandit(actions=A, heights=heights), math.atanh(BEST_ACTION)
     uniform = torch.atanh(0.9999 * (2 * torch.rand(repeats, n_uniform, A, generator=generator, dtype=double) - 1))
     drawn = mean + sd * torch.randn(repeats, n_policy, A, generator=generator, dtype=double)
