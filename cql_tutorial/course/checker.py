@@ -103,6 +103,7 @@ class Exercise:
     # the first wrong example, and all answers, found and expected, it says what is wrong in an answer that no mutant
     # gives; "" where it cannot.
     ladder: Ladder | None = None
+    sizes: str = ""  # what to say where an answer stops because sizes do not fit, beside the shapes of the arguments
 
     @property
     def secret(self) -> bool:
@@ -301,6 +302,9 @@ def _as_written(exercise: Exercise, function: Function) -> str:
         tokens = [token.string for token in _tokens(inspect.getsource(function))]
     except (OSError, TypeError):  # a function that was never in a file or a cell
         return ""
+    looked_up = next((name for name in ("ppf", "icdf") if name in tokens and name not in exercise.source), "")
+    if looked_up:
+        return f"Your function looks up a quantile ({looked_up}): is one of its arguments that quantile already?"
     counts = {"shape", "len", "size", "numel"} & set(tokens)  # half of the candidates is a count, and // right
     if "//" in tokens and "//" not in exercise.source and not counts:
         return "Your function divides by //, which drops what is behind the point: / keeps it."
@@ -667,6 +671,14 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
         "a step of an optimiser has changed weights that this backward still needs: a loss reads something that was "
         "computed before that step. Detach it if the loss must not move it, else compute it anew.",
     ),
+    (
+        r"a leaf Variable that requires grad is being used in an in-place operation",
+        "what is learned may be changed in place only under torch.no_grad().",
+    ),
+    (
+        r"math domain error|expected a (positive|nonnegative) input",
+        "a logarithm of 0 or less, or a root of less than 0: which step makes such a number?",
+    ),
     (r"does not require grad", "nothing is left to differentiate: is there a detach, item or no_grad on the way?"),
 )
 
@@ -779,6 +791,7 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         both = zip(names, example.arguments, strict=False)
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in both if isinstance(x, torch.Tensor))
         advice += f"\n  shapes of the arguments: {shapes}" if shapes else ""
+        advice += f"\n  {exercise.sizes}" if exercise.sizes else ""
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice += "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
     call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")

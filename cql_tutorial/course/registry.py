@@ -50,6 +50,7 @@ def exercise(
     judge: Callable[..., str | None] | None = None,
     steps: Callable[..., Mapping[str, Any]] | None = None,
     ladder: Ladder | None = None,
+    sizes: str = "",
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -75,6 +76,7 @@ def exercise(
             judge=judge,
             steps=steps,
             ladder=ladder,
+            sizes=sizes,
         )
         return reference
 
