@@ -356,11 +356,14 @@ def _known(
     if (bad.size > 1 and bad.sum() <= 5) or agree(found[first], start[first], exercise.tolerance):
         return ""
     right = [place for place in range(5) if agree(found[place], expected[place], exercise.tolerance)]
+    known = []
     for mutant in exercise.mutants:
         theirs = _arrays(recalled(exercise, mutant.function, exercise.examples[number]))
         if theirs is None or not agree(found[first], theirs[first], exercise.tolerance):
             continue
         # Whoever makes this mistake, and another one, has wrong what it alone makes wrong.
         if all(agree(theirs[place], expected[place], exercise.tolerance) for place in right):
-            return f" The same numbers of the {VALUES[first]} come from this mistake: {mutant.message}"
-    return ""
+            known.append(mutant.message)
+    if not known:
+        return ""
+    return f" The same numbers of the {VALUES[first]} come from this mistake: {' Or from this one: '.join(known[:2])}"
