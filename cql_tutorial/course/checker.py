@@ -109,6 +109,7 @@ class Exercise:
     # What comes of a number that is not the right one, if it is put into the condition that defines it: called with the
     # answer, of the right shape and finite, and the example's arguments; told where no mistake is recognised.
     tried: Callable[..., str] | None = None
+    sizes: str = ""  # what to say where an answer stops because sizes do not fit, beside the shapes of the arguments
 
     @property
     def secret(self) -> bool:
@@ -319,6 +320,9 @@ def _as_written(exercise: Exercise, function: Function) -> str:
         tokens = [token.string for token in _tokens(inspect.getsource(function))]
     except (OSError, TypeError):  # a function that was never in a file or a cell
         return ""
+    looked_up = next((name for name in ("ppf", "icdf") if name in tokens and name not in exercise.source), "")
+    if looked_up:
+        return f"Your function looks up a quantile ({looked_up}): is one of its arguments that quantile already?"
     counts = {"shape", "len", "size", "numel"} & set(tokens)  # half of the candidates is a count, and // right
     if "//" in tokens and "//" not in exercise.source and not counts:
         return "Your function divides by //, which drops what is behind the point: / keeps it."
@@ -700,6 +704,14 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
         "a distribution was asked about a value that it never draws. That of a squashed policy wants the action, which "
         "lies inside (-1, 1), and not the number before tanh.",
     ),
+    (
+        r"a leaf Variable that requires grad is being used in an in-place operation",
+        "what is learned may be changed in place only under torch.no_grad().",
+    ),
+    (
+        r"math domain error|expected a (positive|nonnegative) input",
+        "a logarithm of 0 or less, or a root of less than 0: which step makes such a number?",
+    ),
     (r"does not require grad", "nothing is left to differentiate: is there a detach, item or no_grad on the way?"),
 )
 
@@ -815,6 +827,7 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         advice += f"\n  shapes of the arguments: {shapes}" if shapes else ""
         calls = [_call(name, given) for name, given in zip(names, example.arguments, strict=False) if callable(given)]
         advice += f"\n  the order of their arguments: {', '.join(calls)}" if any(calls) else ""
+        advice += f"\n  {exercise.sizes}" if exercise.sizes else ""
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice += "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
     call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")

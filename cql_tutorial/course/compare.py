@@ -196,6 +196,9 @@ def describe(
         return came_in
     near = patterns.nearly(_cases(pairs, arguments), tolerance)
     if near:
+        if getattr(found, "dtype", None) == torch.float32 and getattr(expected, "dtype", None) != torch.float32:
+            near += " What you return is float32, which keeps seven digits, and fewer of 1 - p where p is small: is it "
+            near += "that? torch.tensor(0.1) is float32 unless told dtype=torch.float64."
         clause = as_if()
         return f"it is what comes out if {clause}." if clause else near
     # A relation needs numbers enough to be no accident: three of one example, or two of two examples.

@@ -54,7 +54,7 @@ TARGETS = (
 )
 CARRIED = (
     "or something is carried over, or not: each optimiser is made once, before the loop, and cleared before each "
-    "backward; batch and noise are those of this update; the temperature is read anew"
+    "backward; batch and noise are those of this update, one update after the other; the temperature is read anew"
 )
 SIZE = (
     "Adam's first step is as long whatever the size of the gradient, so that one update shows little more than signs. "
@@ -70,6 +70,7 @@ BARE = {
     "alpha": NOTHING,
     "cql_alpha": NOTHING,
     "terminates": False,
+    "reward_scale": 3.0,  # beyond [-1, 1]: who cuts rewards off there is seen at once
 }
 WARM = BARE | {"alpha": 0.3}
 AHEAD = WARM | {"discount": 0.9}
@@ -86,10 +87,12 @@ RUNGS = (
             "critics": "all that is left is the squared error of Q(s, a) against the reward, neither scaled nor "
             "discounted, a mean over the batch and a sum over the critics, without a half: the networks (two hidden "
             "layers, ReLU, observation before action), the logged actions scaled from [low, high] to [-1, 1] and not "
-            "cut off, and one step of Adam with critic_lr, cleared before backward. If a later reward has a part in "
-            'yours, it does not read settings["discount"]',
+            "cut off, and one step of Adam with critic_lr and its default settings (no weight_decay), cleared before "
+            "backward. Discount and penalty weigh next to nothing here: if a later reward has a part in yours, it does "
+            'not read settings["discount"]; if the penalty has one, its weight is not exp of the log multiplier',
             "actor": f"all that is left is the smallest Q of its action: {ACTOR}. log_std is the second half of the "
-            "actor's output",
+            "actor's output. The temperature weighs next to nothing here: if log_prob has a part in yours, its weight "
+            "is not exp of the log temperature, taken once",
         },
     ),
     Rung(
@@ -137,8 +140,8 @@ RUNGS = (
         {
             "critics": "it is the penalty, or its weight. Candidates: noise.uniform as it is, the policy at s with "
             "noise.policy, the policy at s' with noise.next_policy, each with the density that drew it, asked at u. "
-            "All of them are scored at s, and the logged action too; a penalty for each critic, times exp of the log "
-            "multiplier. The candidates carry no gradient, the critics' values of them do",
+            "All of them are scored at s, and the logged action too, scaled to [-1, 1]; a penalty for each critic, "
+            "times exp of the log multiplier. The candidates carry no gradient, the critics' values of them do",
         },
     ),
     Rung(
@@ -224,12 +227,21 @@ def which_part(exercise: Exercise, number: int, mine: Sequence[Answer | None], r
     said += f"With {rung.adds} the {VALUES[first]} {_are(first in (0, 4))} wrong"
     said += f" ({_listed(others)} too)" if others else ""
     said += f"; right here: {_listed(here)}" if here else ""
-    said = f"{said[0].lower()}{said[1:]}. Look here: {rung.look.get(VALUES[first]) or _usual(VALUES[first], number)}."
+    look = rung.look.get(VALUES[first]) or _usual(VALUES[first], number)
+    said = f"{said[0].lower()}{said[1:]}. Look here: {look}{'' if look.endswith('?') else '.'}"
     said += _difference(found[first], expected[first], start[first], VALUES[first], exercise.tolerance)
+    still = [place for place in wrong if agree(found[place], start[place], exercise.tolerance)]
+    if first in still:
+        said += _not_moved(first, wrong)
+    elif still:
+        said += f" As at the start: {_listed([VALUES[place] for place in still])}."
     if agree(found[first], _before(number, right, first), exercise.tolerance):
         said += " Yours is as after the update before: is there a step in every update?"
     if agree(found[0], found[4], exercise.tolerance):
-        said += " Critics and target critics are the same numbers: is it one list under two names?"
+        said += " Critics and target critics are the same numbers: is it one list under two names, or are the targets "
+        said += "copied in every update?"
+    if len(found[0]) > 1 and agree(found[0][1:], np.broadcast_to(found[0][:1], found[0][1:].shape), exercise.tolerance):
+        said += " The critics are all alike: is it one network under several names?"
     if number == 0 and abs(float(found[2] - start[2])) > 1:
         said += ' The log temperature begins with start["log_temperature"], and has no bounds.'
     elif number == 0 and first == 0 and 2 in wrong:
@@ -304,8 +316,7 @@ def _difference(found: Array, expected: Array, start: Array, name: str, toleranc
         )
     moved, wanted_moves = found - start, expected - start
     if not np.abs(moved).max(initial=0) > tolerance:
-        asked = "is there a step, and is the gradient cleared only before backward?"
-        return f"{said} Yours {_are(found.ndim > 0)} as at the start: {asked}"
+        return said
     there = np.abs(wanted_moves) > 1e-6
     if not there.any():
         return said
@@ -328,6 +339,15 @@ def _difference(found: Array, expected: Array, start: Array, name: str, toleranc
     return f"{said} {turned} of {ratios.size} moved the other way." if turned > 0.1 * ratios.size else said
 
 
+def _not_moved(place: int, wrong: Sequence[int]) -> str:
+    """What to ask where a value is as at the start: whether a step moved it, and whether it is what is returned."""
+    said = f" Yours {_are(place in (0, 1, 4))} as at the start"
+    if place == 0 and 4 not in wrong:
+        return f"{said}, while the targets have followed the right ones: is what you return taken before the loop?"
+    said += ": is there a step, is the gradient cleared only before backward, and does one arrive (no no_grad, no "
+    return f"{said}detach on its way)?"
+
+
 def _known(
     exercise: Exercise, number: int, first: int, found: list[Array], expected: list[Array], start: list[Array]
 ) -> str:
@@ -335,8 +355,15 @@ def _known(
     bad = ~np.isclose(found[first], expected[first], rtol=exercise.tolerance, atol=exercise.tolerance)
     if (bad.size > 1 and bad.sum() <= 5) or agree(found[first], start[first], exercise.tolerance):
         return ""
+    right = [place for place in range(5) if agree(found[place], expected[place], exercise.tolerance)]
+    known = []
     for mutant in exercise.mutants:
         theirs = _arrays(recalled(exercise, mutant.function, exercise.examples[number]))
-        if theirs is not None and agree(found[first], theirs[first], exercise.tolerance):
-            return f" The same numbers of the {VALUES[first]} come from this mistake: {mutant.message}"
-    return ""
+        if theirs is None or not agree(found[first], theirs[first], exercise.tolerance):
+            continue
+        # Whoever makes this mistake, and another one, has wrong what it alone makes wrong.
+        if all(agree(theirs[place], expected[place], exercise.tolerance) for place in right):
+            known.append(mutant.message)
+    if not known:
+        return ""
+    return f" The same numbers of the {VALUES[first]} come from this mistake: {' Or from this one: '.join(known[:2])}"

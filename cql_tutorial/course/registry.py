@@ -51,6 +51,7 @@ def exercise(
     steps: Callable[..., Mapping[str, Any]] | None = None,
     ladder: Ladder | None = None,
     tried: Callable[..., str] | None = None,
+    sizes: str = "",
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -77,6 +78,7 @@ def exercise(
             steps=steps,
             ladder=ladder,
             tried=tried,
+            sizes=sizes,
         )
         return reference
 

@@ -254,6 +254,21 @@ def test_a_helper_s_line_is_no_line_of_the_function_and_a_runaway_is_told() -> N
     assert "of the largest number" in told("06.1", lambda q, a: 1.001 * ch06.uniform_log_integral(q, a))
 
 
+def test_a_float32_answer_and_a_quantile_that_is_looked_up_are_told() -> None:
+    def short(chance, half_width, action_dim):
+        p = torch.tensor(half_width) ** action_dim
+        return torch.log(torch.tensor(1 - chance)) / torch.log(1 - p)
+
+    def looked_up(variant, correct, t_level):
+        d = variant - correct
+        half = torch.distributions.Normal(0.0, 1.0, validate_args=False).icdf(torch.tensor(t_level, dtype=d.dtype))
+        return torch.stack([d.mean() - half * d.std() / len(d) ** 0.5, d.mean() + half * d.std() / len(d) ** 0.5])
+
+    assert "What you return is float32" in told("07.3", short)
+    assert "looks up a quantile (icdf): is one of its arguments that quantile already?" in told("07.5", looked_up)
+    assert "a logarithm of 0 or less" in told("07.3", lambda c, h, a: math.log(1 - c) / math.log(1 - a**h))
+
+
 def _breaks(q: Tensor) -> Tensor:
     raise ValueError("no")
 

@@ -336,6 +336,13 @@ def _(q, log_rho):
     return torch.softmax(2 * q + log_rho, 0)
 
 
+@mutant("07.2", "rho in the sum alone")
+def _(q, log_rho):
+    """exp Q is divided by the right sum, the sum of rho exp Q, but rho is missing above: each term of that sum is rho
+    times exp Q."""
+    return (q - torch.logsumexp(q + log_rho, 0)).exp()
+
+
 # ---------------------------------------------------------------- 07.3
 @exercise(
     "07.3",
@@ -438,6 +445,13 @@ def _(chance, half_width, action_dim):
 def _(chance, half_width, action_dim):
     """rounded up to a whole number: right for drawing them; here the number before rounding is asked for."""
     return math.ceil(math.log(1 - chance) / math.log(1 - half_width**action_dim) - 1e-9)
+
+
+@mutant("07.3", "rounded, a hair above")
+def _(chance, half_width, action_dim):
+    """rounded up to a whole number (and 2 is 3 here, if rounding leaves a hair above 2): right for drawing them; here
+    the number before rounding is asked for."""
+    return math.ceil(math.log(1 - chance) / math.log(1 - half_width**action_dim) + 1e-9)
 
 
 @mutant("07.3", "two digits")
@@ -723,6 +737,22 @@ def _(variant, correct, t_level):
     """1.96 is the quantile for a known spread. It is estimated here, from few draws: use t_level."""
     d = variant - correct
     return _ends(d.mean(), 1.96 * d.std() / math.sqrt(len(d)))
+
+
+@mutant("07.5", "spread of the variant")
+def _(variant, correct, t_level):
+    """the mean is that of the differences, the spread that of `variant` alone. The luck of a log that both share is
+    still in it: take the standard deviation of the differences."""
+    d = variant - correct
+    return _ends(d.mean(), t_level * variant.std() / math.sqrt(len(d)))
+
+
+@mutant("07.5", "spread of the correct one")
+def _(variant, correct, t_level):
+    """the mean is that of the differences, the spread that of `correct` alone. The luck of a log that both share is
+    still in it: take the standard deviation of the differences."""
+    d = variant - correct
+    return _ends(d.mean(), t_level * correct.std() / math.sqrt(len(d)))
 
 
 @mutant("07.5", "variance")
@@ -1054,6 +1084,23 @@ def _(q_candidates, log_density, q_data, alpha, unit):
     """the logsumexp runs over the states (axis 0). Each state has its own integral, over its candidates: dim=1."""
     soft = torch.logsumexp(q_candidates / unit - log_density, 0) - math.log(q_candidates.shape[1])
     return alpha * unit**2 * (soft.mean() - (q_data / unit).mean())
+
+
+@mutant("07.6", "over the states, by broadcasting")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the logsumexp runs over the states (axis 0), and the logged values are then subtracted from what is left, one
+    number a candidate. Each state has its own integral, over its candidates: dim=1."""
+    soft = torch.logsumexp(q_candidates / unit - log_density, 0) - math.log(q_candidates.shape[0])
+    return alpha * unit**2 * (soft - q_data / unit).mean()
+
+
+@mutant("07.6", "two means")
+def _(q_candidates, log_density, q_data, alpha, unit):
+    """the mean of exp Q is divided by the mean of the densities. Each candidate is divided by its *own* density, inside
+    the sum: Q / unit - log_density, then the logsumexp."""
+    k = math.log(q_candidates.shape[1])
+    soft = torch.logsumexp(q_candidates / unit, 1) - k
+    return alpha * unit**2 * (soft - (torch.logsumexp(log_density, 1) - k) - q_data / unit).mean()
 
 
 # ---------------------------------------------------------------- 07.7

@@ -680,6 +680,28 @@ def _(*given):
     return _proposed(given, std=lambda log_std: (0.5 * log_std).exp())
 
 
+def _mixed(statistic, candidates):
+    """Rows s1, s2, ..., s1, s2, ... read as if those of one state stood together."""
+    return statistic.repeat(candidates, 1).view(len(statistic), candidates, -1)
+
+
+@mutant("08.3", "rows of other states", seen="the listing of 08.8")
+def _(*given):
+    """the candidates of one state are drawn from the policies of others: repeat(N, 1) orders the rows s1, s2, ..., s1,
+    s2, ..., while view(B, N, A) puts rows that follow each other into one state. mean[:, None] makes room for N."""
+    return _proposed(given, spread=lambda statistic: _mixed(statistic, given[4].shape[1]))
+
+
+@mutant("08.3", "rows of other states at s", seen="the listing of 08.8")
+def _(mean, log_std, *rest):
+    """the candidates of pi(.|s) come from the policies of other states: repeat(N, 1) orders the rows s1, s2, ..., s1,
+    s2, ..., while view(B, N, A) puts rows that follow each other into one state. mean[:, None] makes room for N."""
+    n = rest[2].shape[1]
+    mean, log_std = _mixed(mean, n), _mixed(log_std, n)
+    next_mean, next_log_std = rest[0][:, None], rest[1][:, None]
+    return _proposed((mean, log_std, next_mean, next_log_std, *rest[2:]), spread=lambda statistic: statistic)
+
+
 # ---------------------------------------------------------------- 08.4
 class LinearCritics(torch.nn.Module):
     """Q_j(s, a) = w_j1 s a + w_j2 s + w_j3 a, of the first numbers of s and a: [B, S], [B, K, A] -> [E, B, K]."""
@@ -1873,6 +1895,10 @@ _line(10, "line 10 is right: one critic's squared error is a mean over the batch
     minutes=45,
     tolerance=1e-9,
     ladder=which_part,
+    sizes=(
+        "The values of the critics are [E, B], and [E, B, K] of candidates: nn.Linear(H, 1) leaves a last axis of "
+        "length 1, which squeeze(-1) takes away, and beside candidates the observations need an axis for K."
+    ),
     examples=examples(),
     hints=(
         "In four parts. (1) Networks: two hidden layers of nn.Linear with ReLU, weights by load_state_dict from start; "
@@ -2108,8 +2134,8 @@ _page(
     "multiplier without bounds",
     "log_multiplier.data.clamp_(math.log(1e-3), math.log(1e4))",
     "pass",
-    "the multiplier has no bounds. The package keeps it in [1e-3, 1e4]: beyond them its logarithm would run away, and "
-    "come back only after as many updates.",
+    "the multiplier has no bounds, or wider ones. The package keeps it in [1e-3, 1e4]: beyond them its logarithm would "
+    "run away, and come back only after as many updates.",
 )
 _page(
     "logarithm clamped to the bounds",
@@ -2544,6 +2570,96 @@ _page(
     '        critic_adam = torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])\n        step(critic_adam, ',
     "the critics' optimiser is made anew in every update, and forgets its running means. Make it once, before the "
     "loop.",
+)
+
+STEP = "critic_loss(values(critics, s, a), y, penalty, log_multiplier)"
+_page(
+    "log multiplier as weight",
+    STEP,
+    "critic_loss(values(critics, s, a), y, log_multiplier.detach() * penalty, torch.zeros_like(log_multiplier))",
+    "the *logarithm* of the multiplier weighs the penalty in the critics' loss: take exp first.",
+)
+_page(
+    "penalty without weight",
+    STEP,
+    "critic_loss(values(critics, s, a), y, penalty, torch.zeros_like(log_multiplier))",
+    "the penalty is added to the critics' loss without a weight. Its weight is the multiplier, exp of log_multiplier, "
+    "with cql_lagrange and without.",
+)
+_page(
+    "temperature for its log",
+    "temperature = log_temperature.exp().detach()\n\n",
+    "temperature = log_temperature.exp().exp().detach()\n\n",
+    "exp is taken twice: exp of log_temperature is the temperature already.",
+)
+_page(
+    "target update moves the critics",
+    'slow.lerp_(fast, settings["tau"])',
+    'fast.lerp_(slow, settings["tau"])',
+    "the update of the targets moves the *critics*, and the targets stand at their start: lerp_ changes what stands "
+    "before the point. It is the target's parameter that goes tau of the way to the critic's.",
+)
+_page(
+    "targets copied",
+    'slow.lerp_(fast, settings["tau"])',
+    "slow.copy_(fast)",
+    "the targets are copied from the critics in every update, as with tau = 1. They go tau of the way.",
+)
+_page(
+    "actor's Adam holds the critics",
+    "torch.optim.Adam(actor.parameters(),",
+    "torch.optim.Adam([*actor.parameters(), *critic_parameters],",
+    "the actor's Adam holds the critics' parameters too, and its step moves them where the actor's loss leads: up, at "
+    "the policy's actions. Give it the actor's parameters alone.",
+)
+_page(
+    "rewards cut off",
+    'bellman_target(batch["rewards"],',
+    'bellman_target(batch["rewards"].clamp(-1, 1),',
+    "the rewards are cut off at -1 and 1. They are used as they come.",
+    seen="agents for Atari",
+)
+_page(
+    "weight decay",
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"])',
+    'torch.optim.Adam(critic_parameters, lr=settings["critic_lr"], weight_decay=1e-2)',
+    "the critics' Adam has a weight_decay. Its settings are the defaults, and that one is 0.",
+)
+_page(
+    "critics returned as they began",
+    '    low, high = settings["action_low"], settings["action_high"]\n    for',
+    "    began = torch.stack([parameters_to_vector(net.parameters()).detach() for net in critics])\n"
+    '    low, high = settings["action_low"], settings["action_high"]\n    for',
+    "the critics that are returned are those from before the first update, while the targets have followed the right "
+    "ones: is their vector taken before the loop? parameters_to_vector copies.",
+    ("return numbers(critics),", "return began,"),
+)
+_page(
+    "actor's action without gradients",
+    "        mean, log_std = policy(s)\n        u = mean + log_std.exp() * noise.actor",
+    "        mean, log_std = (each.detach() for each in policy(s))\n        u = mean + log_std.exp() * noise.actor",
+    "the actor never moves: its action and log_prob are computed without gradients (no_grad, or detach). In its own "
+    "step nothing of the policy is detached.",
+)
+_page(
+    "logged action not scaled in the penalty",
+    "s, s_next, a, proposed, log_density)",
+    's, s_next, batch["actions"], proposed, log_density)',
+    "the penalty is given the logged actions in the environment's units, the squared error scaled ones. The networks "
+    "work in [-1, 1]: scaled ones in both.",
+)
+_page(
+    "logged action scaled in the penalty alone",
+    STEP,
+    STEP.replace("s, a)", 's, batch["actions"])'),
+    "the squared error is given the logged actions in the environment's units, the penalty scaled ones. The networks "
+    "work in [-1, 1]: scaled ones in both.",
+)
+_page(
+    "last update first",
+    "    for batch, noise in updates:",
+    "    for batch, noise in reversed(updates):",
+    "the updates are made from the last to the first. Take them in the order in which they come.",
 )
 
 

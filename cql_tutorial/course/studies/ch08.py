@@ -126,13 +126,15 @@ def scenario(
     narrow: bool = False,
     terminates: bool = True,
     seed: int = 0,
+    reward_scale: float = 1.0,
     **changes: Any,
 ) -> tuple[dict[str, Any], Start, tuple[tuple[Batch, Noise], ...]]:
     """Settings, start, and (batch, noise) of each update, for `train_by_hand` and for the package's agent alike.
 
     Some logged actions and candidates all but touch the bounds. With ``stand_out`` the logged actions are the best of
     many under the critics, so that the penalty is below 0; with ``spread`` log_std lies outside [-5, 2]; with
-    ``narrow`` the entropy lies below its target; without ``terminates`` no transition ends the task.
+    ``narrow`` the entropy lies below its target; without ``terminates`` no transition ends the task. Rewards are normal
+    numbers times ``reward_scale``.
     """
     settings = page_settings(seed=seed, **changes)
     generator = torch.Generator().manual_seed(seed)
@@ -165,7 +167,8 @@ def scenario(
             tensor[0, 0], tensor[1, -1] = 0.99999, -0.99999
         actions = low + (1 + (best if stand_out else batch.actions)) * (high - low) / 2
         ended = batch.terminations & terminates
-        pairs.append((replace(batch, actions=actions, terminations=ended), noise))
+        rewards = reward_scale * batch.rewards
+        pairs.append((replace(batch, actions=actions, rewards=rewards, terminations=ended), noise))
     numbers = (torch.tensor(math.log(settings[name]), dtype=torch.float64) for name in ("alpha", "cql_alpha"))
     return settings, start_of(actor, critic, target_critic, *numbers), tuple(pairs)
 
