@@ -366,4 +366,4 @@ def _known(
             known.append(mutant.message)
     if not known:
         return ""
-    return f" The same numbers of the {VALUES[first]} come from this mistake: {' Or from this one: '.join(known[:2])}"
+    return f" The same numbers of the {VALUES[first]} come from this mistake: {' Or from this one: '.join(known[:3])}"
