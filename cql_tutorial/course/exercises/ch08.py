@@ -449,6 +449,19 @@ def _(q_data, target, penalty, log_multiplier):
             "two states, three dimensions, two candidates of each kind, named as in the first example",
             shown=False,
         ),
+        Example(
+            (
+                _numbers([[0.4], [-0.7]]),
+                _numbers([[-0.3], [0.2]]),
+                _numbers([[0.6], [-0.1]]),
+                _numbers([[0.1], [-0.6]]),
+                _numbers([[[0.3], [-0.5], [0.8]], [[-0.2], [0.6], [-0.9]]]),
+                _numbers([[[0.7], [-1.1], [0.2]], [[1.3], [-0.4], [0.5]]]),
+                _numbers([[[-0.8], [0.9], [1.4]], [[0.1], [-1.6], [0.6]]]),
+            ),
+            "two states, one dimension, three candidates of each kind, named as in the first example",
+            shown=False,
+        ),
     ),
     hints=(
         "Three blocks of N candidates, and for each block: how was it drawn, and how dense is that?",
