@@ -293,7 +293,11 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     telling = _telling(mine, right, number, max(exercise.tolerance, COARSE))
     if telling != number and exercise.ladder is None:  # on a ladder the first that differs at all is the telling one
         number, found = telling, mine[telling] or found
-    name, said = _recognised(exercise, mine, right, number)
+    wanted = right[number]
+    if flags(found.value) and wanted is not None and not flags(wanted.value):  # False would pass for the 0 of a mistake
+        name, said = "", "your function returns True or False, and a number is asked for: how much, and not whether."
+    else:
+        name, said = _recognised(exercise, mine, right, number)
     if not name and random:
         said = "your function gives other numbers each time that it is called, and no random number is asked for."
     if not said and exercise.ladder is not None:
@@ -309,6 +313,11 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
         facts += _put_in(exercise, exercise.examples[number], found, right[number])
         facts += _on_the_way(exercise, exercise.examples[number])
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", name)
+
+
+def flags(value: Any) -> bool:
+    """Whether a value is True or False, or an array of such."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("torch.bool", "bool")
 
 
 def _as_written(exercise: Exercise, function: Function) -> str:

@@ -369,3 +369,11 @@ def test_the_arguments_of_a_function_and_of_a_distribution_are_told() -> None:
 def test_which_numbers_are_wrong_is_told_by_an_argument_that_counts() -> None:
     said = told("06.4", lambda p, n, a: ch06._with_uniform(p, n, -1.7 * a + n))
     assert "all where the index along axis 1 is below `n_uniform`" in said and "volume of the box 32" in said
+
+
+def test_true_or_false_is_not_taken_for_a_number() -> None:
+    """False counts as 0, and would be told the mistake that gives 0."""
+    words = "returns True or False, and a number is asked for"
+    assert words in told("05.4", lambda free, fines, truth, seen: (free <= truth)[seen].all())
+    assert words in told("05.5", lambda mu, behaviour: mu.amax(1) >= behaviour.amax(1))
+    assert words in told("01.5", lambda visits, policy, counts: bool((policy * (counts > 0)).any()))
