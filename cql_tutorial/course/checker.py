@@ -293,11 +293,9 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     telling = _telling(mine, right, number, max(exercise.tolerance, COARSE))
     if telling != number and exercise.ladder is None:  # on a ladder the first that differs at all is the telling one
         number, found = telling, mine[telling] or found
-    wanted = right[number]
-    if flags(found.value) and wanted is not None and not flags(wanted.value):  # False would pass for the 0 of a mistake
+    name, said = _recognised(exercise, mine, right, number)
+    if _truth_for_a_number(exercise, found, right[number], name, number):
         name, said = "", "your function returns True or False, and a number is asked for: how much, and not whether."
-    else:
-        name, said = _recognised(exercise, mine, right, number)
     if not name and random:
         said = "your function gives other numbers each time that it is called, and no random number is asked for."
     if not said and exercise.ladder is not None:
@@ -315,9 +313,17 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
     return Result(exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", name)
 
 
-def flags(value: Any) -> bool:
-    """Whether a value is True or False, or an array of such."""
-    return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("torch.bool", "bool")
+def _truth_for_a_number(exercise: Exercise, found: Answer, right: Answer | None, name: str, number: int) -> bool:
+    """Whether True or False was returned in place of a number, which False would pass for: the 0 of a mistake."""
+
+    def truth(given: Answer | None) -> bool:
+        value = given.value if given is not None else None
+        return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("torch.bool", "bool")
+
+    if not truth(found) or truth(right):
+        return False
+    theirs = (mutant.function for mutant in exercise.mutants if mutant.name == name)
+    return not any(truth(recalled(exercise, function, exercise.examples[number])) for function in theirs)
 
 
 def _as_written(exercise: Exercise, function: Function) -> str:
@@ -836,7 +842,7 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
         advice += f"\n  shapes of the arguments: {shapes}" if shapes else ""
         calls = [_call(name, given) for name, given in zip(names, example.arguments, strict=False) if callable(given)]
         advice += f"\n  the order of their arguments: {', '.join(calls)}" if any(calls) else ""
-        advice += f"\n  {exercise.sizes}" if exercise.sizes else ""
+        advice += f"\n  {exercise.sizes}" if exercise.sizes and "state_dict" not in str(error) else ""
     mixed = any(isinstance(a, torch.Tensor) for a in example.arguments) and "numpy" in f"{error}{line}".lower()
     advice += "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
     call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")

@@ -2651,8 +2651,9 @@ _page(
     "actor's action without gradients",
     "        mean, log_std = policy(s)\n        u = mean + log_std.exp() * noise.actor",
     "        mean, log_std = (each.detach() for each in policy(s))\n        u = mean + log_std.exp() * noise.actor",
-    "the actor never moves: its action and log_prob are computed without gradients (no_grad, or detach). In its own "
-    "step nothing of the policy is detached.",
+    "the actor never moves. Is there a step after its backward, with the gradient cleared before both? Or its action "
+    "and log_prob are computed without gradients (no_grad, or detach): in its own step nothing of the policy is "
+    "detached.",
 )
 _page(
     "logged action not scaled in the penalty",
