@@ -14,7 +14,6 @@ import ast
 import functools
 import inspect
 import io
-import itertools
 import math
 import re
 import textwrap
@@ -43,6 +42,7 @@ from .compare import (
     form,
     same_shape,
     show,
+    truths,
     unpacked,
     whole,
 )
@@ -187,7 +187,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         except (Exception, SystemExit) as error:
             return _explain_error(exercise, function, error, example, exercises or {})
         if touched := changed(arguments, example.arguments):
-            return Result(exercise, WRONG, _explain_change(exercise, touched, arguments, found, expected))
+            return Result(exercise, WRONG, _explain_change(exercise, touched, found, expected))
         if exercise.judge is not None:
             verdict = _judge(exercise, found.value, example)
             if verdict is not None:
@@ -315,15 +315,10 @@ def _explain_wrong(exercise: Exercise, function: Function, number: int, found: A
 
 def _truth_for_a_number(exercise: Exercise, found: Answer, right: Answer | None, name: str, number: int) -> bool:
     """Whether True or False was returned in place of a number, which False would pass for: the 0 of a mistake."""
-
-    def truth(given: Answer | None) -> bool:
-        value = given.value if given is not None else None
-        return isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("torch.bool", "bool")
-
-    if not truth(found) or truth(right):
+    if not truths(found.value) or right is None or truths(right.value):
         return False
-    theirs = (mutant.function for mutant in exercise.mutants if mutant.name == name)
-    return not any(truth(recalled(exercise, function, exercise.examples[number])) for function in theirs)
+    theirs = (recalled(exercise, m.function, exercise.examples[number]) for m in exercise.mutants if m.name == name)
+    return not any(answer is not None and truths(answer.value) for answer in theirs)
 
 
 def _as_written(exercise: Exercise, function: Function) -> str:
@@ -457,15 +452,16 @@ def _in_part(
         different = {round(x, 9) for one in mine if one for x in all_numbers(_parts(one))}
         if clause and not clause.startswith("one part") and len(different) > 2:
             return "", f"it is what comes out if {clause}.{besides}"
-    for elsewhere, (name, answers) in itertools.product((0, 1), theirs.items()):  # first those that differ nowhere
-        numbers = shared(answers)
+    compared = [(name, shared(answers)) for name, answers in theirs.items()]
+    for name, numbers in sorted(compared, key=lambda each: each[1].count(None)):  # first those that differ nowhere
         common = [n for n in numbers if n is not None and n > 0]
         wanted = [b for b, n in zip(right, numbers, strict=True) if b and n and n > 0]
         different = {round(x, 9) for b in wanted for x in all_numbers(_parts(b))}  # an example may repeat another
-        told = (numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and len(different) > 3
-        if told and numbers.count(None) == elsewhere == 0:
+        if not ((numbers[number] or 0) > 0 and len(common) > 1 and sum(common) > 3 and len(different) > 3):
+            continue
+        if None not in numbers:
             return name, messages[name]
-        if told and numbers.count(None) == elsewhere:
+        if numbers.count(None) == 1:
             other = numbers.index(None)
             one, best = mine[other], right[other]
             if one and best and one.agrees(best, tolerance):  # the mistake is made, and does not show there
@@ -731,14 +727,14 @@ ADVICE = (  # torch's own words, and what a beginner can do about them
 )
 
 
-def _explain_change(
-    exercise: Exercise, touched: Sequence[int], given: Sequence[Any], found: Answer, expected: Answer
-) -> str:
+def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, expected: Answer) -> str:
     names = list(inspect.signature(exercise.reference).parameters)
     what = " and ".join(f"`{names[place]}`" for place in touched)
     said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
-    whose = names[touched[0]] if isinstance(given[touched[0]], torch.Tensor) else "x"
-    said += f"for example {whose}.clone(), or q - x in place of q -= x."
+    if isinstance(exercise.examples[0].arguments[touched[0]], torch.Tensor):
+        said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    else:
+        said += "by .clone() or .detach().clone() of the tensor that you change, or write q - x in place of q -= x."
     if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
         said += " What it returns is right."
     return said

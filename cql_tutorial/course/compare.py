@@ -90,6 +90,11 @@ def same_shape(found: Any, expected: Any) -> bool:
     return a is not None and b is not None and a.shape == b.shape and bool(np.isfinite(a).all())
 
 
+def truths(value: Any) -> bool:
+    """Whether a value is True or False, or an array of such."""
+    return isinstance(value, bool) or getattr(value, "dtype", None) in (torch.bool, np.dtype(bool))
+
+
 def form(found: Any, expected: Any, single: bool = False) -> str | None:
     """What is wrong with the *type* of a result whose numbers are right, or None; only tensors are asked for.
 
@@ -525,7 +530,7 @@ def _show(value: Any, depth: int) -> str:
     array = None if isinstance(value, (str, bool)) else _array(value)
     if array is None:
         return _short(f"the function {value.__name__}" if hasattr(value, "__name__") else _text(value))
-    flags = getattr(value, "dtype", None) in (torch.bool, np.dtype(bool))
+    flags = truths(value)
     if array.ndim == 0:
         return str(bool(array)) if flags else f"{float(array):.4g}"
     kind = "f" if not isinstance(value, torch.Tensor) else {"bool": "b", "integer": "i"}.get(_family(value.dtype), "f")
