@@ -14,6 +14,7 @@ from cql_tutorial.course.figures import Course, bounded_push, critics_agree, onl
 from cql_tutorial.course.registry import EXERCISES
 from cql_tutorial.course.sliders import explore_bound
 from cql_tutorial.course.studies import ch11 as study
+from cql_tutorial.course.studies.common import numbers
 from cql_tutorial.errors import DataError
 from experiments import calibration
 from tests import ROOT
@@ -179,7 +180,7 @@ def test_columns_are_taken_along_the_steps_all_seeds_have() -> None:
         for seed in range(3)
         for step in (0, 400, *[800] * (seed < 2))
     ]
-    assert study.column_of(rows, "return", variant="two-min", updates_per_step=5, step=400) == [400, 401, 402]
+    assert numbers(rows, "return", variant="two-min", updates_per_step=5, step=400) == [400, 401, 402]
     found = study.along(rows, "return", updates_per_step=5)
     assert list(found) == [0, 400] and found[400][0] == 401
     with pytest.raises(DataError):

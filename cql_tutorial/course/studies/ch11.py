@@ -19,17 +19,24 @@ from ...errors import require_data
 from ...evaluation import evaluate_policy, t_interval
 from ...losses import LOG_2, tanh_gaussian_log_prob
 from .. import wrong_calibrations  # noqa: F401  registers the agent of run X
+from .common import fits
 
 DOUBLE = torch.float64
 Rows = Sequence[Mapping[str, str]]
 
 
 # ---------------------------------------------------------------- a narrow log
-def narrow_log(seed: int = 0, episodes: int = 60) -> OfflineDataset:
-    """Episodes of one script with little noise, which walks from the maze's left arm all the way up to the goal."""
+NOISE = 0.1  # of the script's actions
+
+
+def narrow_log(seed: int = 0, episodes: int = 60, steps: int | None = None) -> OfflineDataset:
+    """Episodes of one script with little noise, which walks from the maze's left arm all the way up to the goal.
+
+    They have the maze's 60 steps unless told otherwise.
+    """
     world, generator = Maze(), torch.Generator().manual_seed(seed)
-    script = stitching_behaviour("left", "up", noise=0.1)
-    recorded = record_episodes(world, [(script, world.reset(episodes, generator))], None, generator)
+    script = stitching_behaviour("left", "up", noise=NOISE)
+    recorded = record_episodes(world, [(script, world.reset(episodes, generator))], steps, generator)
     return dataset_of(world, recorded, id=f"narrow maze, draw {seed}")
 
 
@@ -212,25 +219,11 @@ def told_apart(interval: tuple[float, float]) -> bool:
 
 
 # ---------------------------------------------------------------- the tables of ensembles
-def column_of(rows: Rows, column: str, **wanted: Any) -> list[float]:
-    """The column's values of the reported rows whose other columns are as wanted, numbers compared as such."""
-    found = [float(row[column]) for row in rows if row["split"] == "report" and _fits(row, wanted)]
-    require_data(len(found) > 0, f"{column} of {wanted}", "no rows", "one for each seed or draw")
-    return found
-
-
-def _fits(row: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
-    return all(
-        float(row[name] or "nan") == value if isinstance(value, (int, float)) else row[name] == value
-        for name, value in wanted.items()
-    )
-
-
 def along(rows: Rows, column: str, **wanted: Any) -> dict[int, tuple[float, float]]:
     """Mean and half-width of a column over the seeds, at every step at which all of such runs were looked at."""
     at: dict[int, list[float]] = {}
     for row in rows:
-        if row["split"] == "report" and _fits(row, wanted):
+        if row["split"] == "report" and fits(row, wanted):
             at.setdefault(int(row["step"]), []).append(float(row[column]))
     require_data(len(at) > 0, f"{column} of {wanted}", "no rows", "one for each seed and step")
     most = max(map(len, at.values()))

@@ -17,6 +17,7 @@ from ...envs.maze import stitching_behaviour
 from ...errors import require_data
 from ...evaluation import solve_q, t_interval
 from ...evaluation.true_values import soft_optimal_q
+from .common import fits, numbers
 
 DOUBLE = torch.float64
 
@@ -25,9 +26,9 @@ DOUBLE = torch.float64
 PEAK, WIDTH = 0.5, 0.15  # of the bumps, at plus and minus PEAK
 
 
-def two_peaks() -> Bandit:
-    """One action, two equal peaks of reward 1."""
-    return Bandit(heights=(1.0, 1.0), centres=(-PEAK, PEAK), widths=(WIDTH, WIDTH))
+def two_peaks(actions: int = 1) -> Bandit:
+    """Two equal bumps of height 1 in each dimension, rewards without noise: what differs is the policy alone."""
+    return Bandit(actions=actions, heights=(1.0, 1.0), centres=(-PEAK, PEAK), widths=(WIDTH, WIDTH))
 
 
 def uniform_log(world: Any, rows: int, seed: int) -> OfflineDataset:
@@ -163,33 +164,13 @@ def mixed_maze_log(noise: float, episodes: int = 100, steps: int = 60, seed: int
 
 
 # ---------------------------------------------------------------- the result tables
-def numbers(rows: Sequence[Mapping[str, str]], column: str, **wanted: Any) -> list[float]:
-    """A column's numbers in the reported rows in which every wanted column has the wanted value, in the table's order.
-
-    Numbers are compared as numbers: ``temperature=0.1`` finds "0.10". Raises `DataError` if there is none.
-    """
-    found = [float(row[column]) for row in rows if row[column] != "" and _fits(row, {"split": "report", **wanted})]
-    require_data(len(found) > 0, f"column {column}", f"no reported row with {wanted}", "at least one")
-    return found
-
-
-def _fits(row: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
-    for name, value in wanted.items():
-        if isinstance(value, str):
-            if row[name] != value:
-                return False
-        elif row[name] == "" or float(row[name]) != float(value):
-            return False
-    return True
-
-
 def paired(
     rows: Sequence[Mapping[str, str]], column: str, one: Mapping[str, Any], other: Mapping[str, Any], by: str = "draw"
 ) -> list[float]:
     """One minus the other, a number for each draw that both have. Raises `DataError` if there is none."""
     found = []
     for wanted in (one, other):
-        chosen = [row for row in rows if _fits(row, {"split": "report"} | dict(wanted)) and row[column] != ""]
+        chosen = [row for row in rows if fits(row, {"split": "report"} | dict(wanted)) and row[column] != ""]
         found.append({row[by]: float(row[column]) for row in chosen})
     both = [draw for draw in found[0] if draw in found[1]]
     require_data(len(both) > 0, f"column {column}", f"no draw with both {one} and {other}", "at least one")
@@ -221,7 +202,7 @@ def backups(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, list[float
     found = {}
     for penalised in (True, False):
         for name, wanted in BACKUPS.items():
-            alphas = {float(row["cql_alpha"]) for row in rows if _fits(row, {"split": "report", **wanted})}
+            alphas = {float(row["cql_alpha"]) for row in rows if fits(row, {"split": "report", **wanted})}
             for alpha in sorted(alpha for alpha in alphas if (alpha > 0) is penalised):
                 label = name if penalised else f"no penalty: {'SAC' if name == 'CQL with an actor' else name}"
                 of = {key: numbers(rows, column, cql_alpha=alpha, **wanted) for key, column in COLUMNS.items()}

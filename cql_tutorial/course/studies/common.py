@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.files import search_places
-from ...errors import DatasetNotFoundError
+from ...errors import DatasetNotFoundError, require_data
 from ...evaluation.quadrature import log_partition_quadrature
 from ...training import History
 
@@ -28,6 +28,27 @@ def result_rows(table: str) -> list[dict[str, str]]:
                 return list(csv.DictReader(file))
     expected = f"results/{table}.csv below one of the data folders of a checkout"
     raise DatasetNotFoundError(table, "no such result table", expected, "run this in a checkout, or make results.")
+
+
+def numbers(rows: Sequence[Mapping[str, str]], column: str, **wanted: Any) -> list[float]:
+    """A column's numbers in the reported rows in which every wanted column has the wanted value, in the table's order.
+
+    Numbers are compared as numbers: ``temperature=0.1`` finds "0.10". Raises `DataError` if there is none.
+    """
+    found = [float(row[column]) for row in rows if row[column] != "" and fits(row, {"split": "report", **wanted})]
+    require_data(len(found) > 0, f"column {column}", f"no reported row with {wanted}", "at least one")
+    return found
+
+
+def fits(row: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
+    """Whether every wanted column of a row has the wanted value, numbers compared as numbers."""
+    for name, value in wanted.items():
+        if isinstance(value, str):
+            if row[name] != value:
+                return False
+        elif row[name] == "" or float(row[name]) != float(value):
+            return False
+    return True
 
 
 def histories(rows: Sequence[Mapping[str, str]]) -> dict[str, list[History]]:
