@@ -22,11 +22,9 @@ import torch
 from torch import Tensor
 
 from cql_tutorial import OfflineDataset, fit, fit_population, make_agent
+from cql_tutorial.course.studies.ch11 import narrow_log
 from cql_tutorial.course.wrong_calibrations import VERSIONS
-from cql_tutorial.datasets.recording import dataset_of
 from cql_tutorial.envs import Maze
-from cql_tutorial.envs.base import record_episodes
-from cql_tutorial.envs.maze import stitching_behaviour
 from cql_tutorial.evaluation import evaluate_policy, true_q
 from cql_tutorial.training.online import fine_tune
 from experiments.runner import Study
@@ -36,7 +34,7 @@ from experiments.training import settings_record
 TUNING, REPORTED, CONTROL, COMMON = (100, 101), tuple(range(10)), tuple(range(5)), 999  # draws; the last: states
 SETTINGS_OF = {"wide": -0.8, "narrow": -2.0}  # name -> target entropy in nats; the log's own is -1.77
 LADDER = (-2.0, -1.6, -1.2, -0.8, -0.4)  # target entropies looked at on tuning draws
-EPISODES, NOISE, DISCOUNT = 60, 0.1, 0.95
+EPISODES, DISCOUNT = 60, 0.95
 OFFLINE, ONLINE, EVERY, TRUTH_EVERY = 3000, 1200, 60, 240  # updates; steps, between two rows, between two true values
 VERSION_UPDATES, VERSION_DRAWS = 1200, tuple(range(5))
 STATES, STARTS, ROLLOUTS = 200, 100, 4
@@ -118,18 +116,14 @@ def population_key(job: Job) -> tuple[Any, ...]:
     """Equal for jobs that are measured together: those of one agent, and of five for CQL, which can be stacked."""
     together = job.draw // 5 if job.algorithm == "cql" else job.draw
     ladder = job.setting == "ladder"
-    extra = job.arm in ("no-log", "warm-up")
-    return (job.setting, job.algorithm, None if ladder else together, extra)
+    return (job.setting, job.algorithm, None if ladder else together, job.arm in WITHOUT)
 
 
 # ---------------------------------------------------------------- logs and common states
 @lru_cache(32)
 def log(draw: int, steps: int | None = None) -> OfflineDataset:
     """Sixty episodes of the script that goes from the left arm up to the goal, of 60 steps unless told otherwise."""
-    world, generator = Maze(), torch.Generator().manual_seed(draw)
-    script = stitching_behaviour("left", "up", noise=NOISE)
-    recorded = record_episodes(world, [(script, world.reset(EPISODES, generator))], steps, generator)
-    return dataset_of(world, recorded, id=f"narrow maze, draw {draw}")
+    return narrow_log(draw, EPISODES, steps)
 
 
 class States(NamedTuple):

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pandas as pd
 
 from cql_tutorial.course import wrong_calibrations
+from cql_tutorial.course.studies.ch11 import NOISE
 from experiments.calibration import (
     ARMS,
     EPISODES,
     LADDER,
-    NOISE,
     OFFLINE,
     SETTINGS_OF,
     STARTS,

@@ -75,9 +75,10 @@ def measure_values(agent: Any, world: World, common: OfflineDataset) -> dict[str
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:
-    """Spearman's: the correlation of the ranks, ``[n], [n]``, values without ties."""
-    ranks = torch.stack([column.argsort().argsort().double() for column in (first, second)])
-    return float(torch.corrcoef(ranks)[0, 1])
+    """Spearman's: the correlation of the ranks, ``[n], [n]``."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(first, second)[0])
 
 
 VALUES = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from experiments import ensembles
@@ -18,6 +20,16 @@ OVER_SEEDS = "±: 95 % t-interval over seeds, or draws of the log; *minus two*: 
 def cell(values: pd.Series, column: str) -> str:
     """Mean and t-interval of a column."""
     return mean_and_interval(values, FORMS[column])
+
+
+def cells(columns: Sequence[str], mine: pd.DataFrame, base: pd.DataFrame | None) -> list[str]:
+    """The columns of some runs; beside return and error, how they differ from the base, if these are not its own."""
+    found = []
+    for column in columns:
+        found.append(cell(mine[column], column))
+        if column in ("return", "estimation_error"):
+            found.append("" if base is None else compare(mine[column], base[column]))
+    return found
 
 
 def online_runs(variant: str, updates_per_step: int, step: int) -> pd.DataFrame:
@@ -42,12 +54,8 @@ def online_markdown() -> list[str]:
     for (updates, step), here in frame[frame["updates"] > 0].groupby(["updates_per_step", "step"]):
         for variant in (name for name in (BASE, "ten-pair-mean", "two-from-zero") if (here["variant"] == name).any()):
             mine, base = (online_runs(name, updates, step) for name in (variant, BASE))
-            cells = [variant, f"{updates}", f"{step:,}", f"{mine['updates'].iloc[0]:,}", f"{len(mine)}"]
-            for column in columns:
-                cells.append(cell(mine[column], column))
-                if column in ("return", "estimation_error"):
-                    cells.append("" if variant == BASE else compare(mine[column], base[column]))
-            rows.append(cells)
+            about = [variant, f"{updates}", f"{step:,}", f"{mine['updates'].iloc[0]:,}", f"{len(mine)}"]
+            rows.append(about + cells(columns, mine, None if variant == BASE else base))
     return markdown_lines(heads, rows)
 
 
@@ -65,12 +73,7 @@ def offline_markdown() -> list[str]:
             mine = offline_runs(variant, alpha)
             if mine.empty:  # not measured yet
                 continue
-            cells = [alpha, variant, f"{len(mine)}"]
-            for column in columns:
-                cells.append(cell(mine[column], column))
-                if column in ("return", "estimation_error"):
-                    cells.append("" if variant == BASE else compare(mine[column], base[column]))
-            rows.append(cells)
+            rows.append([alpha, variant, f"{len(mine)}", *cells(columns, mine, None if variant == BASE else base)])
     return markdown_lines(heads, rows)
 
 

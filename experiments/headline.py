@@ -57,8 +57,13 @@ class Job:
 
     @property
     def agent(self) -> str:
-        """The name of its agent, for `make_agent`: the longest that its algorithm begins with."""
-        return max((name for name in AGENTS if f"{self.algorithm}-".startswith(f"{name}-")), key=len)
+        """The name of its agent, for `make_agent`."""
+        return agent_of(self.algorithm)
+
+
+def agent_of(algorithm: str) -> str:
+    """The longest name of an agent with which the name of an algorithm begins; "" if there is none."""
+    return max((name for name in AGENTS if f"{algorithm}-".startswith(f"{name}-")), key=len, default="")
 
 
 # ---------------------------------------------------------------- tasks
@@ -233,10 +238,11 @@ def extension_jobs(table: str, name: str, split: str) -> Iterator[Job]:
 
 def extension_of(algorithm: str) -> str:
     """The extension that an algorithm of the tables is one of, "" for none."""
-    return next((name for name in EXTENSIONS if f"{algorithm}-".startswith(f"{name}-")), "")
+    name = agent_of(algorithm)
+    return name if name in EXTENSIONS else ""
 
 
-def chosen_extensions(table: str, rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
+def chosen_extensions(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
     """Each extension's (algorithm, cql_alpha) with the best mean return over its tuning rows."""
     returns: dict[tuple[str, str], list[float]] = {}
     for row in rows:
@@ -253,7 +259,7 @@ def tuning_extension(table: str, name: str, rows: list[Row]) -> Iterator[Job]:
 
 def reported_extension(table: str, name: str, rows: list[Row]) -> Iterator[Job]:
     """An extension at its chosen setting on the reported runs."""
-    chosen = chosen_extensions(table, rows)[name]
+    chosen = chosen_extensions(rows)[name]
     for job in extension_jobs(table, name, "report"):
         if (job.algorithm, to_text(job.cql_alpha)) == chosen:
             yield job

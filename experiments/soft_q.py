@@ -22,22 +22,20 @@ import torch
 from torch import Tensor
 
 from cql_tutorial import OfflineDataset, fit, fit_population, make_agent
-from cql_tutorial.datasets.recording import dataset_of
-from cql_tutorial.envs import Bandit, Maze
-from cql_tutorial.envs.base import UniformPolicy, record_episodes
+from cql_tutorial.course.studies.ch11_soft import PEAK, WIDTH, two_peaks, uniform_log
+from cql_tutorial.envs import Maze
 from cql_tutorial.evaluation import EVALUATION_SEED, evaluate_policy
 from cql_tutorial.evaluation.intervals import t_quantile
 from cql_tutorial.losses import tanh_gaussian_log_prob
 from experiments.headline import DISCOUNT
 from experiments.logs import maze_data
 from experiments.runner import Study
-from experiments.settings import BATCH_SIZE, CQL, CRITIC, NETWORK, initial_value
+from experiments.settings import BATCH_SIZE, CQL, CRITIC, NETWORK, SOFT_Q, initial_value
 from experiments.storage import Row, to_text
 from experiments.training import settings_record
 
 # ---------------------------------------------------------------- two equal modes: which runs
 TEMPERATURES, CANDIDATES, DRAWS = (0.05, 0.1, 0.2), (4, 16, 64, 256), tuple(range(10))
-CENTRE, WIDTH = 0.5, 0.15  # of the bumps, at plus and minus the centre in each dimension
 POLICIES = {  # name -> what it is
     "boltzmann": "exact: softmax(Q / T) of the true Q",
     "best-gaussian": "exact: the tanh-Gaussian that maximises E[Q] + T entropy, by quadrature",
@@ -84,16 +82,9 @@ def modes_key(job: ModesJob) -> tuple[Any, ...] | None:
     return (job.actions, job.policy, job.draw) if job.policy == "energy" else None
 
 
-def two_modes(actions: int) -> Bandit:
-    """Two equal bumps in each dimension, rewards without noise: what differs is the policy alone."""
-    return Bandit(actions=actions, heights=(1.0, 1.0), centres=(-CENTRE, CENTRE), widths=(WIDTH, WIDTH))
-
-
 def modes_log(actions: int, draw: int) -> OfflineDataset:
-    """2,000 uniformly random actions and their rewards."""
-    world, generator = two_modes(actions), torch.Generator().manual_seed(draw)
-    tries = record_episodes(world, [(UniformPolicy(world), world.reset(LOGGED, generator))], generator=generator)
-    return dataset_of(world, tries, id=f"two modes, {actions} dimensions, draw {draw}")
+    """2,000 uniformly random actions and their rewards: chapter 11's log, in one dimension."""
+    return uniform_log(two_peaks(actions), LOGGED, draw)
 
 
 # ---------------------------------------------------------------- two equal modes: policies on a grid
@@ -137,8 +128,8 @@ def objective(mean: Tensor, log_std: float, temperature: float) -> Tensor:
     noise = torch.linspace(-5, 5, 401, dtype=torch.float64)
     weights = torch.softmax(-0.5 * noise**2, 0)
     pre_tanh = mean[:, None] + math.exp(log_std) * noise
-    entropy = log_std + 0.5 * math.log(2 * math.pi * math.e) + _log_slope(pre_tanh) @ weights
-    return two_modes(1).bumps(torch.tanh(pre_tanh)) @ weights + temperature * entropy
+    log_prob = tanh_gaussian_log_prob(pre_tanh[..., None], mean[:, None, None], mean.new_tensor([log_std]))
+    return (two_peaks().bumps(torch.tanh(pre_tanh)) - temperature * log_prob) @ weights
 
 
 @cache
@@ -155,9 +146,9 @@ def best_gaussian(temperature: float, centred: bool = False) -> tuple[float, flo
     return max(found)[1:]
 
 
-def _log_slope(pre_tanh: Tensor) -> Tensor:
-    """log of the derivative of tanh, without cancellation."""
-    return 2 * (math.log(2) - pre_tanh - torch.nn.functional.softplus(-2 * pre_tanh))
+def divergence(share: Tensor) -> float:
+    """KL from the uniform distribution over the cells of a policy with these probabilities of them."""
+    return float(torch.special.xlogy(share, share * len(share)).sum())
 
 
 def describe(actions: int, temperature: float, share: Tensor) -> dict[str, float]:
@@ -168,17 +159,16 @@ def describe(actions: int, temperature: float, share: Tensor) -> dict[str, float
     soft value ``E[Q] - T KL(policy, uniform)``, at most ``T log mean exp(Q / T)``.
     """
     points = grid(actions)
-    rewards = two_modes(actions).reward_function(points)
+    rewards = two_peaks(actions).reward_function(points)
     exact = boltzmann(rewards / temperature)
     quadrant = ((points > 0).long() * 2 ** torch.arange(actions)).sum(-1)
-    inside = ((points.abs() - CENTRE).abs() < 2 * WIDTH).all(-1)
-    kl = float((torch.special.xlogy(share, share * len(points))).sum())
+    inside = ((points.abs() - PEAK).abs() < 2 * WIDTH).all(-1)
     return {
         "reward": float(share @ rewards),
         "in_modes": float(share[inside].sum()),
         "least_mode": float(torch.zeros(2**actions, dtype=share.dtype).index_add(0, quadrant, share).min()),
         "total_variation": float((share - exact).abs().sum() / 2),
-        "true": float(share @ rewards) - temperature * kl,
+        "true": float(share @ rewards) - temperature * divergence(share),
     }
 
 
@@ -202,7 +192,7 @@ def exact_policy(job: ModesJob) -> dict[str, Any]:
     """The row of a policy that is not learned."""
     points = grid(job.actions)
     if job.policy == "boltzmann":
-        share = boltzmann(two_modes(job.actions).reward_function(points) / job.temperature)
+        share = boltzmann(two_peaks(job.actions).reward_function(points) / job.temperature)
     else:
         found = best_gaussian(job.temperature, job.policy == "centred-gaussian")
         share = gaussian(points, *(torch.full_like(points, number) for number in found))
@@ -233,10 +223,12 @@ def learn_gaussians(jobs: list[ModesJob]) -> list[dict[str, Any]]:
             policy = agent.actor(torch.zeros(1, 1))
             share = gaussian(points, policy.mean.double(), policy.log_std.double())
             learned = agent.critic(torch.zeros(1, 1), points[None].float()).amin(0)[0].double()
-        kl = float(torch.special.xlogy(share, share * len(points)).sum())
         record = {"steps": STEPS, "batch_size": BATCH_SIZE, **config}
         rows.append(
-            _with_error(describe(actions, job.temperature, share), float(share @ learned) - job.temperature * kl)
+            _with_error(
+                describe(actions, job.temperature, share),
+                float(share @ learned) - job.temperature * divergence(share),
+            )
             | {"reward_drawn": reward_drawn(agent, actions), "seconds": round(member.history.seconds, 2)}
             | {"settings": json.dumps(settings_record("sac", record, len(jobs)))}
         )
@@ -281,7 +273,7 @@ def _with_error(found: dict[str, float], predicted: float) -> dict[str, Any]:
 def reward_drawn(agent: Any, actions: int) -> float:
     """The mean true reward of actions that the agent's own policy draws: what the grid's number must be near."""
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
-    return float(two_modes(actions).reward_function(agent.policy()(torch.zeros(DRAWN, 1), generator)).mean())
+    return float(two_peaks(actions).reward_function(agent.policy()(torch.zeros(DRAWN, 1), generator)).mean())
 
 
 MODES = Study(
@@ -316,7 +308,6 @@ MAZE_COLUMNS = (
     "cql_gap", "seconds", "settings",
 )  # fmt: skip
 MAZE_STEPS, STARTS, STATES, ROLLOUTS, CUT = 1500, 300, 200, 2, 150
-SOFT_Q: dict[str, Any] = {**CRITIC, "n_candidates": 16, "n_acting_candidates": 32}
 
 
 @dataclass(frozen=True)

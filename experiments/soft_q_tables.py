@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cql_tutorial.course.studies.ch11_soft import PEAK, WIDTH
 from experiments import soft_q
+from experiments.settings import SOFT_Q
 from experiments.storage import read_rows
 from experiments.tables import markdown_lines, mean_and_interval, read_frame, read_reported
 
@@ -46,7 +48,7 @@ def sheet_of_modes() -> list[str]:
     lines = [
         "## soft-modes",
         "",
-        f"A bandit with two equal bumps in each dimension (height 1 at ±{soft_q.CENTRE:g}, width {soft_q.WIDTH:g}),",
+        f"A bandit with two equal bumps in each dimension (height 1 at ±{PEAK:g}, width {WIDTH:g}),",
         f"logs of {soft_q.LOGGED:,} uniformly random actions (draws {list(soft_q.DRAWS)}), {soft_q.STEPS:,} updates.",
         "Nothing is tuned. Every policy's density is put on a grid, so that no number here is a sample's.",
         "",
@@ -92,8 +94,8 @@ def sheet_of_maze() -> list[str]:
         "## soft-maze",
         "",
         "CQL with a soft backup and no actor in the stitching maze, on the draws of the headline table: soft-q with",
-        f"`cql_alpha`, {soft_q.SOFT_Q['n_candidates']} uniform candidates at s' and at s, actions from "
-        f"{soft_q.SOFT_Q['n_acting_candidates']}. {soft_q.MAZE_STEPS:,} updates of 64.",
+        f"`cql_alpha`, {SOFT_Q['n_candidates']} uniform candidates at s' and at s, actions from "
+        f"{SOFT_Q['n_acting_candidates']}. {soft_q.MAZE_STEPS:,} updates of 64.",
         f"Alpha: of {', '.join(f'{a:g}' for a in soft_q.ALPHAS)} the one with the largest mean return on draws",
         f"{list(soft_q.TUNING)}, for CQL and for the mean form at either T; the other forms take the mean form's. "
         f"Reported: draws {list(soft_q.REPORTED)}.",

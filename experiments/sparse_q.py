@@ -19,10 +19,8 @@ import torch
 from torch import Tensor
 
 from cql_tutorial import OfflineDataset
-from cql_tutorial.datasets.recording import dataset_of
+from cql_tutorial.course.studies.ch11_soft import mixed_maze_log
 from cql_tutorial.envs import Maze
-from cql_tutorial.envs.base import Policy, UniformPolicy, record_episodes
-from cql_tutorial.envs.maze import stitching_behaviour
 from cql_tutorial.evaluation import EVALUATION_SEED, estimation_report, evaluate_policy
 from cql_tutorial.losses import advantage_weights
 from experiments.headline import DISCOUNT
@@ -113,14 +111,8 @@ def reported_jobs(rows: list[Row]) -> Iterator[Job]:
 @cache
 def mixed_log(noise: float, draw: int) -> tuple[OfflineDataset, Tensor]:
     """100 episodes from the left arm, and which rows are the script's: its episodes come first, then random ones."""
-    world, generator = Maze(), torch.Generator().manual_seed(draw)
-    script = stitching_behaviour("left", "up", noise=0.1, half_width=world.half_width)
-    random = round(noise * EPISODES)
-    parts: list[tuple[Policy, int]] = [(script, EPISODES - random), (UniformPolicy(world), random)]
-    starts = [(policy, world.reset(many, generator)) for policy, many in parts if many > 0]
-    columns = record_episodes(world, starts, generator=generator)
-    good = torch.arange(len(columns["rewards"])) < (EPISODES - random) * world.horizon
-    return dataset_of(world, columns, id=f"maze, {noise:.0%} noise, draw {draw}"), good
+    data = mixed_maze_log(noise, EPISODES, seed=draw)
+    return data, torch.arange(len(data)) < (EPISODES - round(noise * EPISODES)) * Maze().horizon
 
 
 # ---------------------------------------------------------------- some runs

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cql_tutorial import fit, make_agent
+from cql_tutorial.course.studies.ch11_soft import two_peaks
 from cql_tutorial.envs import Maze
 from cql_tutorial.envs.base import UniformPolicy
 from cql_tutorial.evaluation import t_interval, true_q
@@ -59,7 +60,7 @@ def test_alpha_is_chosen_on_tuning_draws_alone() -> None:
 # ---------------------------------------------------------------- two equal modes: the ruler
 @pytest.mark.parametrize("actions", [1, 2])
 def test_the_boltzmann_policy_has_the_soft_value_of_quadrature(actions: int) -> None:
-    world = soft_q.two_modes(actions)
+    world = two_peaks(actions)
     for temperature in soft_q.TEMPERATURES:
         (row,) = soft_q.measure_modes([ModesJob(actions, "boltzmann", temperature)])
         parts = [lambda x, t=temperature: world.bumps(x) / t] * actions
@@ -103,7 +104,7 @@ def test_the_best_gaussian_takes_one_mode_and_the_centred_one_is_a_local_optimum
 def test_resampling_on_the_grid() -> None:
     """Two candidates: the integral in full; many: softmax; and the agent's own draws."""
     points = soft_q.grid(1)
-    scores = soft_q.two_modes(1).reward_function(points) / 0.1
+    scores = two_peaks(1).reward_function(points) / 0.1
     full = torch.sigmoid(scores[:, None] - scores).mean(-1)
     torch.testing.assert_close(soft_q.resampled(scores, scores[:, None]), full / full.sum(), rtol=1e-3, atol=1e-9)
     others = scores[torch.randint(len(scores), (200, 4000), generator=torch.Generator().manual_seed(0))]
@@ -129,9 +130,7 @@ def test_the_critics_of_one_step_need_no_temperature() -> None:
         fit(agent, data, 5, batch_size=16, progress=False)
         found.append(agent.q_values(data.observations[:9], data.actions[:9]))
     assert torch.equal(*found)
-    assert bool(data.terminations.all()) and torch.equal(
-        data.rewards, soft_q.two_modes(1).reward_function(data.actions)
-    )
+    assert bool(data.terminations.all()) and torch.equal(data.rewards, two_peaks(1).reward_function(data.actions))
 
 
 # ---------------------------------------------------------------- the maze: two truths
