@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import cql_tutorial
+from cql_tutorial import agents
 from cql_tutorial.agents.cql import CQLConfig
 from cql_tutorial.cli import COMMANDS, main, parser
 from cql_tutorial.losses import cql_penalty, normalised_target, uniform_log_density
@@ -101,6 +102,7 @@ def test_the_python_of_a_page_runs(
     """With at most 30 updates: what a whole training gives is for the tables to say."""
     train = cql_tutorial.fit
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(agents, "AGENTS", dict(agents.AGENTS))  # what a page registers is forgotten
     monkeypatch.setattr(
         cql_tutorial, "fit", lambda agent, data, steps, **more: train(agent, data, min(steps, 30), **more)
     )
