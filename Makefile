@@ -6,6 +6,7 @@
 #   JUPYTER_ARGS  further arguments of JupyterLab, for example JUPYTER_ARGS="--port 9999"
 #   PYTEST_ARGS   further arguments of pytest
 #   BENCH_ARGS    further arguments of benchmarks.updates, for example BENCH_ARGS=--quick
+#   RELEASE_ARGS  further arguments of scripts.release, for example RELEASE_ARGS="--only core"
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
@@ -25,7 +26,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test data results bench chapter reset setup lint doctor clean $(MOVED)
+.PHONY: help lab test data results bench chapter reset setup lint doctor release clean $(MOVED)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +71,9 @@ lint: $(STAMP) ## style, types and layers only
 
 doctor: $(STAMP) ## say whether this machine is ready, and how to mend what is not
 	@$(BIN)/python -m cql_tutorial.cli.doctor
+
+release: $(STAMP) ## build wheel and source archive, and try them in empty environments, the core and each extra alone
+	@$(BIN)/python -m scripts.release $(RELEASE_ARGS)
 
 clean: ## remove .venv, .venv-bench and caches; my_work/ stays
 	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,8 +5,8 @@ Run by CI in a fresh environment with ``pip install .`` or ``pip install ".[NAME
     python scripts/try_extra.py          # core: load, describe, train, save, load, evaluate, write
     python scripts/try_extra.py tables   # the same, and what that extra is for
 
-It imports nothing of the tests, as pytest is in none of the extras. It needs the checkout's data/ and ends with a
-traceback and status 1 at the first thing that fails.
+It imports nothing of the tests, as pytest is in none of the extras. Data sets and result tables are the checkout's, or
+those that an installed wheel carries. It ends with a traceback and status 1 at the first thing that fails.
 """
 
 from __future__ import annotations
@@ -93,11 +93,15 @@ def onnx(folder: Path) -> None:
 
 
 def course(folder: Path) -> None:
-    """A figure and a check, as the notebooks make them."""
+    """What a chapter imports, a figure, a check of an answer and a result table, as the notebooks have them."""
     from cql_tutorial import load_dataset
+    from cql_tutorial.course import check, guess, hint, or_reference, progress, quiz, reveal, solution  # noqa: F401
     from cql_tutorial.course.figures import data_report
+    from cql_tutorial.course.studies.common import result_rows
 
     data_report(load_dataset("maze/stitch-8k-v0")).savefig(folder / "report.png")
+    check("04.1", lambda *arguments: None)
+    assert result_rows("maze")
 
 
 MORE: dict[str, Callable[[Path], None]] = {"cli": cli, "tables": tables, "onnx": onnx, "course": course}

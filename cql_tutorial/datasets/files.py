@@ -18,11 +18,14 @@ from .stored_columns import StoredColumn, pack
 def search_places() -> list[Path]:
     """Return the folders that `minari_io.find` searches, in order.
 
-    MINARI_DATASETS_PATH, the checkout's data/, data/ in the current folder and three levels above, Minari's own folder.
+    MINARI_DATASETS_PATH, the checkout's data/ (of an installed wheel: the copy that it carries), data/ in the current
+    folder and three levels above, Minari's own folder.
     """
-    here, checkout, configured = Path.cwd(), Path(__file__).resolve().parents[2], os.environ.get("MINARI_DATASETS_PATH")
+    here, package, configured = Path.cwd(), Path(__file__).resolve().parents[1], os.environ.get("MINARI_DATASETS_PATH")
+    shipped = package / "shipped"
     places = [Path(configured)] if configured else []
-    places += [folder / "data" for folder in (checkout, here, *list(here.parents)[:3])]
+    places += [shipped if shipped.is_dir() else package.parent / "data"]
+    places += [folder / "data" for folder in (here, *list(here.parents)[:3])]
     return list(dict.fromkeys([*places, Path.home() / ".minari" / "datasets"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import subprocess
@@ -18,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import cql_tutorial
+from scripts import release
 from tests import ROOT
 from tests.conftest import HIDE_PACKAGES
 from tests.pace import limit
@@ -134,22 +136,47 @@ def test_one_version_everywhere() -> None:
     assert released[0] == version and changelog.index("## [Unreleased]") < changelog.index(f"## [{version}]")
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+def test_the_wheel_holds_the_package_its_data_and_nothing_else(tmp_path: Path) -> None:
     source = tmp_path / "source"
     copytree(PACKAGE, source / "cql_tutorial", ignore=ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "NOTICE"):
         (source / name).write_bytes((ROOT / name).read_bytes())
     (source / "tests").mkdir()
     (source / "tests" / "test_nothing.py").write_text("")
+    below = {path.relative_to(ROOT / "data") for path in files() if ROOT / "data" in path.parents}
+    data = {path for path in below if len(path.parts) > 1}
+    for path in data:
+        (source / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / "data" / path).write_bytes((ROOT / "data" / path).read_bytes())
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = {f"cql_tutorial/{path.relative_to(PACKAGE).as_posix()}" for path in files() if PACKAGE in path.parents}
+    shipped |= {f"cql_tutorial/shipped/{path.as_posix()}" for path in data}
     info = f"cql_tutorial-{cql_tutorial.__version__}.dist-info"
     assert {name for name in names if not name.startswith(info)} == shipped  # py.typed and every data file among them
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
+    assert wheel.stat().st_size < 10e6
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = "from cql_tutorial import load_dataset; from cql_tutorial.datasets.files import search_places"
+    code += "; print(len(load_dataset('maze/stitch-8k-v0')), search_places()[0].name)"
+    result = run_python(f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); {code}", cwd=tmp_path)
+    assert result.split() == ["8000", "shipped"], "an installed wheel finds its own data"
+
+
+def test_a_release_is_dated_and_its_versions_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "CITATION.cff"
+    copy.write_bytes((ROOT / "CITATION.cff").read_bytes())
+    for day in (datetime.date(2026, 1, 2), datetime.date(2026, 3, 4)):
+        release.cite(copy, day)
+    cited = yaml.safe_load(copy.read_text(encoding="utf-8"))
+    assert str(cited["date-released"]) == "2026-03-04" and cited["version"] == release.check_version()
+    monkeypatch.setattr(cql_tutorial, "__version__", "9.9.9")
+    with pytest.raises(SystemExit, match=r"versions differ:\n.*__init__.py: 9.9.9\n.*CITATION"):
+        release.check_version()
 
 
 # ---------------------------------------------------------------- light imports
