@@ -26,7 +26,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test data results bench chapter reset setup lint doctor release clean $(MOVED)
+.PHONY: help lab test data results bench chapter reset setup lint doctor book release clean $(MOVED)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,10 @@ lint: $(STAMP) ## style, types and layers only
 
 doctor: $(STAMP) ## say whether this machine is ready, and how to mend what is not
 	@$(BIN)/python -m cql_tutorial.cli.doctor
+
+book: $(STAMP) ## build the course as a web site, build/book/html (a quarter of an hour the first time: sliders are drawn)
+	@$(BIN)/python -m pip install --quiet -r requirements-book.txt -c requirements.txt
+	@$(BIN)/python -m scripts.book
 
 release: $(STAMP) ## build wheel and source archive, and try them in empty environments, the core and each extra alone
 	@$(BIN)/python -m scripts.release $(RELEASE_ARGS)

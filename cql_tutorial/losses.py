@@ -36,10 +36,9 @@ def log_partition(q_values: Tensor, log_density: Tensor, dim: int = -1) -> Tenso
 def cql_penalty(q_candidates: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     """The CQL(H) penalty of each critic, in the log-mean form: ``E_s [log_partition - Q(s, a_data)]``.
 
-    Args:
-        q_candidates: ``[E, B, K]``; log_density: ``[B, K]``; q_data: ``[E, B]``. Returns ``[E]``.
-        A Q that is flat in the action gives A log 2. Its gradient is softmax(Q - log q) on the candidates, minus one
-        on the data action.
+    Shapes: q_candidates ``[E, B, K]``, log_density ``[B, K]``, q_data ``[E, B]``; returns ``[E]``.
+    A Q that is flat in the action gives A log 2. Its gradient is softmax(Q - log q) on the candidates, minus one
+    on the data action.
 
     Source: CQL, Eq. 4.
     """

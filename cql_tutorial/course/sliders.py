@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -33,6 +34,7 @@ from .figures.rollouts import maze_paths, pendulum_moment
 from .studies.ch11 import LOGGED
 
 STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
+FRAMES = "CQL_TUTORIAL_FRAMES"  # set by `make book`: every picture goes into the page, which has no kernel
 
 
 class Explorer(ipywidgets.VBox):
@@ -91,9 +93,26 @@ class Explorer(ipywidgets.VBox):
         return f"Slider: {self.label}, {len(self._values)} settings. Run this cell to move it."
 
     def _repr_mimebundle_(self, **settings: Any) -> Any:
+        if os.environ.get(FRAMES):
+            return {"text/plain": repr(self), "text/html": self.html()}
         if os.environ.get(STATIC):
             return {"text/plain": repr(self)}
         return super()._repr_mimebundle_(**settings)
+
+    def html(self) -> str:
+        """The slider in plain HTML: every picture with its caption, of which the page's script shows one."""
+        names, start = [name for name, _ in self.slider.options], self.slider.value
+        identity = f"slider-{'-'.join([*self.label.split(), str(len(names))])}"
+        parts = [f'<div class="explorer"><label for="{identity}">{escape(self.label)}</label>']
+        parts.append(f'<input id="{identity}" type="range" min="0" max="{len(names) - 1}" value="{start}" disabled>')
+        parts.append(f"<output>{escape(names[start])}</output>")
+        for place, name in enumerate(names):
+            caption, png = self._at(place)
+            picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+            hidden = "" if place == start else " hidden"
+            parts.append(f'<figure data-value="{escape(name)}"{hidden}><img alt="{escape(caption)}" src="{picture}">')
+            parts.append(f'<figcaption role="status">{escape(caption)}</figcaption></figure>')
+        return "\n".join([*parts, "</div>"])
 
 
 class Film(Explorer):
