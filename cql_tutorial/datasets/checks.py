@@ -217,6 +217,12 @@ def collapsed_in(columns: Mapping[str, Any]) -> dict[str, list[int]]:
     return result
 
 
+def is_half(column: Any) -> bool:
+    """Whether an array or tensor holds floats of 16 bits (IEEE's), of any byte order."""
+    dtype = getattr(column, "dtype", None)
+    return dtype == torch.float16 or (getattr(dtype, "kind", "") == "f" and getattr(dtype, "itemsize", 0) == 2)
+
+
 def shape(name: str, tensor: Tensor, *sizes: int | str) -> Tensor:
     """Return a tensor of a shape such as ``"N", 3``, a letter for any size but 0; ``DataError`` for another shape."""
     if len(sizes) == 1 and tensor.ndim == 2 and tensor.shape[1] == 1:
@@ -271,7 +277,15 @@ def flags(name: str, value: Any, n: int) -> Tensor:
     mend = f"a comparison makes flags of anything, such as {name} > 0.5."
     if tensor.dtype == torch.bool:
         return tensor
-    raise_if_any(name, tensor, (tensor != 0) & (tensor != 1), "values other than 0 and 1", "bool, or 0 and 1", mend)
+    wrong = (tensor != 0) & (tensor != 1)
+    if wrong.any():
+        kinds = tensor[: 2**20].unique()
+        if kinds.isnan().any():
+            mend = "drop the rows without a value, or say what they are."
+        elif 1 < len(kinds) <= 8 and not {0, 1} <= set(kinds.tolist()):
+            shown = ", ".join(f"{kind:g}" for kind in kinds.tolist())
+            mend = f"it holds {shown}: compare with what says that it ended, {name} == {kinds.max().item():g}."
+    raise_if_any(name, tensor, wrong, "values other than 0 and 1", "bool, or 0 and 1", mend)
     return tensor.bool()
 
 
@@ -286,12 +300,20 @@ def actions(value: Any, n_actions: int | None, n: int, dtype: torch.dtype, copy:
         return floats("actions", Finite(tensor) if known else tensor, dtype, n, "A", copy=False)
     expected = f"integers 0..{n_actions - 1}, as n_actions is given"
     if tensor.ndim == 2 and tensor.shape[1] > 1:
+        hot = bool(((tensor == 0) | (tensor == 1)).all() and (tensor.sum(1) == 1).all())
         found = f"shape {tuple(tensor.shape)}: {tensor.shape[1]} choices at once"
         mend = "number the combinations: np.ravel_multi_index(actions.T, sizes), with n_actions=np.prod(sizes)."
+        mend = "one 1 in each row is one choice: pass actions.argmax(1), with n_actions= their number." if hot else mend
         raise DataError("actions", found, "one choice a row, as n_actions is given", mend)
-    if tensor.is_floating_point() and bool((tensor == tensor.round()).all()):
+    tensor = tensor.long() if tensor.dtype == torch.bool else tensor
+    if tensor.is_floating_point():
+        broken = tensor != tensor.round()
+        what, mend = (
+            "numbers that are not whole",
+            "leave n_actions= out if they are amounts; number the choices from 0.",
+        )
+        raise_if_any("actions", tensor, broken, what, expected, mend)
         tensor = tensor.long()
-    require_data(tensor.dtype == torch.int64, "actions", found, expected, mend)
     mend = "count choices from 0, or pass the environment's action_space.n as n_actions=."
     tensor = shape("actions", tensor, n)
     raise_if_any("actions", tensor, (tensor < 0) | (tensor >= n_actions), "choices out of range", expected, mend)
