@@ -143,9 +143,22 @@ def numbers(name: str, value: Any, copy: bool = True) -> Tensor:
             with suppress(TypeError):  # torch refuses objects and text
                 tensor = torch.from_numpy(array)
     if tensor is None or tensor.is_complex():
-        mend = f"pad or cut ragged rows; np.stack(list({name})).astype(np.float32) makes one array of many."
+        mend = _mend_of_kind(name, found.removeprefix("dtype "))
         raise DataError(name, found, "a rectangular array of numbers (float, integer or bool)", mend)
     return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
+
+
+def _mend_of_kind(name: str, dtype: str) -> str:
+    """What to do about an array that is none of real numbers."""
+    if "complex" in dtype:
+        return f"put both parts side by side: np.stack([{name}.real, {name}.imag], -1)."
+    if "datetime64" in dtype or "timedelta64" in dtype:
+        return f"make seconds of them, from a near start: ({name} - {name}.min()) / np.timedelta64(1, 's')"
+    if dtype.startswith(("<U", ">U", "=U", "|S", "StringDType")):
+        return f"{name}.astype(np.float32) reads numbers written as text, {name} == 'true' flags; encode other words."
+    if "(" in dtype or "[" in dtype:  # fields
+        return f"numpy.lib.recfunctions.structured_to_unstructured({name}) makes columns of the fields."
+    return f"pad or cut ragged rows; np.stack(list({name})).astype(np.float32) makes one array of many."
 
 
 def _refuse_other_kinds(name: str, value: Any) -> None:
@@ -208,7 +221,8 @@ def collapsed_in(columns: Mapping[str, Any]) -> dict[str, list[int]]:
     """`collapsed` of what was given, before it is narrowed to float32: NumPy arrays and CPU tensors alone."""
     result: dict[str, list[int]] = {}
     for name, value in columns.items():
-        array = value.detach().numpy() if isinstance(value, Tensor) and value.device.type == "cpu" else value
+        known = isinstance(value, Tensor) and value.device.type == "cpu" and value.dtype != torch.bfloat16
+        array = value.detach().numpy() if known else value
         if isinstance(array, np.ndarray) and array.ndim in (1, 2) and len(array):
             whole = array.dtype.kind in "iu"
             if array.dtype.kind in "fiu" and not (whole and name == "actions") and array.dtype.isnative:
@@ -267,6 +281,9 @@ def floats(name: str, value: Any, dtype: torch.dtype, *sizes: int | str, copy: b
     mend = "drop those rows (and mark the row before each gap as truncated), or repair the recording."
     expected = f"finite numbers (as {str(dtype).removeprefix('torch.')})"
     if not torch.isfinite(tensor.sum()):  # NaN and infinity survive a sum: good data need no array of flags
+        beyond = torch.isfinite(read) & ~torch.isfinite(tensor)
+        large = "pass dtype=torch.float64 if they are meant to be so large."
+        raise_if_any(name, read, beyond, "values too large for it", expected, large)
         raise_if_any(name, tensor, ~torch.isfinite(tensor), "NaN or infinite values", expected, mend)
     return tensor
 

@@ -155,6 +155,10 @@ def _check_spaces(name: str, observation_space: Any, action_space: Any) -> None:
         mend = (
             "images, matrices or stacks of frames: these agents read vectors; encode them first, and use from_arrays."
         )
+    if isinstance(action_space, Discrete) and action_space.start != 0:
+        first = int(action_space.start)
+        mend = f"count from 0: pass actions - {first} to from_arrays(n_actions={int(action_space.n)}), and add {first} "
+        raise DataError(name, found, "choices that count from 0", mend + "to what the policy answers.")
     fits = isinstance(action_space, Discrete) or (isinstance(action_space, Box) and len(action_space.shape) == 1)
     fits = fits and bool(leaves) and all(isinstance(leaf, Box) and len(leaf.shape) <= 1 for _, leaf in leaves)
     require_data(fits, name, found, expected, mend)
