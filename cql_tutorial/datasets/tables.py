@@ -13,6 +13,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -575,6 +576,26 @@ def read_header(path: str | os.PathLike[str], delimiter: str | None = None) -> t
     file = require_file(path)
     if file.name.lower().endswith(".parquet"):
         return _parquet_schema(file)[0], ""
+    with _readable(file):
+        return _header(file, delimiter)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """``DataError`` for what a file that is no text raises within."""
+    try:
+        yield
+    except CQLTutorialError:
+        raise
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+        if not isinstance(error, PermissionError):
+            raise_other_contents(file, "text, as its ending says")
+        mend = "save it as CSV in UTF-8; other formats have loaders of their own."
+        mend = "ask for the right to read it." if isinstance(error, PermissionError) else mend
+        raise DataError(f"file {file}", f"{type(error).__name__}: {error}", "a text file in UTF-8", mend) from error
+
+
+def _header(file: Path, delimiter: str | None) -> tuple[list[str], str]:
     with _text(file) as text:
         first = text.readline(2**24).lstrip("\ufeff")
     expected, mend = "a header: one name a column", "delete that line, or export it again."
@@ -611,8 +632,8 @@ def from_csv(path: str | os.PathLike[str], columns: Mapping[str, Any] | None = N
     require(decimal in (".", ","), "decimal", decimal, "'.' or ','", "'.' is usual.")
     size = file.stat().st_size * (8 if file.name.lower().endswith(".gz") else 1)
     _check_size(size, options)
-    try:
-        header, delimiter = read_header(file, options.get("delimiter"))
+    header, delimiter = read_header(file, options.get("delimiter"))
+    with _readable(file):
         try:
             roles = assign(header, columns)
         except DataError as error:
@@ -621,14 +642,6 @@ def from_csv(path: str | os.PathLike[str], columns: Mapping[str, Any] | None = N
         _announce(roles, options)
         blocks = _csv_blocks(pandas, file, header, roles, delimiter, decimal, options.get("dtype", "float32"))
         arrays, faults = _collect(pandas, blocks, roles, options.get("dtype", "float32"), decimal)
-    except CQLTutorialError:
-        raise
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
-        raise_other_contents(file, "text, as its ending says")
-        mend = "save it as CSV in UTF-8; other formats have loaders of their own."
-        if isinstance(error, PermissionError):
-            mend = "ask for the right to read it."
-        raise DataError(f"file {file}", f"{type(error).__name__}: {error}", "a text file in UTF-8", mend) from error
     require_data(
         len(arrays["rewards"]), f"file {file}", "no row below the header", "one row a transition", "export again."
     )
