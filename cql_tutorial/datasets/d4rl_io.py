@@ -69,17 +69,21 @@ def _roles(store: Any, columns: Mapping[str, Any]) -> Roles:
             f"key {absent[0]!r}{more}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", f"{mend}."
         )
     wanted = {name: key for name, key in wanted.items() if name in columns or key in store} | dict(columns)
-    for name, asked in wanted.items():
+    for name, asked in columns.items():
         for one in asked if isinstance(asked, (list, tuple)) else [asked]:
             if isinstance(one, str) and one in store and not hasattr(store[one], "shape"):
-                inside = [path for path in _arrays_of(store) if path.startswith(f"{one}/")]
-                flat = [path for path in inside if len(store[path].shape) in (1, 2)]
-                mend = f"name its arrays, in the order that you want: --columns {name}={','.join(flat[:8])}"
-                mend += ", ..." * (len(flat) > 8) + (
-                    f", or {name}={one}/* (columns= in Python)." if flat == inside else "; images cannot be read."
-                )
-                raise DataError(f"key {one!r}", f"a group of {_shown(store, inside)}", "arrays", mend)
+                raise _group(store, name, one)
     return assign(names, wanted, "file")
+
+
+def _group(store: Any, name: str, key: str) -> DataError:
+    """The error of a group where an array is due: it names the arrays inside, and how to ask for them."""
+    inside = [path for path in _arrays_of(store) if path.startswith(f"{key}/")]
+    flat = [path for path in inside if len(store[path].shape) in (1, 2)]
+    mend = f"name its arrays, in the order that you want: --columns {name}={','.join(flat[:8])}"
+    mend += ", ..." * (len(flat) > 8)
+    mend += f", or {name}={key}/* (columns= in Python)." if flat == inside else "; images cannot be read."
+    return DataError(f"key {key!r}", f"a group of {_shown(store, inside)}", "arrays", mend)
 
 
 def _arrays_of(store: Any) -> list[str]:
@@ -102,7 +106,7 @@ def _load(
     """Find all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and facts about them."""
     roles = _roles(store, columns)
     keys = {name: paths for name, paths in roles.columns.items() if name not in (left_out, "episode", "time")}
-    rewards = _item(store, keys["rewards"][0])
+    rewards = _item(store, keys["rewards"][0], name="rewards")
     n = rewards.shape[0]
     items = {name: [_item(store, key, n, name) for key in paths] for name, paths in keys.items()}
     facts: dict[str, Any] = {"stored_dtypes": {name: _stored_as(found) for name, found in items.items()}}
@@ -146,7 +150,9 @@ def _item(store: Any, key: str, rows: int | None = None, name: str = "") -> Any:
         mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)."
         raise DataError(f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
     item = store[key]
-    shape: Any = getattr(item, "shape", None)
+    if not hasattr(item, "shape"):
+        raise _group(store, name, key)
+    shape: Any = item.shape
     dtype = getattr(item, "dtype", np.dtype(object))
     text = name == "episode" and dtype.kind in "SO"  # labels may be words
     fits = shape and (dtype.kind in "biuf" or text) and shape[0] == (rows or shape[0]) > 0

@@ -334,7 +334,8 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     require_data(kept.any(), "observations", found, "episodes of two rows or more", mend)
     cut = np.zeros(len(last), bool)
     cut[:-1] = left[1:] & ~last[:-1]
-    repeats = np.flatnonzero((last & term)[kept])  # nothing is bootstrapped there
+    repeats = np.flatnonzero(last & term)  # nothing is bootstrapped there
+    repeats = repeats - np.searchsorted(np.flatnonzero(left), repeats)  # the rows before them that are dropped
     outstanding = _outstanding(columns["rewards"], left)
     dropped, lost = int(np.count_nonzero(left)), float(columns["rewards"][left].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
@@ -370,8 +371,10 @@ def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
         if len(earned):
             large = np.sort(earned)[int((1 - level) * (len(earned) - 1))]
             count = np.count_nonzero(size >= large)
+            if count < max(3, 0.1 * len(size)):
+                continue
             others = np.count_nonzero(rewards >= large) + np.count_nonzero(rewards <= -large) - count
             share = others / max(1, len(rewards) - len(size))
-            if count >= 3 and count / len(size) >= max(0.1, 5 * share):
+            if count / len(size) >= 5 * share:
                 return {"dropped_rewards": [count, float(large), share]}
     return {}
