@@ -77,7 +77,7 @@ def may_collapse(some: np.ndarray, dtype: Any) -> np.ndarray:
 def count_collapsed(column: np.ndarray, dtype: Any) -> list[int] | None:
     """``[distinct values of a column [N] that become equal to another in dtype, distinct values]``; None for few.
 
-    Among many random values a few coincide by chance: many is ten times more than that, or a twentieth.
+    Among random values a few coincide by chance: many is ten times more than that, or a twentieth, and three at least.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.sort(column)
@@ -85,7 +85,7 @@ def count_collapsed(column: np.ndarray, dtype: Any) -> list[int] | None:
         new = values[1:] != values[:-1]
         distinct = 1 + int(new.sum())
         lost = int((new & (small[1:] == small[:-1]) & np.isfinite(small[1:])).sum())
-    return [lost, distinct] if lost > min(0.05 * distinct, 3e-7 * distinct**2) else None
+    return [lost, distinct] if lost > max(2, min(0.05 * distinct, 3e-7 * distinct**2)) else None
 
 
 def row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
