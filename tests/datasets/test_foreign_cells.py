@@ -287,6 +287,11 @@ def test_numbers_of_bfloat16_and_one_choice_in_several_columns() -> None:
         OfflineDataset.from_arrays(rows, np.eye(3)[np.arange(6) % 3], **rest, n_actions=3)
 
 
+def test_an_identifier_is_no_choice() -> None:
+    with pytest.raises(DataError, match=r"200,000,000 choices for 6 rows.*identifier"):
+        OfflineDataset.from_dataframe(frame(a=[3, 1, 199_999_999, 4, 5, 6]), ROLES, n_actions=200_000_000)
+
+
 # ---- marks of missing values ----------------------------------------------------------------------------------------
 
 
