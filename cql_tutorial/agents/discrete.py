@@ -130,7 +130,10 @@ class DiscreteCQLAgent(DiscreteAgent):
         return self.critic(observations).mean(0)
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
-        """One step of the critics and their targets; metrics are 0-d tensors on the device."""
+        """One step of the critics and their targets; metrics are 0-d tensors on the device.
+
+        Choices are not looked at here, which would wait for the device: `OfflineDataset` refuses those out of range.
+        """
         batch = self.prepare(batch)
         config = self.config
         with torch.no_grad():
@@ -188,7 +191,10 @@ class DiscreteBCAgent(DiscreteAgent):
         return self.actor(observations).squeeze(0)
 
     def update(self, batch: Mapping[str, Any], noise: Noise | None = None) -> dict[str, Tensor]:
-        """One step of the policy; metrics are 0-d tensors on the device."""
+        """One step of the policy; metrics are 0-d tensors on the device.
+
+        Choices are not looked at here, which would wait for the device: `OfflineDataset` refuses those out of range.
+        """
         batch = self.prepare(batch)
         log_prob = torch.log_softmax(self.scores(batch.observations), -1)
         loss = losses.behaviour_cloning_loss(losses.take_actions(log_prob[None], batch.actions))

@@ -59,7 +59,7 @@ def describe(data: DataOptions, report: DescribeOptions) -> int:
         found = defects.find(raw, time_limit=report.time_limit)
         print(f"The data cannot be loaded as they are. {refusal}\n")
     none = ": none was found." if refusal is None else ": none that explains it."
-    print(f"\n{len(found)} known defects" + (":" if found else none))
+    print(f"\n{len(found)} known defect{'s' * (len(found) != 1)}" + (":" if found else none))
     for one in found:
         print(f"- {one}")
     if report.figure is not None and dataset is not None:

@@ -105,6 +105,8 @@ class DataOptions:
         if kind not in ("minari", "d4rl", "csv", "parquet"):
             load_dataset(self.data)  # which says how such a file can be read
         if kind == "minari":
+            if self.columns and Path(self.data).expanduser().exists():
+                find(self.data)  # which says what is there instead
             expected = (
                 "a table or an HDF5 file with it: a name that ends in .csv, .tsv, .csv.gz, .parquet, .hdf5 or .h5"
             )

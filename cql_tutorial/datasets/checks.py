@@ -77,7 +77,7 @@ def may_collapse(some: np.ndarray, dtype: Any) -> np.ndarray:
 def count_collapsed(column: np.ndarray, dtype: Any) -> list[int] | None:
     """``[distinct values of a column [N] that become equal to another in dtype, distinct values]``; None for few.
 
-    Among many random values a few coincide by chance: many is ten times more than that, or a twentieth.
+    Among random values a few coincide by chance: many is ten times more than that, or a twentieth, and three at least.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.sort(column)
@@ -85,7 +85,7 @@ def count_collapsed(column: np.ndarray, dtype: Any) -> list[int] | None:
         new = values[1:] != values[:-1]
         distinct = 1 + int(new.sum())
         lost = int((new & (small[1:] == small[:-1]) & np.isfinite(small[1:])).sum())
-    return [lost, distinct] if lost > min(0.05 * distinct, 3e-7 * distinct**2) else None
+    return [lost, distinct] if lost > max(2, min(0.05 * distinct, 3e-7 * distinct**2)) else None
 
 
 def row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -143,9 +143,22 @@ def numbers(name: str, value: Any, copy: bool = True) -> Tensor:
             with suppress(TypeError):  # torch refuses objects and text
                 tensor = torch.from_numpy(array)
     if tensor is None or tensor.is_complex():
-        mend = f"pad or cut ragged rows; np.stack(list({name})).astype(np.float32) makes one array of many."
+        mend = _mend_of_kind(name, found.removeprefix("dtype "))
         raise DataError(name, found, "a rectangular array of numbers (float, integer or bool)", mend)
     return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
+
+
+def _mend_of_kind(name: str, dtype: str) -> str:
+    """What to do about an array that is none of real numbers."""
+    if "complex" in dtype:
+        return f"put both parts side by side: np.stack([{name}.real, {name}.imag], -1)."
+    if "datetime64" in dtype or "timedelta64" in dtype:
+        return f"make seconds of them, from a near start: ({name} - {name}.min()) / np.timedelta64(1, 's')"
+    if dtype.startswith(("<U", ">U", "=U", "|S", "StringDType")):
+        return f"{name}.astype(np.float32) reads numbers written as text, {name} == 'true' flags; encode other words."
+    if "(" in dtype or "[" in dtype:  # fields
+        return f"numpy.lib.recfunctions.structured_to_unstructured({name}) makes columns of the fields."
+    return f"pad or cut ragged rows; np.stack(list({name})).astype(np.float32) makes one array of many."
 
 
 def _refuse_other_kinds(name: str, value: Any) -> None:
@@ -208,13 +221,20 @@ def collapsed_in(columns: Mapping[str, Any]) -> dict[str, list[int]]:
     """`collapsed` of what was given, before it is narrowed to float32: NumPy arrays and CPU tensors alone."""
     result: dict[str, list[int]] = {}
     for name, value in columns.items():
-        array = value.detach().numpy() if isinstance(value, Tensor) and value.device.type == "cpu" else value
+        known = isinstance(value, Tensor) and value.device.type == "cpu" and value.dtype != torch.bfloat16
+        array = value.detach().numpy() if known else value
         if isinstance(array, np.ndarray) and array.ndim in (1, 2) and len(array):
             whole = array.dtype.kind in "iu"
             if array.dtype.kind in "fiu" and not (whole and name == "actions") and array.dtype.isnative:
                 more = array.ndim > 1
                 result |= {f"{name} {i}" if more else name: pair for i, pair in collapsed(array).items()}
     return result
+
+
+def is_half(column: Any) -> bool:
+    """Whether an array or tensor holds floats of 16 bits (IEEE's), of any byte order."""
+    dtype = getattr(column, "dtype", None)
+    return dtype == torch.float16 or (getattr(dtype, "kind", "") == "f" and getattr(dtype, "itemsize", 0) == 2)
 
 
 def shape(name: str, tensor: Tensor, *sizes: int | str) -> Tensor:
@@ -261,6 +281,9 @@ def floats(name: str, value: Any, dtype: torch.dtype, *sizes: int | str, copy: b
     mend = "drop those rows (and mark the row before each gap as truncated), or repair the recording."
     expected = f"finite numbers (as {str(dtype).removeprefix('torch.')})"
     if not torch.isfinite(tensor.sum()):  # NaN and infinity survive a sum: good data need no array of flags
+        beyond = torch.isfinite(read) & ~torch.isfinite(tensor)
+        large = "pass dtype=torch.float64 if they are meant to be so large."
+        raise_if_any(name, read, beyond, "values too large for it", expected, large)
         raise_if_any(name, tensor, ~torch.isfinite(tensor), "NaN or infinite values", expected, mend)
     return tensor
 
@@ -271,7 +294,15 @@ def flags(name: str, value: Any, n: int) -> Tensor:
     mend = f"a comparison makes flags of anything, such as {name} > 0.5."
     if tensor.dtype == torch.bool:
         return tensor
-    raise_if_any(name, tensor, (tensor != 0) & (tensor != 1), "values other than 0 and 1", "bool, or 0 and 1", mend)
+    wrong = (tensor != 0) & (tensor != 1)
+    if wrong.any():
+        kinds = tensor[: 2**20].unique()
+        if kinds.isnan().any():
+            mend = "drop the rows without a value, or say what they are."
+        elif 1 < len(kinds) <= 8 and not {0, 1} <= set(kinds.tolist()):
+            shown = ", ".join(f"{kind:g}" for kind in kinds.tolist())
+            mend = f"it holds {shown}: compare with what says that it ended, {name} == {kinds.max().item():g}."
+    raise_if_any(name, tensor, wrong, "values other than 0 and 1", "bool, or 0 and 1", mend)
     return tensor.bool()
 
 
@@ -286,12 +317,20 @@ def actions(value: Any, n_actions: int | None, n: int, dtype: torch.dtype, copy:
         return floats("actions", Finite(tensor) if known else tensor, dtype, n, "A", copy=False)
     expected = f"integers 0..{n_actions - 1}, as n_actions is given"
     if tensor.ndim == 2 and tensor.shape[1] > 1:
+        hot = bool(((tensor == 0) | (tensor == 1)).all() and (tensor.sum(1) == 1).all())
         found = f"shape {tuple(tensor.shape)}: {tensor.shape[1]} choices at once"
         mend = "number the combinations: np.ravel_multi_index(actions.T, sizes), with n_actions=np.prod(sizes)."
+        mend = "one 1 in each row is one choice: pass actions.argmax(1), with n_actions= their number." if hot else mend
         raise DataError("actions", found, "one choice a row, as n_actions is given", mend)
-    if tensor.is_floating_point() and bool((tensor == tensor.round()).all()):
+    tensor = tensor.long() if tensor.dtype == torch.bool else tensor
+    if tensor.is_floating_point():
+        broken = tensor != tensor.round()
+        what, mend = (
+            "numbers that are not whole",
+            "leave n_actions= out if they are amounts; number the choices from 0.",
+        )
+        raise_if_any("actions", tensor, broken, what, expected, mend)
         tensor = tensor.long()
-    require_data(tensor.dtype == torch.int64, "actions", found, expected, mend)
     mend = "count choices from 0, or pass the environment's action_space.n as n_actions=."
     tensor = shape("actions", tensor, n)
     raise_if_any("actions", tensor, (tensor < 0) | (tensor >= n_actions), "choices out of range", expected, mend)

@@ -34,7 +34,6 @@ _EPISODE_ENDS = (
 )
 _OWN = ("episode_starts", "action_low", "action_high", "n_actions", "id")  # what `write` adds, as attributes or arrays
 _DOWNLOAD_AGAIN = "download the file again from where it came."
-_NO_TIMEOUTS = "nowhere: only terminals end an episode"
 
 
 def arrays(path: str | os.PathLike[str], max_gigabytes: float = 8.0) -> dict[str, np.ndarray]:
@@ -73,14 +72,18 @@ def _roles(store: Any, columns: Mapping[str, Any]) -> Roles:
     for name, asked in columns.items():
         for one in asked if isinstance(asked, (list, tuple)) else [asked]:
             if isinstance(one, str) and one in store and not hasattr(store[one], "shape"):
-                inside = [path for path in names if path.startswith(f"{one}/")]
-                flat = [path for path in inside if len(store[path].shape) in (1, 2)]
-                mend = f"name its arrays, in the order that you want: {name}={','.join(flat[:8])}"
-                mend += ", ..." * (len(flat) > 8) + (
-                    f", or {name}={one}/*." if flat == inside else "; images cannot be read."
-                )
-                raise DataError(f"key {one!r}", f"a group of {_shown(store, inside)}", "arrays", mend)
+                raise _group(store, name, one)
     return assign(names, wanted, "file")
+
+
+def _group(store: Any, name: str, key: str) -> DataError:
+    """The error of a group where an array is due: it names the arrays inside, and how to ask for them."""
+    inside = [path for path in _arrays_of(store) if path.startswith(f"{key}/")]
+    flat = [path for path in inside if len(store[path].shape) in (1, 2)]
+    mend = f"name its arrays, in the order that you want: --columns {name}={','.join(flat[:8])}"
+    mend += ", ..." * (len(flat) > 8)
+    mend += f", or {name}={key}/* (columns= in Python)." if flat == inside else "; images cannot be read."
+    return DataError(f"key {key!r}", f"a group of {_shown(store, inside)}", "arrays", mend)
 
 
 def _arrays_of(store: Any) -> list[str]:
@@ -103,7 +106,7 @@ def _load(
     """Find all `arrays` but the one ``left_out``, floats as ``dtype`` if given; return them and facts about them."""
     roles = _roles(store, columns)
     keys = {name: paths for name, paths in roles.columns.items() if name not in (left_out, "episode", "time")}
-    rewards = _item(store, keys["rewards"][0])
+    rewards = _item(store, keys["rewards"][0], name="rewards")
     n = rewards.shape[0]
     items = {name: [_item(store, key, n, name) for key in paths] for name, paths in keys.items()}
     facts: dict[str, Any] = {"stored_dtypes": {name: _stored_as(found) for name, found in items.items()}}
@@ -147,17 +150,33 @@ def _item(store: Any, key: str, rows: int | None = None, name: str = "") -> Any:
         mend = "rename it in the file, or say which key it is: --columns NAME=KEY (columns= in Python)."
         raise DataError(f"key {key!r}", f"no such key; nearest: {str(near)[1:-1]}", "a D4RL file", mend)
     item = store[key]
-    shape: Any = getattr(item, "shape", None)
+    if not hasattr(item, "shape"):
+        raise _group(store, name, key)
+    shape: Any = item.shape
     dtype = getattr(item, "dtype", np.dtype(object))
     text = name == "episode" and dtype.kind in "SO"  # labels may be words
     fits = shape and (dtype.kind in "biuf" or text) and shape[0] == (rows or shape[0]) > 0
     found = f"a {type(item).__name__} of shape {shape} and dtype {dtype}"
     expected = f"an array of numbers, {rows or 'one or more'} rows (one a reward)"
-    require_data(fits, f"key {key!r}", found, expected, f"copy plain arrays into it, or {_DOWNLOAD_AGAIN}")
+    require_data(fits, f"key {key!r}", found, expected, _mend_of(dtype, name))
     pixels = name.endswith("observations") and len(shape) > 2
     expected, mend = "one row of numbers an observation", "these agents read vectors: encode images or stacks first."
     require_data(not pixels, f"key {key!r}", f"shape {shape}: images, or stacks of frames", expected, mend)
     return item
+
+
+def _mend_of(dtype: np.dtype[Any], name: str) -> str:
+    """What to do about an array of a file that is not one of so many rows of numbers."""
+    if dtype.names:
+        return f"it has fields: write an array of each, such as array[{dtype.names[0]!r}], and name them in --columns."
+    if dtype.metadata and "vlen" in dtype.metadata:
+        return "its rows are of different lengths: cut or pad them to one, and write an array [N, S]."
+    if dtype.kind in "SO":
+        more = " (names, numbers = np.unique(array, return_inverse=True))" if name == "actions" else ""
+        return f"it holds text: write numbers in its place{more}."
+    if dtype.kind == "c":
+        return "write two arrays, array.real and array.imag, and name both in --columns (columns= in Python)."
+    return f"copy plain arrays of as many rows into it, or {_DOWNLOAD_AGAIN}"
 
 
 def _numbers(name: str, column: StoredColumn, collapsed: dict[str, Any]) -> np.ndarray:
@@ -283,7 +302,7 @@ def read(
         stored, about = _load(store, columns or {}, dtype, None if use_next_observations else "next_observations")
         result = _flat(store, stored, about, max_episode_steps, asked)
         done = _end(result, file, asked)
-    if done["metadata"]["timeouts"].endswith(_NO_TIMEOUTS) and not asked.get("raw"):
+    if done.pop("nowhere_cut", False):
         text = f"{file.name} has no timeouts: read as if no recording was cut by a time limit. If the task has "
         warnings.warn(text + "one, pass max_episode_steps= (1000 in D4RL's Gym tasks).", CQLWarning, stacklevel=3)
     return done
@@ -346,7 +365,8 @@ def _flat(
         no_time_to_cut_at(asked.get("max_gap"))
     known = "truncations" in result or assumed or ends is not None or "episode" in roles.columns or times is not None
     if not known and roles.constants.get("terminations", NONE) == NONE and not raw:
-        assumed.append(_NO_TIMEOUTS)
+        assumed.append("nowhere: only terminals end an episode")
+        result["nowhere_cut"] = True
     result |= {"terminations": term, "truncations": trunc} if not raw else {"truncations": trunc}
     about.pop("keys")
     about |= {"collapsed": collapsed, "format": "D4RL HDF5" if ends is None else "d3rlpy 1 HDF5", "unused": unused}
@@ -369,12 +389,22 @@ def _labels_and_times(store: Any, roles: Roles, n: int) -> tuple[np.ndarray | No
     if "episode" in roles.columns:
         key = roles.columns["episode"][0]
         labels = np.asarray(_item(store, key, n, "episode")[()]).reshape(n)
+        _require_known(key, labels)
         names, codes = np.unique(labels.astype(str) if labels.dtype.kind in "SO" else labels, return_inverse=True)
         starts = episode_starts(codes, f"key {key!r}", lambda row: f"row {row}", lambda label: str(names[label]))
     if "time" in roles.columns:
         read = np.asarray(_item(store, roles.columns["time"][0], n)[()]).reshape(n)
+        _require_known(roles.columns["time"][0], read)
         times = read.astype(np.int64 if read.dtype.kind in "iu" else np.float64)
     return starts, times
+
+
+def _require_known(key: str, array: np.ndarray) -> None:
+    """``DataError`` for labels or times that are missing."""
+    absent = np.isnan(array) if array.dtype.kind == "f" else np.zeros(len(array), bool)
+    if absent.any():
+        found = f"{int(absent.sum()):,} missing values (NaN, first: row {int(absent.argmax())})"
+        raise DataError(f"key {key!r}", found, "a value in each row", "drop those rows, or write what they are.")
 
 
 def _finish_grouped(

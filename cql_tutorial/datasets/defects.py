@@ -119,6 +119,7 @@ def find(
         gaps_in_time(about.get("time")),
         rows_at_one_time(about.get("time")),
         not_finite(data),
+        marked_values(data, term),
         half_precision(data, stored),
         collapsed_values(data, about.get("collapsed")),
         constant_columns(obs, act),
@@ -533,6 +534,50 @@ def not_finite(data: Mapping[str, Array]) -> Defect:
         worst=_counts(wrong),
         remedy="drop those rows and mark the row before each gap as truncated, or repair the recording",
         mend="not-finite",
+    )
+
+
+def marks_of(column: Array) -> dict[int, float]:
+    """``column -> value`` of a float column ``[N]`` or ``[N, k]`` whose least or largest value may mean "missing".
+
+    A number that people write for that (-999, 9999, 32767, 1e20, ...), farther from all others than they lie apart.
+    """
+    wide = column.reshape(len(column), -1)
+    found: dict[int, float] = {}
+    if column.dtype.kind != "f" or not wide.size:
+        return found
+    with np.errstate(invalid="ignore", over="ignore"):
+        ends = (np.fmin.reduce(wide), np.fmax.reduce(wide))
+        for i, value in ((i, float(x)) for end in ends for i, x in enumerate(end) if _is_mark(float(x))):
+            others = wide[:, i][np.isfinite(wide[:, i]) & (wide[:, i] != value)].astype(np.float64)
+            if len(others) and others.min() < others.max() and np.abs(others - value).min() > np.ptp(others):
+                found[i] = value
+    return found
+
+
+def _is_mark(value: float) -> bool:
+    size = abs(value)
+    nines = size >= 99 and set(f"{size:.6g}") <= {"9", "."}
+    return nines or size in (32767, 32768, 65535, 2147483647, 2147483648, 4294967295) or 1e19 <= size < np.inf
+
+
+def marked_values(data: Mapping[str, Array], term: Array) -> Defect:
+    """Values that may stand for missing ones: see `marks_of`. A reward of such a size where the task ends is none."""
+    counts: dict[str, int] = {}
+    for name in ("observations", "actions", "rewards"):
+        column = data[name].reshape(len(term), -1)
+        for i, value in marks_of(column).items():
+            marked = column[:, i] == np.asarray(value, column.dtype)
+            if name != "rewards" or (marked & ~term).any():
+                counts[f"{name} {i} ({value:g})" if data[name].ndim > 1 else f"{name} ({value:g})"] = int(marked.sum())
+    return Defect(
+        name="values that may mark missing ones",
+        count=sum(counts.values()),
+        of=sum(data[name].size for name in ("observations", "actions", "rewards")),
+        what="values",
+        worst=_counts(counts),
+        remedy="if that is what they say, drop those rows and mark the row before each gap as truncated",
+        mend="marked-values",
     )
 
 

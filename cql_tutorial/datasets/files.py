@@ -33,9 +33,68 @@ def require_file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file that exists; raise ``DatasetNotFoundError`` otherwise."""
     file = Path(os.path.expanduser(path))
     found = "a folder" if os.path.isdir(file) else "no such file"
+    if "://" in os.fspath(path):
+        mend = "download it first, and pass the path of the copy."
+        raise DatasetNotFoundError(f"file {os.fspath(path)}", "an address", "the path of a file here", mend)
     if not os.path.isfile(file):
         raise DatasetNotFoundError(f"file {file}", found, "the path of one file", "check its folder and spelling.")
     return file
+
+
+_FIRST_BYTES = {
+    b"PAR1": "a Parquet file",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file",
+    b"\x1f\x8b": "a file packed by gzip",
+    b"PK\x03\x04": "a zip archive (.npz and .xlsx are such, too)",
+    b"BZh": "a file packed by bzip2",
+    b"\xfd7zXZ": "a file packed by xz",
+    b"(\xb5/\xfd": "a file packed by zstd",
+    b"\x93NUMPY": "an array of NumPy's",
+    b"ARROW1": "an Arrow (Feather) file",
+    b"\xd0\xcf\x11\xe0": "an Excel file of old",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF": "a PDF",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"{": "JSON",
+    b"[{": "JSON",
+    b"<": "HTML or XML",
+}
+_FOR_CONTENTS = {
+    "text in": "save it in UTF-8.",
+    "JSON": "pandas.read_json(path) (lines=True for one record a line) makes a data frame for from_dataframe.",
+    "HTML": "pandas.read_html(path) or read_xml(path) makes a data frame; or export the table as CSV.",
+    "a file packed": "unpack it first, or let its name end in .csv.gz if it is a table packed by gzip.",
+    "a zip": "unpack it first; numpy.load(path) reads .npz, pandas.read_excel(path) .xlsx.",
+    "a Parquet": "let its name end in .parquet.",
+    "an HDF5": "let its name end in .hdf5.",
+}
+
+
+def contents_of(file: Path) -> str | None:
+    """What a file is by its first bytes, whatever its name says; None if they are not known."""
+    with file.open("rb") as stream:
+        first = stream.read(64)
+    first = first.removeprefix(b"\xef\xbb\xbf").lstrip(b" \n") if first[:1] in (b"\xef", b" ", b"\n") else first
+    known = next((what for bytes_, what in _FIRST_BYTES.items() if first.startswith(bytes_)), None)
+    return (
+        "a pickle" if known is None and first[:1] == b"\x80" and first[1:2] in (b"\2", b"\3", b"\4", b"\5") else known
+    )
+
+
+def mend_of_contents(what: str | None, otherwise: str) -> str:
+    """What to do with a file of such contents."""
+    return next((mend for start, mend in _FOR_CONTENTS.items() if what and what.startswith(start)), otherwise)
+
+
+def raise_other_contents(file: Path, expected: str) -> None:
+    """``DataError`` if the first bytes of a file say that it is something else than its name does."""
+    what = contents_of(file)
+    gzipped = what is not None and "gzip" in what and file.name.lower().endswith(".gz")
+    own = (what == "a Parquet file" and "Parquet" in expected) or (what == "an HDF5 file" and "HDF5" in expected)
+    if what is not None and not gzipped and not own:
+        mend = mend_of_contents(what, "have its maker save a table (.csv, .parquet) or an HDF5 file.")
+        raise DataError(f"file {file}", f"{what}, by its first bytes", expected, mend)
 
 
 GAP = 5  # a step this many times as long as usual is told as a gap in time, and is where cutting is advised
@@ -71,7 +130,7 @@ def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]
             store.visititems_links(lambda *link: links.append(link))  # h5py would replace an exception raised here
             for name, link in links:
                 inside, found = isinstance(link, h5py.HardLink), f"{name!r}, a {type(link).__name__}"
-                require_data(inside, f"file {file}", found, expected, remedy)
+                require_data(inside, f"file {file}", found, expected, f"put a copy in place of the link, or {remedy}")
                 if isinstance(item := store[name], h5py.Dataset):
                     found = f"{name!r}, stored in another file"
                     require_data(not (item.external or item.is_virtual), f"file {file}", found, expected, remedy)
@@ -83,6 +142,8 @@ def open_checked(file: Path, max_gigabytes: float, remedy: str) -> Iterator[Any]
     except CQLTutorialError:
         raise
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, ... for a damaged file
+        if os.access(file, os.R_OK):
+            raise_other_contents(file, "an HDF5 file, as its ending says")
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DataError(f"file {file}", found, "a whole HDF5 file", remedy) from error
 
@@ -270,11 +331,14 @@ def fill_next_observations(columns: dict[str, Any]) -> dict[str, Any]:
     last[np.asarray(columns.get("episode_starts", [0]))[1:] - 1] = True
     left = last & ~term
     kept = ~left
-    found, mend = "no row with a next observation", "pass next observations, or leave such a file out."
+    found = "no row with a next observation"
+    mend = "pass next_observations; or say where the task ends: terminations=last-row beside episode=, or every-row "
+    mend += "if each row is a decision of its own."
     require_data(kept.any(), "observations", found, "episodes of two rows or more", mend)
     cut = np.zeros(len(last), bool)
     cut[:-1] = left[1:] & ~last[:-1]
-    repeats = np.flatnonzero((last & term)[kept])  # nothing is bootstrapped there
+    repeats = np.flatnonzero(last & term)  # nothing is bootstrapped there
+    repeats = repeats - np.searchsorted(np.flatnonzero(left), repeats)  # the rows before them that are dropped
     outstanding = _outstanding(columns["rewards"], left)
     dropped, lost = int(np.count_nonzero(left)), float(columns["rewards"][left].sum(dtype=np.float64))
     columns = {name: x for name, x in columns.items() if name != "episode_starts"} | {"truncations": trunc | cut}
@@ -310,8 +374,10 @@ def _outstanding(rewards: np.ndarray, dropped: np.ndarray) -> dict[str, Any]:
         if len(earned):
             large = np.sort(earned)[int((1 - level) * (len(earned) - 1))]
             count = np.count_nonzero(size >= large)
+            if count < max(3, 0.1 * len(size)):
+                continue
             others = np.count_nonzero(rewards >= large) + np.count_nonzero(rewards <= -large) - count
             share = others / max(1, len(rewards) - len(size))
-            if count >= 3 and count / len(size) >= max(0.1, 5 * share):
+            if count / len(size) >= 5 * share:
                 return {"dropped_rewards": [count, float(large), share]}
     return {}

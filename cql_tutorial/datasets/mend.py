@@ -1,7 +1,7 @@
 """Do what the remedies of `defects` say, with arrays: columns in, columns out, and what was changed in words.
 
-No remedy joins two episodes, and none cuts one, but for ``not-finite`` and ``duplicates``, which end an episode
-(truncated) at a gap that dropped rows leave in it.
+No remedy joins two episodes, and none cuts one, but for ``not-finite``, ``marked-values`` and ``duplicates``, which end
+one (truncated) at a gap that dropped rows leave in it.
 """
 
 from __future__ import annotations
@@ -230,6 +230,17 @@ def _not_finite(data: Columns, defect: known.Defect) -> str:
     return f"dropped {int(bad.sum())} rows{more}, and marked the rows before as truncated"
 
 
+def _marked_values(data: Columns, defect: known.Defect) -> str:
+    for name in ("observations", "actions", "rewards"):
+        wide = data[name].reshape(len(data[name]), -1)  # a view
+        for i, value in known.marks_of(wide).items():
+            for other in (name, "next_observations") if name == "observations" else (name,):
+                if other in data:
+                    column = data[other].reshape(len(wide), -1)[:, i]
+                    column[column == np.asarray(value, column.dtype)] = np.nan
+    return _not_finite(data, defect)
+
+
 def _constant_columns(data: Columns, defect: known.Defect) -> str:
     dropped = 0
     obs = data["observations"].reshape(len(data["observations"]), -1)
@@ -291,6 +302,7 @@ REMEDIES: dict[str, tuple[Callable[[Columns, known.Defect], str], bool]] = {
     "paired-flags": (_clear_flags, False),
     "next-episode": (_next_episode, False),
     "jumps": (_jumps, False),
+    "marked-values": (_marked_values, False),
     "not-finite": (_not_finite, False),
     "time-limit": (_time_limit, False),
     "both-flags": (_both_flags, False),

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import ConfigError, CQLTutorialError, DataError, DatasetNotFoundError, require, require_data
 from ..files import atomic_write
 from . import checks as check
-from .files import missing_package, open_checked, search_places
+from .files import contents_of, mend_of_contents, missing_package, open_checked, search_places
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
@@ -35,13 +35,14 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
     Raises ``DatasetNotFoundError`` that lists the places looked at and the nearest ids that do exist.
     """
     name, places = os.fspath(id_or_path), search_places()
-    for path in (given := Path(os.path.expanduser(name)), *(place / name for place in places)):
+    given = Path(os.path.expanduser(name))
+    for path in (given, *(place / name for place in places)) if name else ():
         for folder in (path / "data", path, path.parent if path.name == _FILE else path):
             if os.path.isfile(folder / _METADATA) or os.path.isfile(folder / _FILE):
                 return folder
     found = f"nothing at that path nor below {', '.join(map(str, places))}"
-    if os.path.exists(given):
-        found = "a path that is no Minari data set (read such a file yourself and use from_arrays)"
+    if name and os.path.exists(given) and not remote:
+        _raise_no_data_set(given)
     if remote:
         import minari
 
@@ -55,6 +56,26 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
     expected = f"an id ({'nearest: ' + ', '.join(near) if near else 'none exists yet'}) or a folder's path"
     mend = f"run `make data` for the course's own, or load_dataset({name!r}, remote=True) to download it from Minari."
     raise DatasetNotFoundError(f"data set {name!r}", found, expected, mend)
+
+
+def _raise_no_data_set(path: Path) -> None:
+    """``DataError`` that says what is at a path instead of a Minari data set, and how that can be read."""
+    if path.is_file():
+        what = contents_of(path)
+        found = what or f"a file whose name ends in {path.suffix!r}" * bool(path.suffix) or "a file without an ending"
+        mend = "export it as .csv, .parquet or .hdf5; or read it yourself: OfflineDataset.from_dataframe(frame, "
+        mend = mend_of_contents(what, f"{mend}columns=...), or from_arrays(observations=..., ...).")
+        raise DataError(f"file {path}", found, "a kind of file with a reader", mend)
+    inside = sorted(one.name for one in path.iterdir())[:2000] if path.is_dir() else []
+    tables = [one for one in inside if one.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".parquet"))]
+    found = f"a folder with {', '.join(inside[:4]) + ', ...' * (len(inside) > 4) if inside else 'nothing in it'}"
+    mend = f"pass a file of it, or the folder above {_FILE} and {_METADATA}."
+    if len(tables) > 1:
+        kind = "parquet" if tables[0].lower().endswith("parquet") else "csv"
+        mend = f"join the tables first: pandas.concat([pandas.read_{kind}(file).assign(part=file) for file in files]), "
+        mend += "and use from_dataframe, with episode= as the column that tells recordings apart."
+    expected = "one file, or the folder of a Minari data set"
+    raise DatasetNotFoundError(f"data set {os.fspath(path)!r}", found, expected, mend)
 
 
 def ids(place: Path) -> Iterator[str]:
@@ -134,6 +155,10 @@ def _check_spaces(name: str, observation_space: Any, action_space: Any) -> None:
         mend = (
             "images, matrices or stacks of frames: these agents read vectors; encode them first, and use from_arrays."
         )
+    if isinstance(action_space, Discrete) and action_space.start != 0:
+        first = int(action_space.start)
+        mend = f"count from 0: pass actions - {first} to from_arrays(n_actions={int(action_space.n)}), and add {first} "
+        raise DataError(name, found, "choices that count from 0", mend + "to what the policy answers.")
     fits = isinstance(action_space, Discrete) or (isinstance(action_space, Box) and len(action_space.shape) == 1)
     fits = fits and bool(leaves) and all(isinstance(leaf, Box) and len(leaf.shape) <= 1 for _, leaf in leaves)
     require_data(fits, name, found, expected, mend)

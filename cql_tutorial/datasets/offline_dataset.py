@@ -7,7 +7,9 @@ are set, the termination wins. An episode whose last row has neither is *unfinis
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import inspect
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -131,6 +133,8 @@ class OfflineDataset:
         about = dict(metadata or {})
         if "collapsed" not in about and dtype != torch.float64:  # a reader that has narrowed them has looked itself
             given = {"observations": observations, "actions": actions, "rewards": rewards}
+            if half := {name: "float16" for name, column in given.items() if check.is_half(column)}:
+                about.setdefault("stored_dtypes", half)
             if lost := {} if n_actions is not None and n > 2**24 else check.collapsed_in(given):
                 about["collapsed"] = lost
         made = cls(obs, act, rew, nxt, term, trunc, starts, clipped, id, low, high, n_actions, about)
@@ -562,13 +566,17 @@ def load_dataset(id_or_path: str | os.PathLike[str], *, remote: bool = False, **
     """
     kind = kind_of(id_or_path)
     if kind == "minari" or os.path.isdir(id_or_path):
-        return OfflineDataset.from_minari(minari_io.find(id_or_path, remote), **options)
+        folder = minari_io.find(id_or_path, remote)
+        _require_options(OfflineDataset.from_minari, options, "a Minari data set")
+        return OfflineDataset.from_minari(folder, **options)
     read = {
         "d4rl": OfflineDataset.from_d4rl_hdf5,
         "parquet": OfflineDataset.from_parquet,
         "csv": OfflineDataset.from_csv,
     }
-    if kind not in read:
+    if kind in read:
+        _require_options(read[kind], options, f"a file .{kind}" if kind != "d4rl" else "an HDF5 file")
+    else:
         raise DataError(
             f"file {os.fspath(id_or_path)}", f"the ending .{kind}", "a kind of file with a reader", _READ_IT[kind]
         )
@@ -587,11 +595,26 @@ _READ_IT = {
     "pt": "torch.load(path, weights_only=True) gives its tensors: OfflineDataset.from_arrays(observations=..., ...).",
     "mat": "scipy.io.loadmat(path) gives its arrays: OfflineDataset.from_arrays(observations=..., actions=..., ...).",
     "zip": "unpack it first.",
+    "bz2": "unpack it first, or pack it as .gz.",
+    "xz": "unpack it first, or pack it as .gz.",
+    "zst": "unpack it first, or pack it as .gz.",
+    "tar": "unpack it first.",
+    "xls": "pandas.read_excel(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "ods": "pandas.read_excel(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "orc": "pandas.read_orc(path) makes a data frame: OfflineDataset.from_dataframe(frame, columns=...).",
+    "pth": "torch.load(path, weights_only=True) gives its tensors: OfflineDataset.from_arrays(observations=..., ...).",
+    "joblib": "a pickle runs the code in it: have its maker save arrays, as .npz, .hdf5 or .parquet.",
 }
 
 
 def kind_of(id_or_path: str | os.PathLike[str]) -> str:
     """d4rl, csv, parquet, an ending that has no reader, or minari for all else, by the ending of the name."""
+    if not isinstance(id_or_path, (str, os.PathLike)):
+        kind = type(id_or_path).__name__
+        mend = (
+            "OfflineDataset.from_dataframe(frame, columns=...) reads a data frame, from_mapping(...) a dict of arrays."
+        )
+        raise DataError("data set", f"a {kind}", "an id or a path", mend)
     name = os.fspath(id_or_path).lower()
     ending = Path(name.removesuffix(".gz")).suffix[1:]
     if ending in ("hdf5", "h5", "hdf") and os.path.basename(name) != "main_data.hdf5" and not name.endswith(".gz"):
@@ -601,6 +624,15 @@ def kind_of(id_or_path: str | os.PathLike[str]) -> str:
     if ending in ("csv", "tsv", "txt"):
         return "csv"
     return ending if ending in _READ_IT else "minari"
+
+
+def _require_options(loader: Any, options: Mapping[str, Any], source: str) -> None:
+    """``ConfigError`` for options that neither a loader has nor `from_arrays`, which it passes them to."""
+    known = {name for made in (loader, OfflineDataset.from_arrays) for name in inspect.signature(made).parameters}
+    known -= {*_STORED, "path", "source", "options"}
+    for name in options:
+        near = ", ".join(difflib.get_close_matches(name, known, 1)) or ", ".join(sorted(known))
+        require(name in known, name, options[name], f"an option of {source} (nearest: {near})", "leave it out.")
 
 
 def _dtype_name(options: Mapping[str, Any]) -> str:

@@ -166,7 +166,8 @@ def _chosen(header: Sequence[str], place: Mapping[str, int], name: str, wanted: 
         pattern = re.compile(re.escape(one).replace(r"\*", ".*"))
         hits = [column for column in place if pattern.fullmatch(column)] if "*" in one else []
         if not hits:
-            close = difflib.get_close_matches(one, list(place)[:2000], 3, 0.4) or list(header[:10])
+            close = [column for column in list(place)[:2000] if column.casefold() == one.casefold()]
+            close = close or difflib.get_close_matches(one, list(place)[:2000], 3, 0.4) or list(header[:10])
             near = str([text[:40] for text in close])[1:-1] or "none: it is empty"
             found, expected = f"no column {one!r} in the {where}", f"a column name (nearest: {near})"
             hint = f", or {NONE}, or {EVERY_ROW}, or {LAST_ROW}" if name == "terminations" else ""

@@ -15,7 +15,7 @@ import torch
 
 from . import checks as check
 
-_BLOCK_BYTES = 2**22
+_BLOCK_BYTES = 2**23
 _SORTED = 2**24  # numbers that are held to count what narrowing lost
 
 
@@ -169,9 +169,10 @@ def pack(source: np.ndarray, marked: np.ndarray, target: np.ndarray, at: int) ->
     width = max(1, source[:1].size)
     numbers, places = source.reshape(-1), target.reshape(-1)  # NumPy moves overlapping flat arrays without a copy
     here = (numbers.ctypes.data - places.ctypes.data) // (width * source.itemsize)  # row 0 of source, as one of target
-    start = 0
-    for gap in [*gaps.tolist(), len(marked)]:
-        if gap > start and here + start != at:
-            places[at * width : (at + gap - start) * width] = numbers[start * width : gap * width]
-        at, start = at + max(0, gap - start), gap + 1
+    starts, ends = np.r_[0, gaps + 1], np.r_[gaps, len(marked)]
+    to = at + starts - np.arange(len(starts))
+    moves = np.flatnonzero((ends > starts) & (here + starts != to))
+    edges = width * np.stack([to[moves], to[moves] + ends[moves] - starts[moves], starts[moves], ends[moves]])
+    for begin, stop, first, last in edges.T.tolist():
+        places[begin:stop] = numbers[first:last]
     return end

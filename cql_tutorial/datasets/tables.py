@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +23,15 @@ import numpy as np
 
 from ..errors import CQLTutorialError, CQLWarning, DataError, require, require_data
 from . import checks as check
-from .files import episode_starts, finish, keep_time, missing_package, no_time_to_cut_at, require_file
+from .files import (
+    episode_starts,
+    finish,
+    keep_time,
+    missing_package,
+    no_time_to_cut_at,
+    raise_other_contents,
+    require_file,
+)
 from .roles import EVERY_ROW, FLAGS, LAST_ROW, WIDE, Roles, assign
 
 _FLAGS = {
@@ -59,12 +69,16 @@ class _Faults:
     missing: dict[str, list[int]] = field(default_factory=dict)  # column -> [count, first row]
     rows: int = 0
     words: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell, kinds]
+    numbers: dict[str, int] = field(default_factory=dict)  # column with words -> how many numbers stand beside them
+    infinite: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell]
     times: dict[str, Any] = field(default_factory=dict)  # column -> an example
     flags: dict[str, list[Any]] = field(default_factory=dict)  # column -> [count, first row, first cell]
     moments: dict[str, list[Any]] = field(default_factory=dict)  # the same, of cells of a time that are none
     origin: dict[str, Any] = field(default_factory=dict)  # column -> its first date
     labels: dict[Any, int] = field(default_factory=dict)  # of the episodes, in the order of appearance
     unequal: dict[str, list[int]] = field(default_factory=dict)  # column -> [values lost to float32, distinct values]
+    stored: dict[str, list[int]] = field(default_factory=dict)  # role -> [columns of 16 bits, columns]
+    decimal: str = "."
 
 
 def _numbers(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -> np.ndarray:
@@ -72,16 +86,21 @@ def _numbers(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -
     kind = getattr(series.dtype, "kind", "O")
     if isinstance(series.dtype, np.dtype) and kind in "fiub":
         return series.to_numpy()
-    if kind in "mM" or pandas.api.types.is_datetime64_any_dtype(series.dtype):
+    if kind in "mM" or pandas.api.types.is_datetime64_any_dtype(series.dtype) or _is_period(series.dtype):
         faults.times.setdefault(name, next(iter(series.dropna()), ""))
         return np.full(len(series), np.nan)
-    if pandas.api.types.is_numeric_dtype(series.dtype) or pandas.api.types.is_bool_dtype(series.dtype):
+    numeric = pandas.api.types.is_numeric_dtype(series.dtype) or pandas.api.types.is_bool_dtype(series.dtype)
+    if numeric and kind != "c":
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     cells = series.astype(object)
+    if kind == "c":
+        faults.words.setdefault(name, [0, start, cells.iloc[0], set()])[0] += len(cells)
+        return np.full(len(cells), np.nan)
     absent = cells.isna().to_numpy() | np.fromiter(
         (isinstance(x, str) and not x.strip() for x in cells), bool, len(cells)
     )
-    numbers = pandas.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    plain = cells if faults.decimal == "." else cells.map(_with_a_point)
+    numbers = pandas.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     wrong = np.isnan(numbers) & ~absent
     no_word = wrong.copy()
     for row in np.flatnonzero(wrong):
@@ -99,7 +118,20 @@ def _numbers(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -
         known = faults.words.setdefault(name, [0, start + int(places[0]), cells.iloc[places[0]], set()])
         known[0] += len(places)
         known[3] |= set(map(str, cells.iloc[places[:1000]]))
+    if name in faults.words:
+        faults.numbers[name] = faults.numbers.get(name, 0) + int((~np.isnan(numbers)).sum())
     return numbers
+
+
+def _is_period(dtype: Any) -> bool:
+    return str(dtype).startswith("period[")
+
+
+def _with_a_point(cell: Any) -> Any:
+    """A number written with a decimal comma as one with a point; text with a point is none there."""
+    if not isinstance(cell, str):
+        return cell
+    return "no number" if "." in cell else cell.replace(",", ".")
 
 
 def _flags_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) -> np.ndarray:
@@ -119,13 +151,16 @@ def _flags_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
                         values[row] = float(text.replace("_", "x"))
                     except ValueError:
                         values[row] = np.inf
+            elif isinstance(cell, (list, tuple, np.ndarray, dict)):
+                values[row] = np.inf
             elif not pandas.isna(cell):
-                values[row] = float(cell)
+                values[row] = float(cell) if hasattr(cell, "__float__") else np.inf
     wrong = ~np.isnan(values) & (values != 0) & (values != 1)
     if wrong.any():
         first = int(wrong.argmax())
-        known = faults.flags.setdefault(name, [0, start + first, series.iloc[first]])
+        known = faults.flags.setdefault(name, [0, start + first, series.iloc[first], set()])
         known[0] += int(wrong.sum())
+        known[3] |= {str(cell)[:40] for cell in series.iloc[:1000].dropna()}
     return values
 
 
@@ -137,7 +172,7 @@ def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
         return series.to_numpy(dtype=np.float64, na_value=np.nan)
     if getattr(series.dtype, "kind", "O") == "m":
         return series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)
-    if not pandas.api.types.is_datetime64_any_dtype(series.dtype):
+    if not pandas.api.types.is_datetime64_any_dtype(series.dtype) and not _is_period(series.dtype):
         numbers = pandas.to_numeric(series.astype(object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
         if not np.isnan(numbers[~series.isna().to_numpy()]).any():
             return numbers
@@ -148,7 +183,7 @@ def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
             first = int(wrong.argmax())
             known = faults.moments.setdefault(name, [0, start + first, cells.iloc[first]])
             known[0] += int(wrong.sum())
-    moments = pandas.to_datetime(series, utc=True)
+    moments = pandas.to_datetime(series.dt.to_timestamp() if _is_period(series.dtype) else series, utc=True)
     # From the first date on: seconds since 1970 have no room in float64 for steps of less than a microsecond.
     origin = faults.origin.setdefault(name, next(iter(moments.dropna()), pandas.Timestamp(0, tz="UTC")))
     passed = moments - origin
@@ -159,14 +194,16 @@ def _times_of(pandas: Any, series: Any, name: str, start: int, faults: _Faults) 
 def _labels_of(series: Any, codes: dict[Any, int]) -> np.ndarray:
     """Labels as whole numbers in the order of appearance; -1 where missing."""
     places, uniques = series.factorize()
-    own = np.array([codes.setdefault(str(one), len(codes)) for one in uniques] or [0], np.int64)
+    own = np.array([codes.setdefault(str(one).strip(), len(codes)) for one in uniques] or [0], np.int64)
     return np.where(places < 0, -1, own[places])
 
 
-def _collect(pandas: Any, blocks: Iterator[Any], roles: Roles, dtype: str) -> tuple[dict[str, Any], _Faults]:
+def _collect(
+    pandas: Any, blocks: Iterator[Any], roles: Roles, dtype: str, decimal: str = "."
+) -> tuple[dict[str, Any], _Faults]:
     """Read blocks of a table into arrays, a role each, of flags as float64 and of labels as whole numbers."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in roles.places}
-    faults, start = _Faults(), 0
+    faults, start = _Faults(decimal=decimal), 0
     for frame in blocks:
         incomplete = np.zeros(len(frame), bool)
         for name, places in roles.places.items():
@@ -189,10 +226,11 @@ def _collect(pandas: Any, blocks: Iterator[Any], roles: Roles, dtype: str) -> tu
                 block = block.astype(np.float64) if block.dtype.kind in "bO" else block
                 absent = np.isnan(block) if block.dtype.kind == "f" else np.zeros((len(block), 1), bool)
                 if name not in FLAGS:
+                    half = sum(_is_half(one) for one in part.dtypes)
+                    faults.stored[name] = [half, len(names)]
                     _count_unequal(block, name, names, faults, dtype)
-                    whole = block.dtype.kind in "iu" and name == "actions"
-                    with np.errstate(over="ignore"):  # infinite then, which from_arrays reports
-                        block = block if whole else block.astype(dtype)
+                    if not (block.dtype.kind in "iu" and name == "actions"):
+                        block = _narrowed(block, names, start, faults, dtype)
             for i in np.flatnonzero(absent.any(0)):
                 if names[i] not in (*faults.words, *faults.times, *faults.moments):
                     known = faults.missing.setdefault(names[i], [0, start + int(absent[:, i].argmax())])
@@ -208,6 +246,26 @@ def _collect(pandas: Any, blocks: Iterator[Any], roles: Roles, dtype: str) -> tu
     return arrays, faults
 
 
+def _is_half(dtype: Any) -> bool:
+    """Whether a column holds numbers of 16 bits, in NumPy's or another library's kind."""
+    return getattr(dtype, "kind", "") == "f" and getattr(dtype, "itemsize", 8) == 2
+
+
+def _narrowed(block: np.ndarray, names: list[str], start: int, faults: _Faults, dtype: str) -> np.ndarray:
+    """A block as ``dtype``; what is infinite, or becomes so, is noted with its column and row."""
+    with np.errstate(over="ignore"):
+        result = block.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = bool(np.isfinite(result.sum()))
+    if not finite:
+        infinite = np.isinf(result)
+        for i in np.flatnonzero(infinite.any(0)):
+            first = int(infinite[:, i].argmax())
+            known = faults.infinite.setdefault(names[i], [0, start + first, block[first, i]])
+            known[0] += int(infinite[:, i].sum())
+    return result
+
+
 def _count_unequal(block: np.ndarray, role: str, names: list[str], faults: _Faults, dtype: str) -> None:
     if dtype == "float64" or block.dtype.itemsize < 8 or (role == "actions" and block.dtype.kind in "iu"):
         return
@@ -216,7 +274,84 @@ def _count_unequal(block: np.ndarray, role: str, names: list[str], faults: _Faul
         known[0], known[1] = known[0] + pair[0], known[1] + pair[1]
 
 
-def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str, actions: Sequence[str]) -> None:
+_MARKS = ("-", "--", "?", ".", "..", "...", "missing", "unknown", "empty", "void", "error", "err", "#ref!", "#div/0!",
+          "#value!", "bad", "x", "*")  # fmt: skip
+_DECORATED = re.compile(r"\s*(?P<before>[^\d\s.,+-]{0,4})\s*[+-]?\d[\d.,]*([eE][+-]?\d+)?\s*(?P<after>\D{0,8})\s*")
+
+
+def _mend_of_words(faults: _Faults, name: str, decimal: str, of_actions: bool) -> str:
+    """What to do about cells of a column that are no numbers."""
+    count, row, cell, kinds = faults.words[name]
+    text = str(cell)[:40]
+    if isinstance(cell, (list, tuple, np.ndarray, dict)):
+        return f"one number a cell: frame[{name!r}].tolist() is a matrix if all are as long, of which columns are made."
+    if isinstance(cell, (complex, np.complexfloating)):
+        return f"make two columns of it: frame[{name!r}].to_numpy().real and .imag."
+    if text.strip() == name:
+        return (
+            "the header stands there again, as where files were joined: delete that line, and tell the parts apart "
+            "by a column (episode=...)."
+        )
+    if row == 0 and count == 1 and len(faults.words) > 1:
+        return "a second line of names, or of units: delete it."
+    point, other = (".", ",") if decimal == "." else (",", ".")
+    thousands = all(
+        re.fullmatch(rf"\s*[+-]?\d{{1,3}}([{other}' \u00a0\u202f]\d{{3}})+([{point}]\d+)?\s*", one) for one in kinds
+    )
+    comma = decimal == "." and "," in text and all(_is_number(one.strip().replace(",", ".")) for one in kinds)
+    separator = "" if not thousands else next(one for one in f"{other}' \u00a0\u202f" if one in text.strip())
+    removed = f"frame[{name!r}] = frame[{name!r}].str.replace({separator!r}, '').astype(float)"
+    if thousands and decimal == ",":
+        return (
+            f"a point here parts the thousands, or is the decimal point: in the first case remove it, {removed[:-14]}; "
+            "in the second leave out --decimal (decimal= in Python)."
+        )
+    if comma:
+        more = f" If it parts the thousands, remove it: {removed}." if thousands else ""
+        return f"pass --decimal , (decimal=',' in Python) if that is a decimal comma.{more}"
+    if decimal == "," and "." in text and _is_number(text):
+        return "leave out --decimal (decimal= in Python), which says that a comma is the point; or correct the cells."
+    if thousands:
+        return f"remove what parts the thousands: {removed}."
+    if _looks_like_time(text):
+        return (
+            f"turn it into a number first, such as seconds since the start of the episode: t = "
+            f"pandas.to_datetime(frame[{name!r}]); (t - t.min()).dt.total_seconds(); or leave the column out."
+        )
+    if faults.numbers.get(name, 0) >= count and {one.strip().lower() for one in kinds} <= set(_MARKS):
+        return (
+            f"if that says that a value is missing, make it one: frame[{name!r}] = pandas.to_numeric(frame[{name!r}], "
+            "errors='coerce'); missing values are then counted, and mended as such."
+        )
+    around = [_DECORATED.fullmatch(one) for one in kinds]
+    parts = {(one["before"], one["after"].strip()) for one in around if one}
+    most = count > faults.numbers.get(name, 0)
+    if kinds and all(around) and most and 0 < len(parts - {("", "")}) <= 2 and not of_actions:
+        shown = " and ".join(repr((before + " " + after).strip()) for before, after in sorted(parts - {("", "")}))
+        pattern = "[^0-9.eE+-]" if decimal == "." else "[^0-9,eE+-]"
+        return (
+            f"leave {shown} out, in one unit throughout: frame[{name!r}] = "
+            f"frame[{name!r}].str.replace(r'{pattern}', '', regex=True).astype(float)."
+        )
+    if count > 1 and of_actions:
+        return (
+            f"if they are choices, number them: frame[{name!r}], names = pandas.factorize(frame[{name!r}]), and "
+            f"pass --n-actions {len(kinds)} (n_actions= in Python); names says which number is which."
+        )
+    if count > 1 and len(kinds) <= 12 and not faults.numbers.get(name, 0):
+        shown = ", ".join(sorted(map(repr, kinds))[:6])
+        return (
+            f"encode {'these' if len(kinds) > 1 else 'this'} {len(kinds)} word{'s' * (len(kinds) > 1)} ({shown}) as "
+            f"numbers: pandas.get_dummies(frame, columns=[{name!r}], dtype=float) makes a column of 0 and 1 for each; "
+            "words with an order may become 0, 1, 2, ..."
+        )
+    several = "those cells, or delete their rows" if count > 1 else "that cell, or delete its row"
+    return f"correct {several} (and mark the row before as truncated)."
+
+
+def _raise_faults(
+    faults: _Faults, line: Any, kind: str, decimal: str, actions: Sequence[str], raw: bool = False
+) -> None:
     """One ``DataError`` for what cells are not; ``line(row)`` says where a row stands."""
     for name, (count, row, cell) in faults.moments.items():
         found = f"{str(cell)[:40]!r}" + (f" and {count - 1:,} more cells that are no times" if count > 1 else "")
@@ -225,50 +360,38 @@ def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str, actions: 
         raise DataError(f"column {name!r}, {line(row)}", found, expected, mend)
     if faults.times:
         name, example = next(iter(faults.times.items()))
+        moments = f"frame[{name!r}]" + (".dt.to_timestamp()" if type(example).__name__ == "Period" else "")
         mend = (
             f"turn it into a number first, from a start that keeps it small: (t - t.min()).dt.total_seconds(), or the "
-            f"hour of the day, with t = frame[{name!r}]; or leave the column out; or, if it only says when a row was "
+            f"hour of the day, with t = {moments}; or leave the column out; or, if it only says when a row was "
             f"written, give it the role: time={name}."
         )
         raise DataError(f"column {name!r}", f"times, such as {str(example)[:40]!r}", "numbers", mend)
-    for name, (count, row, cell, kinds) in faults.words.items():
-        text = str(cell)[:40]
-        field = f"column {name!r}, {line(row)}"
-        swapped = text.strip().replace(",", ".") if decimal == "." else text.strip()
-        comma = decimal == "." and "," in text and _is_number(swapped)
-        import_time = _looks_like_time(text)
-        few = len(kinds) <= 12
-        found = f"{text!r}" + (f" and {count - 1} more cells that are no numbers" if count > 1 else "")
+    for name, (count, row, cell, _) in faults.words.items():
+        found = f"{str(cell)[:40]!r}" + (f" and {count - 1:,} more cells that are no numbers" if count > 1 else "")
         others = [repr(other) for other in faults.words if other != name]
         found += f" (likewise in {', '.join(others[:8])})" if others else ""
         if isinstance(cell, (list, tuple, np.ndarray, dict)):
-            mend = f"make one column of each of their numbers: frame[{name!r}].tolist() is a matrix if all are as long."
-            raise DataError(field, f"a {type(cell).__name__} in a cell", "one number a cell", mend)
-        if comma:
-            mend = "pass --decimal , (decimal=',' in Python) if that is a decimal comma."
-        elif import_time:
-            mend = (
-                f"turn it into a number first, such as seconds since the start of the episode: t = "
-                f"pandas.to_datetime(frame[{name!r}]); (t - t.min()).dt.total_seconds(); or leave the column out."
-            )
-        elif count > 1 and name in actions:
-            mend = (
-                f"if they are choices, number them: frame[{name!r}], names = pandas.factorize(frame[{name!r}]), and "
-                f"pass --n-actions {len(kinds)} (n_actions= in Python); names says which number is which."
-            )
-        elif count > 1 and few:
-            shown = ", ".join(sorted(map(repr, kinds))[:6])
-            mend = (
-                f"encode these {len(kinds)} words ({shown}) as numbers: pandas.get_dummies(frame, columns=[{name!r}], "
-                f"dtype=float) makes a column of 0 and 1 for each; words with an order may become 0, 1, 2, ..."
-            )
-        else:
-            mend = "correct that cell, or delete its row (and mark the row before as truncated)."
-        raise DataError(field, found, "a number", mend)
-    for name, (count, row, cell) in faults.flags.items():
-        found = f"{str(cell)[:40]!r}" + (f" and {count - 1} more cells that are no flags" if count > 1 else "")
-        expected = "true, yes, 1, false, no or 0"
-        raise DataError(f"column {name!r}, {line(row)}", found, expected, "correct that cell, or compare: (x > 0).")
+            found = f"a {type(cell).__name__} in a cell"
+        mend = _mend_of_words(faults, name, decimal, name in actions)
+        raise DataError(f"column {name!r}, {line(row)}", found, "a number", mend)
+    for name, (count, row, cell, kinds) in faults.flags.items():
+        found = f"{str(cell)[:40]!r}" + (f" and {count - 1:,} more cells that are no flags" if count > 1 else "")
+        mend = "correct that cell."
+        if 1 < len(kinds) <= 8:
+            shown = ", ".join(sorted(map(repr, kinds)))
+            number = isinstance(cell, (int, float, np.number))
+            last = max(kinds, key=float) if number and all(map(_is_number, kinds)) else "WORD"
+            mend = f"the column holds {shown}: compare with what says that it ended, "
+            mend += f"frame[{name!r}] = frame[{name!r}] == {last}."
+        raise DataError(f"column {name!r}, {line(row)}", found, "true, yes, 1, false, no or 0", mend)
+    for name, (count, row, cell) in faults.infinite.items() if not raw else ():
+        found = f"{cell:g}" + (f" and {count - 1:,} more infinite values" if count > 1 else "")
+        expected, mend = "a finite number", "correct that cell, or drop its row (and mark the row before as truncated)."
+        if np.isfinite(cell):
+            expected = "a number that float32 holds, up to 3.4e38"
+            mend = "pass --read-dtype float64 (dtype=torch.float64 in Python) if it is meant to be so large."
+        raise DataError(f"column {name!r}, {line(row)}", found, expected, mend)
     if faults.missing:
         shown = ", ".join(
             f"{count:,} in {name!r} (first: {line(row)})" for name, (count, row) in faults.missing.items()
@@ -279,7 +402,8 @@ def _raise_faults(faults: _Faults, line: Any, kind: str, decimal: str, actions: 
             "drop those rows and mark the row before each gap as truncated (--mend not-finite of cql-tutorial convert "
             "does that), or fill them in by what you know of the sensor, and add a column that says so."
         )
-        raise DataError(f"{kind}", f"{total:,} missing values in {faults.rows:,} rows: {shown}", expected, mend)
+        found = f"{total:,} missing values in {faults.rows:,} rows: {shown}"
+        raise DataError(f"{kind}", found, expected, mend)
 
 
 def _is_number(text: str) -> bool:
@@ -291,8 +415,6 @@ def _is_number(text: str) -> bool:
 
 
 def _looks_like_time(text: str) -> bool:
-    import re
-
     return bool(
         re.match(r"\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{1,2}:\d{2}(:\d{2})?\b)", text)
     )
@@ -313,7 +435,7 @@ def _arguments(
     raw, kind = options.get("raw", False), about["format"]
     if faults.words or faults.times or faults.flags or faults.moments or not raw:
         actions = roles.columns["actions"]
-        _raise_faults(faults, line, f"{kind} {about['source']}", options.get("decimal", "."), actions)
+        _raise_faults(faults, line, f"{kind} {about['source']}", options.get("decimal", "."), actions, raw)
     n = len(arrays["rewards"])
     require_data(n, f"{kind} {about['source']}", "no row below the header", "one row a transition", "export again.")
     for name in FLAGS:
@@ -336,7 +458,9 @@ def _arguments(
         no_time_to_cut_at(options.get("max_gap"))
     metadata = about | {"columns": roles.columns | roles.constants, "unused": roles.unused}
     metadata |= {"guessed": "from their names"} if roles.guessed else {}
-    metadata |= {"collapsed": faults.unequal} if faults.unequal else {"collapsed": {}}
+    metadata |= {"collapsed": faults.unequal}
+    half = {name: f"float16 in {some} of {of} columns" for name, (some, of) in faults.stored.items() if some}
+    metadata |= {"stored_dtypes": half} if half else {}
     where = {name: f"column {roles.columns[name][0]!r}" for name in (*FLAGS, "episode") if name in roles.columns}
     return finish({**arrays, "metadata": metadata}, options, where=where, line=line) | {
         "id": about["source"],
@@ -350,7 +474,7 @@ def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) ->
     if not isinstance(frame, pandas.DataFrame):
         frame = _to_pandas(pandas, frame)
     _check_size(len(frame) * max(1, frame.shape[1]) * 8, options)
-    roles = assign([str(name) for name in frame.columns], columns, "frame")
+    roles = assign([_name(name) for name in frame.columns], _by_name(columns), "frame")
     _announce(roles, options)
     rows = max(1, _BLOCK_CELLS // max(1, frame.shape[1]))
     blocks = (frame.iloc[start : start + rows] for start in range(0, len(frame), rows))
@@ -362,6 +486,24 @@ def from_frame(frame: Any, columns: Mapping[str, Any] | None, **options: Any) ->
     require_data(len(frame), "frame", "no rows", "one row a transition", "look at how it was made.")
     about = {"format": options.get("format", "data frame"), "source": options.get("source", "frame")}
     return _arguments(arrays, faults, roles, options, lambda row: f"row {row}", about)
+
+
+def _name(column: Any) -> str:
+    """What a column is called here: ``obs/x`` of a name in levels ("obs", "x"), as in HDF5's groups."""
+    return "/".join(str(part) for part in column if str(part)) if isinstance(column, tuple) else str(column)
+
+
+def _by_name(columns: Any) -> Any:
+    """A mapping that may name columns by whole numbers, or by tuples within a list, with names alone."""
+    if not isinstance(columns, Mapping):
+        return columns
+    plain = (int, np.integer)
+    return {
+        role: [_name(one) if isinstance(one, (*plain, tuple)) else one for one in wanted]
+        if isinstance(wanted, list)
+        else (str(wanted) if isinstance(wanted, plain) and not isinstance(wanted, bool) else wanted)
+        for role, wanted in columns.items()
+    }
 
 
 def _to_pandas(pandas: Any, frame: Any) -> Any:
@@ -434,11 +576,30 @@ def read_header(path: str | os.PathLike[str], delimiter: str | None = None) -> t
     file = require_file(path)
     if file.name.lower().endswith(".parquet"):
         return _parquet_schema(file)[0], ""
+    with _readable(file):
+        return _header(file, delimiter)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """``DataError`` for what a file that is no text raises within."""
+    try:
+        yield
+    except CQLTutorialError:
+        raise
+    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+        if not isinstance(error, PermissionError):
+            raise_other_contents(file, "text, as its ending says")
+        mend = "save it as CSV in UTF-8; other formats have loaders of their own."
+        mend = "ask for the right to read it." if isinstance(error, PermissionError) else mend
+        raise DataError(f"file {file}", f"{type(error).__name__}: {error}", "a text file in UTF-8", mend) from error
+
+
+def _header(file: Path, delimiter: str | None) -> tuple[list[str], str]:
     with _text(file) as text:
         first = text.readline(2**24).lstrip("\ufeff")
-    require_data(
-        first.strip(), f"file {file}", "an empty first line", "a header: one name a column", "export it again."
-    )
+    expected, mend = "a header: one name a column", "delete that line, or export it again."
+    require_data(first.strip(), f"file {file}", "an empty first line", expected, mend)
     if delimiter is None:
         delimiter = "\t" if file.name.lower().removesuffix(".gz").endswith(".tsv") else ","
         if delimiter not in first:
@@ -471,32 +632,42 @@ def from_csv(path: str | os.PathLike[str], columns: Mapping[str, Any] | None = N
     require(decimal in (".", ","), "decimal", decimal, "'.' or ','", "'.' is usual.")
     size = file.stat().st_size * (8 if file.name.lower().endswith(".gz") else 1)
     _check_size(size, options)
-    try:
-        header, delimiter = read_header(file, options.get("delimiter"))
+    header, delimiter = read_header(file, options.get("delimiter"))
+    with _readable(file):
         try:
             roles = assign(header, columns)
         except DataError as error:
-            if len(header) == 1 and (other := next((one for one in ";\t|," if one in header[0]), None)):
-                expected, mend = (
-                    f"cells separated by {delimiter!r}",
-                    f"pass --delimiter {other!r} (delimiter= in Python).",
-                )
-                raise DataError(f"file {file}", "one column only", expected, mend) from error
+            _raise_no_table(file, header, delimiter, columns, error)
             raise
         _announce(roles, options)
         blocks = _csv_blocks(pandas, file, header, roles, delimiter, decimal, options.get("dtype", "float32"))
-        arrays, faults = _collect(pandas, blocks, roles, options.get("dtype", "float32"))
-    except CQLTutorialError:
-        raise
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
-        mend = "save it as CSV in UTF-8; other formats have loaders of their own."
-        raise DataError(f"file {file}", f"{type(error).__name__}: {error}", "a text file in UTF-8", mend) from error
+        arrays, faults = _collect(pandas, blocks, roles, options.get("dtype", "float32"), decimal)
     require_data(
         len(arrays["rewards"]), f"file {file}", "no row below the header", "one row a transition", "export again."
     )
     name = file.name.removesuffix(".gz").rpartition(".")[0]
     about = {"format": "CSV", "source": name, "delimiter": delimiter}
     return _arguments(arrays, faults, roles, options, lambda row: f"line {_line(file, delimiter, row)}", about)
+
+
+def _raise_no_table(file: Path, header: list[str], delimiter: str, columns: Any, error: DataError) -> None:
+    """``DataError`` with the reason, where the first line is no header that has the columns asked for."""
+    raise_other_contents(file, "text, as its ending says")
+    if len(header) == 1 and (other := next((one for one in ";\t|, " if one in header[0]), None)):
+        with _text(file) as text:
+            second = [next(text, ""), next(text, "")][1]
+        if second.count(other) == header[0].count(other):
+            mend = f"pass --delimiter {other!r} (delimiter= in Python)."
+            expected = f"cells separated by {delimiter!r}"
+            raise DataError(f"file {file}", "one column only", expected, mend) from error
+    asked = columns.values() if isinstance(columns, Mapping) else ()
+    names = {one for entry in asked for one in ([entry] if isinstance(entry, str) else entry) if isinstance(one, str)}
+    with _text(file) as text:
+        for number, line in enumerate(islice(text, 100), 1):
+            cells = [cell.strip().strip('"') for cell in line.strip().lstrip("#").split(delimiter)]
+            if number > 1 and len(names & set(cells)) > len(names) / 2:
+                mend = f"delete the {number - 1} line{'s' * (number > 2)} above it."
+                raise DataError(f"file {file}", f"the header in line {number}", "in line 1", mend) from error
 
 
 def _csv_blocks(
@@ -509,6 +680,7 @@ def _csv_blocks(
     settings: dict[str, Any] = {
         "sep": delimiter, "decimal": decimal, "header": 0, "names": names, "index_col": False, "encoding": "utf-8-sig",
         "skipinitialspace": True, "low_memory": False, "compression": "infer", **exact,
+        "dtype": {str(place): str for place in roles.places.get("episode", ())},  # 007 is not 7, nor 1e20 + 1 1e20
     }  # fmt: skip
     rows = max(1000, _BLOCK_CELLS // max(1, len(header)))
     seen = 0
@@ -560,6 +732,7 @@ def _parquet_schema(file: Path) -> tuple[list[str], int]:
         schema = parquet.ParquetFile(file)
         return list(schema.schema_arrow.names), schema.metadata.num_rows
     except Exception as error:  # pyarrow raises errors of many kinds for a damaged file
+        raise_other_contents(file, "a Parquet file, as its ending says")
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DataError(f"file {file}", found, "a whole Parquet file", "export it again.") from error
 
@@ -571,7 +744,7 @@ def from_parquet(
     pandas = require_pandas("which reads tables")
     file = require_file(path)
     names, rows = _parquet_schema(file)
-    roles = assign(names, columns)
+    roles = assign(names, columns, "file")
     used = [one for name in roles.columns.values() for one in name]
     _check_size(rows * len(used) * 8, options)
     try:

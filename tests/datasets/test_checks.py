@@ -74,7 +74,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "float choices": (
         {"actions": np.full(6, 0.5), "n_actions": 3},
-        ["actions:", "float64", "0..2", "astype(np.int64)"],
+        ["actions:", "6 numbers that are not whole", "0.5 in row 0", "0..2", "n_actions="],
     ),
     "choice too high": (
         {"actions": np.array([0, 1, 2, 3, 4, 3]), "n_actions": 3},

@@ -65,6 +65,16 @@ def holes_without_next(columns: Columns) -> None:
     columns.pop("next_observations")
 
 
+def marked(columns: Columns) -> None:
+    columns["observations"][[12, 13, 80], 1] = columns["next_observations"][[11, 12, 79], 1] = -999
+    columns["actions"][45, 0] = 9999
+
+
+def marked_without_next(columns: Columns) -> None:
+    marked(columns)
+    columns.pop("next_observations")
+
+
 def outside(columns: Columns) -> None:
     columns["actions"][[3, 50], 1] = [1.5, -1.25]
 
@@ -131,6 +141,8 @@ SPOILED: dict[str, tuple[str, Callable[[Columns], Any]]] = {
     "gap": ("jumps", gap),
     "holes": ("not-finite", holes),
     "holes, no next": ("not-finite", holes_without_next),
+    "marks": ("marked-values", marked),
+    "marks, no next": ("marked-values", marked_without_next),
     "outside": ("clip", outside),
     "unit range": ("rescale", half_scale),
     "own bounds": ("own-bounds", wide_scale),
@@ -139,7 +151,13 @@ SPOILED: dict[str, tuple[str, Callable[[Columns], Any]]] = {
     "written twice": ("duplicates", written_twice),
     "answer": ("answers", answer),
 }
-MAY_CUT = {"gap", "holes", "holes, no next"}  # rows are gone: an episode cannot go on across them
+MAY_CUT = {
+    "gap",
+    "holes",
+    "holes, no next",
+    "marks",
+    "marks, no next",
+}  # rows are gone: an episode cannot go on across them
 
 
 def spans(columns: Columns) -> list[list[int]]:

@@ -196,6 +196,22 @@ def test_the_first_value_is_what_the_mean_reward_earns_for_ever(covering: Tabula
     assert float(undiscounted.mean()) == pytest.approx(float(data.rewards.mean()), abs=0.02)  # episodes of one step
 
 
+def test_in_short_episodes_that_terminate_it_starts_at_the_mean_return_to_go() -> None:
+    """A reward of -1 got for ever would be -20; what these episodes of 12 steps still earn is -6 on average."""
+    n = 240
+    ends = np.arange(n) % 12 == 11
+    data = OfflineDataset.from_arrays(
+        np.zeros((n, 1)), np.arange(n) % 2, -np.ones(n), np.zeros((n, 1)), ends, n_actions=2
+    )
+    tiny = {"learning_rate": 1e-12, "hidden_layers": 0, "n_critics": 2}
+    agent = make_agent("dqn", {"state_dim": 1, "action_dim": 2, "hidden_dim": 4, "discount": 0.95, "device": "cpu"})
+    result = fitted_q_evaluation(agent, data, 1, discount=0.95, progress=False, **tiny)
+    wanted = float(data.returns_to_go(0.95).mean())
+    assert (
+        -6.5 < wanted < -5 and result.q_values(np.zeros((1, 1)), [0]).tolist() == [[pytest.approx(wanted, abs=0.5)]] * 2
+    )
+
+
 def test_each_critic_has_its_own_target() -> None:
     """State 1 has no rows, so that each critic's guess at it stays; and state 0 is worth its reward plus that guess."""
     zeros = torch.zeros(20, dtype=torch.long)
