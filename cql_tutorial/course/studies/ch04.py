@@ -64,7 +64,9 @@ def untrained(draw: int, cql_alpha: float) -> Any:
         "state_dim": world().observation_dim, "action_dim": world().action_dim, "hidden_dim": 32, "hidden_layers": 1,
         "discount": DISCOUNT, "tau": 0.1, "critic_lr": 1e-2, "seed": draw, "device": "cpu", "dtype": "float64",
     }  # fmt: skip
-    return make_agent("discrete-cql", {**settings, "cql_alpha": cql_alpha}) if cql_alpha else make_agent("dqn", settings)
+    return (
+        make_agent("discrete-cql", {**settings, "cql_alpha": cql_alpha}) if cql_alpha else make_agent("dqn", settings)
+    )
 
 
 def learn(log: str, draw: int, cql_alpha: float) -> Run:
