@@ -222,7 +222,8 @@ def cql_minimum(targets: Tensor, behaviour: Tensor, cql_alpha: float) -> Tensor:
         change = excess / (p / (1 + stiffness * p)).sum(-1, keepdim=True).clamp(min=1e-300)
         change = change.where(seen.any(-1, keepdim=True), 0.0)
         level = level + change
-        if float(change.abs().max()) <= 1e-12 * max(1.0, float(level.abs().max())):
+        # Newton's error is less than half the square of its last step here: |f''| <= |f'| for f = sum_a p_a - 1.
+        if float(change.abs().max()) <= max(1e-7, 1e-12 * float(level.abs().max())):
             break
     p = torch.from_numpy(wrightomega((centre - level).numpy())) / stiffness
     return (targets + cql_alpha / 2 - stiffness * p).masked_fill(~seen, -math.inf)

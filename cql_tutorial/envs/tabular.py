@@ -43,6 +43,7 @@ class TabularWorld(World):
         payoff = (payoff[..., None] if payoff.dim() == 2 else payoff).expand_as(table).clone()
         payoff[terminal] = 0.0
         self.transitions, self.transition_rewards, self.terminal_states = table, payoff, terminal
+        self._cumulative: Tensor | None = None  # made when the first step is taken, and kept
         self.expected_rewards, self.start_state = (table * payoff).sum(-1), start_state
         possible = payoff[(table > 0) & ~terminal[:, None, None]]
         self.reward_low, self.reward_high = float(possible.min()), float(possible.max())
@@ -98,9 +99,20 @@ class TabularWorld(World):
 
     def _next(self, here: Tensor, actions: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Next states by inverting the cumulative distribution at u in [0, 1), and the transitions' rewards."""
-        cdf = self.transitions.to(here.device)[here, actions].cumsum(-1)
+        if self._cumulative is None:
+            self._cumulative = self.transitions.cumsum(-1).flatten()
+        cdf, width = self._cumulative.to(here.device), self.observation_dim
+        first = (here * self.action_dim + actions) * width
         # scaled by the last entry: rounding must not leave a sliver above the cumulative sum
-        there = torch.searchsorted(cdf, u[:, None] * cdf[:, -1:], right=True)[:, 0].clamp(max=self.observation_dim - 1)
+        wanted = u * cdf[first + width - 1]
+        there = torch.zeros_like(first)  # by halving, so that no row of the table is copied: entries <= wanted
+        step = 1 << (width.bit_length() - 1)
+        while step:
+            beyond = there + step
+            below = (beyond <= width) & (cdf[first + (beyond - 1).clamp(max=width - 1)] <= wanted)
+            there = torch.where(below, beyond, there)
+            step >>= 1
+        there = there.clamp(max=width - 1)
         return there, self.transition_rewards.to(here.device)[here, actions, there]
 
 

@@ -26,6 +26,7 @@ from cql_tutorial.cli.options import FROM_DATA, DataOptions, make_env, settings_
 from cql_tutorial.cli.parser import summary
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError
 from tests import ROOT
+from tests.children import Child
 from tests.conftest import HIDE_PACKAGES
 
 QUICK = ["--hidden-dim", "8", "--quiet"]
@@ -396,8 +397,8 @@ def test_a_killed_training_repeated_ends_with_the_same_numbers(tmp_path: Path) -
     broken = [*words, "--out", str(tmp_path / "broken")]
     # Before the first checkpoint; while the second one is written; between two of the first seed; in the second seed.
     for kill in (("update", "8"), ("write", "2"), ("update", "52"), ("update", "65")):
-        done = subprocess.run([sys.executable, "-c", KILLER, *kill, *broken], capture_output=True, text=True)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        status, _, errors = Child(KILLER, (*kill, *broken)).ended()
+        assert status == -signal.SIGKILL, errors
         assert not (tmp_path / "broken" / "results.json").exists()
     assert (tmp_path / "broken" / "seed-1.safetensors").exists() and not (tmp_path / "broken" / "seed-1.csv").exists()
     run(*broken)

@@ -113,16 +113,22 @@ def test_the_judge_of_alpha_measures_and_refuses_odd_answers() -> None:
 
 
 def test_the_gridworlds_truth_is_a_solve_and_dqn_is_alpha_0() -> None:
-    world, run = study.world(), study.learn("expert", 0, 0.0)
-    assert run is study.learn("expert", 0, 0.0)  # trained once
+    world, (run,) = study.world(), study.learn_together([("expert", 0, 0.0)])
+    assert run is study.learn_together([("expert", 0, 0.0)])[0]  # trained once
     optimum = study.start_value(tabular.greedy_policy(optimal_q(world, study.DISCOUNT)))
     assert optimum == pytest.approx(float(optimal_q(world, study.DISCOUNT)[world.start_state].max()), abs=1e-8)
     assert run.true <= optimum and run.error == run.predicted - run.true
     table = study.table_of_runs((0.0,), draws=(0, 1), logs=("expert",))
-    other = study.learn("expert", 1, 0.0)
+    (other,) = study.learn_together([("expert", 1, 0.0)])
     assert table["expert", 0.0][0][0] == pytest.approx((run.true + other.true) / 2)
     said = repr(figures.exploration_logs({**table, ("expert", 1.0): ((1.0, 0.1), (-0.5, 0.2))}, optimum, 2))
     assert "Mean over 2 draws" in said and "-0.5 at 1." in said
+
+
+def test_runs_trained_together_are_those_of_the_packages_agents() -> None:
+    runs = [("expert", 2, 0.0), ("expert", 2, 1.0), ("mixed", 3, 10.0)]
+    for run, together in zip(runs, study.learn_together(runs), strict=True):
+        assert together == pytest.approx(study.learn(*run), abs=1e-8)
 
 
 def test_the_penalty_is_the_discrete_agents() -> None:

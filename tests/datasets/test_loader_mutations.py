@@ -30,6 +30,9 @@ from tests.datasets.test_offline_dataset import make
 pytestmark = pytest.mark.fuzz
 EXAMPLES = int(os.environ.get("CQL_TUTORIAL_FUZZ", 800))  # more where a loader was changed
 FUZZ = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
+# A file of HDF5 takes ten times as long as an array. The examples are the same in every run, so that twice as many
+# find what was missed once only, when a loader or its libraries change: set CQL_TUTORIAL_FUZZ then.
+FUZZ_HDF5 = settings(FUZZ, max_examples=EXAMPLES // 2)
 NAMES = ("rewards ", "Rewards", "réc 😀", "a\nb", "__class__", "." * 3, "x" * 300)
 VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 3, 2**63, 10**30, 0.5, -0.0, float("nan"), float("inf"), "", "3", "nan", b"3", [], [1.0],
@@ -158,7 +161,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(CHANGES), st.integ
 UNUSABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)  # an earlier change left nothing
 
 
-@FUZZ
+@FUZZ_HDF5
 @given(steps=STEPS, limit=st.sampled_from([None, 2, 0, "2"]), next_too=st.booleans(), cut=st.integers(0, 400))
 def test_d4rl_files(steps: Any, limit: Any, next_too: bool, cut: int, place: Path, whole: Any) -> None:
     path = place / "x.hdf5"
@@ -184,7 +187,7 @@ JSON: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-@FUZZ
+@FUZZ_HDF5
 @given(
     name=st.sampled_from(["tiny-v0", "choices-v0"]),
     steps=STEPS,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from cql_tutorial.fast.fused import FasterUpdate
 from cql_tutorial.networks import Critic, EnsembleMLP
 from cql_tutorial.training.population import Population, fit_population
 from tests.agents.test_agents import FAST, SMALL, make_batch
-from tests.pace import limit
+from tests.children import Child
 
 torch.set_num_threads(1)
 CHANGED = {**SMALL, **FAST, "cql_n_actions": 3}
@@ -347,8 +345,8 @@ print("equal" if torch.allclose(*rows, atol=1e-9) else "different")
 )
 def test_what_was_replaced_before_the_faster_form_is_imported(change: str, expected: str) -> None:
     code = BEFORE.format(change=change)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=limit("program"))
-    assert expected in (done.stdout if expected == "equal" else done.stderr), done
+    status, output, errors = Child(code, anew=True).ended()
+    assert expected in (output if expected == "equal" else errors), (status, output, errors)
 
 
 def test_a_number_that_a_class_adds_is_left_alone() -> None:

@@ -157,6 +157,7 @@ class Lab:
     def wait_idle(self) -> None:
         self.page.wait_for_function(
             "() => window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'",
+            polling=100,
             timeout=1000 * limit("cell"),
         )
 
@@ -203,23 +204,29 @@ class Lab:
         code = self.code()
         self.command("notebook:clear-all-cell-outputs")
         self.command("notebook:run-all-cells")
-        end = time.monotonic() + limit("chapter")
-        while time.monotonic() < end:
-            cells = self.cells()
-            if all(cells[i]["count"] is not None for i in code) and cells[code[-1]]["text"]:
-                break
-            self.page.wait_for_timeout(300)
+        # The last cell's count alone is asked for: to read all outputs each time costs the browser more than they do.
+        self.page.wait_for_function(
+            "i => { const cell = window.jupyterapp.shell.currentWidget.content.model.cells.get(i);"
+            " return cell.executionCount !== null && cell.outputs.length > 0; }",
+            arg=code[-1],
+            polling=300,
+            timeout=1000 * limit("chapter"),
+        )
         self.wait_idle()
         return code
 
     def run(self, number: int) -> str:
         """Run one cell by Shift-Enter; return its new text."""
-        before = self.cells()[number]["count"]
+        count = "window.jupyterapp.shell.currentWidget.content.model.cells.get(i).executionCount"
+        before = self.page.evaluate(f"i => {count}", number)
         self.go_to(number)
         self.page.keyboard.press("Shift+Enter")
-        end = time.monotonic() + limit("cell")
-        while self.cells()[number]["count"] in (None, before) and time.monotonic() < end:
-            self.page.wait_for_timeout(100)
+        self.page.wait_for_function(
+            f"([i, before]) => {count} !== null && {count} !== before",
+            arg=[number, before],
+            polling=100,
+            timeout=1000 * limit("cell"),
+        )
         self.wait_idle()
         return str(self.cells()[number]["text"])
 

@@ -7,12 +7,15 @@ exercises run again, what depends on them and what that needs: nothing else can 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
 from cql_tutorial.course import SESSION
@@ -248,15 +251,39 @@ def solved(path: Path) -> Any:
     return notebook
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[AsyncKernelManager]:
+    """One kernel for all solved chapters: to start one and import torch takes four seconds of processor time.
+
+    nbval has run each chapter in a kernel of its own; here each starts with no names, which is what it could lean on.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CQL_TUTORIAL_STATIC", "1")
+        manager = AsyncKernelManager(kernel_name="python3")  # started by the first chapter
+        yield manager
+        run_sync(manager.shutdown_kernel)(now=True)
+
+
+AFRESH = """\
+%reset -f
+import torch
+torch.set_default_dtype(torch.float32)
+del torch"""
+
+
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", [path for path in CHAPTERS if exercises(path)], ids=lambda path: path.stem)
-def test_a_solved_chapter_says_so_and_prints_the_same_numbers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CQL_TUTORIAL_STATIC", "1")
+def test_a_solved_chapter_says_so_and_prints_the_same_numbers(path: Path, kernel: AsyncKernelManager) -> None:
     committed, notebook = {cell.id: cell for cell in code(read(path))}, solved(path)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(AFRESH))
+    resources = {"metadata": {"path": str(NOTEBOOKS)}}
     client = NotebookClient(
-        notebook, timeout=round(limit("cell")), resources={"metadata": {"path": str(NOTEBOOKS)}}, coalesce_streams=True
+        notebook, km=kernel, timeout=round(limit("cell")), resources=resources, coalesce_streams=True
     )
     client.execute()
+    assert client.kc is not None
+    client.kc.stop_channels()
+    del notebook.cells[0]
     said = {cell.source: compared(cell) for cell in code(notebook) if cell.source.startswith("check(")}
     ids, names = list(exercises(path)), [exercise.reference.__name__ for exercise in exercises(path).values()]
     checks = [said[f'check("{id}", {name})'] for id, name in zip(ids, names, strict=True)]

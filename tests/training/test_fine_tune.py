@@ -7,8 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +28,7 @@ from cql_tutorial.errors import CallbackError, CheckpointError, ConfigError, CQL
 from cql_tutorial.evaluation.rollouts import evaluate_env
 from cql_tutorial.seeding import numbered, numbered_seed
 from cql_tutorial.training.online import ACTIONS, EPISODES, Replay
-from tests import ROOT
+from tests.children import Child
 
 torch.set_num_threads(1)
 SMALL: dict[str, Any] = {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 2, "device": "cpu"}
@@ -534,9 +532,9 @@ RUN = """
 """
 
 
-def start(path: Path, die_in_save: int = 0) -> subprocess.Popen[str]:
+def start(path: Path, die_in_save: int = 0) -> Child:
     code = textwrap.dedent(RUN).format(path=str(path), die_in_save=die_in_save)
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    return Child(code)
 
 
 @pytest.mark.slow
@@ -547,13 +545,12 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     rng = random.Random(0)
     for moment, count in (("row", 2), ("boundary", 1), ("step", rng.randrange(6, 12)), ("step", rng.randrange(18, 24))):
         process = start(broken)
-        assert process.stdout is not None
         for line in process.stdout:
             count -= line.strip() == moment
             if not count:
                 break
         time.sleep(rng.uniform(0.0, 0.01))
-        process.send_signal(signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert start(broken, die_in_save=2).wait() == -signal.SIGKILL
     assert os.path.exists(f"{broken}.tmp") and 0 < content(broken)[1]["step"] < 60

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -18,7 +16,7 @@ import torch
 from cql_tutorial import History, OfflineDataset, fit, make_agent
 from cql_tutorial.agents.checkpoint import read_tensors
 from cql_tutorial.errors import CheckpointError, ConfigError, DataError, DivergedError, TargetBelowFloorWarning
-from tests import ROOT
+from tests.children import Child
 
 torch.set_num_threads(1)
 SMALL = {"state_dim": 3, "action_dim": 2, "hidden_dim": 8, "cql_n_actions": 2, "device": "cpu"}
@@ -94,7 +92,7 @@ def test_a_killed_run_resumes_bit_for_bit(fast: bool, tmp_path: Path) -> None:
     run_with_units(whole, fast)
     for save, update, left in ((1, 0, 0), (0, 60, 50), (3, 0, 100)):  # of this process, of the run, on the disk
         code = textwrap.dedent(KILLED).format(path=str(broken), fast=fast, save=save, update=update)
-        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
+        assert Child(code).wait() == -signal.SIGKILL
         assert bool(save) == broken.with_name(f"{broken.name}.tmp").exists()
         assert (outcome(broken)[2][1] if broken.exists() else 0) == left
     run_with_units(broken, fast)

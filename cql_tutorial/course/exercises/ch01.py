@@ -73,13 +73,13 @@ def returns_to_go(rewards, episode_starts, discount):
 
     rewards [N]; episode_starts [E], the first row of each episode; discount a number -> [N].
     """
-    starts, result, after = set(episode_starts.tolist()), torch.zeros_like(rewards), 0.0
-    for row in reversed(range(len(rewards))):
-        after = rewards[row] + discount * after
-        result[row] = after
+    starts, paid, result, after = set(episode_starts.tolist()), rewards.tolist(), [], 0.0
+    for row in reversed(range(len(paid))):
+        after = paid[row] + discount * after
+        result.append(after)
         if row in starts:
             after = 0.0  # the row above belongs to another episode
-    return result
+    return torch.tensor(result[::-1], dtype=rewards.dtype)
 
 
 def _episodes(rewards, episode_starts):
