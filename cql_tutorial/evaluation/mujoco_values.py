@@ -107,9 +107,7 @@ def _simulate(
     return returns, np.isin(np.arange(len(qpos)), running), low, high
 
 
-def _check(
-    task: str, together: MujocoCopies, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray | None
-) -> None:
+def _check(task: str, together: MujocoCopies, qpos: np.ndarray, qvel: np.ndarray, actions: np.ndarray | None) -> None:
     position, velocity = (one.shape[1] for one in together.states([0]))
     parts = [("qpos", qpos, position), ("qvel", qvel, velocity)]
     parts += [] if actions is None else [("actions", actions, len(together.low))]
