@@ -110,7 +110,8 @@ def test_mujoco_has_a_lock_of_its_own() -> None:
             requirement = Requirement(line)
             needed = canonicalize_name(requirement.name)
             own = requirement.marker is None or any(
-                requirement.marker.evaluate({"extra": one}) for one in ("", extra, *(["epy"] if extra == "epath" else []))
+                requirement.marker.evaluate({"extra": one})
+                for one in ("", extra, *(["epy"] if extra == "epath" else []))
             )
             if own and needed not in seen and needed not in lock():
                 seen.add(needed)
