@@ -240,6 +240,8 @@ def write_sheets() -> None:
         "has both halves of a path and no episode with the whole; the *gridworld*'s values are exact. None is a",
         "benchmark: the tasks are small so that the true values can be computed.",
         "",
+        "The MuJoCo sets have [a sheet of their own](mujoco/README.md); they are made on demand.",
+        "",
     ]
     (DATA / "DATASHEET.md").write_text("\n".join(lines))
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(DATA).as_posix()}" for path in files()]
