@@ -138,6 +138,10 @@ def measure(jobs: list[Training]) -> list[dict[str, Any]]:
 
         steps = BUDGETS[job.task]
         seen = train(job.task, job.seed, steps, snapshots=range(EVERY, steps + 1, EVERY), on_snapshot=note)
+    with atomic_write(folder / "rows.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")  # whole, whatever else wrote there meanwhile
+        writer.writeheader()
+        writer.writerows(rows)
     medium = next((row["step"] for row in rows if row["score"] >= MEDIUM), 0)
     with atomic_write(folder / "replay.npz") as temporary, open(temporary, "wb") as whole:
         kept: dict[str, Any] = {name: column[:medium] for name, column in seen.items()}
