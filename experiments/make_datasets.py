@@ -177,7 +177,8 @@ def write(sheet: Sheet, dataset: OfflineDataset) -> None:
 
 def files() -> list[Path]:
     """Every file that `make data` writes, apart from the sheet and the checksums."""
-    return sorted(p for p in DATA.rglob("*") if p.suffix in (".hdf5", ".safetensors") or p.name == "pendulum.json")
+    stored = (path for path in DATA.rglob("*") if DATA / "mujoco" not in path.parents)
+    return sorted(p for p in stored if p.suffix in (".hdf5", ".safetensors") or p.name == "pendulum.json")
 
 
 def write_sheets() -> None:
@@ -238,6 +239,8 @@ def write_sheets() -> None:
         "states and actions widely; *expert* is narrow data of a good policy; *replay* is wide and mixed; *stitch*",
         "has both halves of a path and no episode with the whole; the *gridworld*'s values are exact. None is a",
         "benchmark: the tasks are small so that the true values can be computed.",
+        "",
+        "The MuJoCo sets have [a sheet of their own](mujoco/README.md); they are made on demand.",
         "",
     ]
     (DATA / "DATASHEET.md").write_text("\n".join(lines))
