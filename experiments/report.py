@@ -15,6 +15,7 @@ from experiments import (
     ensembles_tables,
     headline,
     headline_tables,
+    mujoco_tables,
     off_policy_tables,
     sepsis_tables,
     soft_q_tables,
@@ -95,6 +96,7 @@ def sheet(origin: str) -> list[str]:
         ("soft-modes", soft_q_tables.sheet_of_modes),
         ("soft-maze", soft_q_tables.sheet_of_maze),
         ("sparse-mixed", sparse_q_tables.sheet),
+        ("mujoco", mujoco_tables.sheet),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):

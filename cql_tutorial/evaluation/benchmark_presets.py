@@ -87,7 +87,7 @@ def own_data(name: str, quality: str) -> tuple[str, ...]:
     """Ids of the sets that `python -m experiments mujoco_data` makes: two draws of each kind that it knows."""
     if quality not in ("random", "medium", "medium-replay", "medium-expert", "best"):
         return ()
-    return tuple(f"mujoco/{name}-{quality}-draw{draw}-v0" for draw in (0, 1))
+    return tuple(f"mujoco/{name}-{quality}-{draw}-v0" for draw in (0, 1))
 
 
 SUITES: dict[str, dict[str, Task]] = {

@@ -93,7 +93,7 @@ def test_published_scores_add_up_as_their_papers_say() -> None:
         ("d4rl/hopper_medium_expert-v2.hdf5", "hopper-medium-expert"),
         ("walker2d_medium_replay-v0.hdf5", "walker2d-medium-replay"),
         ("mujoco/hopper/medium-v0", "hopper-medium"),
-        ("mujoco/walker2d-medium-replay-draw1-v0", "walker2d-medium-replay"),
+        ("mujoco/walker2d-medium-replay-1-v0", "walker2d-medium-replay"),
         ("hopper-expert=/data/hopper-medium.hdf5", "hopper-expert"),
         ("runs/halfcheetah-random/hopper-medium.hdf5", "hopper-medium"),
     ],
@@ -154,7 +154,7 @@ def test_a_row_is_what_fit_and_an_evaluation_give(tmp_path: Path) -> None:
         fit(agent, log, 40, batch_size=16, seed=3, progress=False, fast=algorithm == "cql")
         returns = evaluate_env(gymnasium.make("Pendulum-v1"), agent, 1, EVALUATION_SEED)
         assert float(row["return"]) == pytest.approx(float(returns.mean()), rel=1e-5)
-        assert float(row["score"]) == pytest.approx(100 * (float(row["return"]) + 1236.7) / 1081.3, rel=1e-4)
+        assert float(row["score"]) == pytest.approx(100 * (float(row["return"]) + 1236.7) / 1081.3, abs=0.01)
         assert float(row["log_return"]) == pytest.approx(-380.8, abs=0.1)  # as the data sheet has it
         assert row["fingerprint"] == log.fingerprint() and json.loads(row["settings"])["hidden_dim"] == 8
 
