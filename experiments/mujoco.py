@@ -142,7 +142,7 @@ def q_on_data(history: Any, step: int) -> dict[str, float]:
 def compare(agent: Any, job: Job) -> dict[str, float]:
     """Min Q and Q^pi of the stochastic policy at its own actions, in the means over states common to all runs."""
     from cql_tutorial.evaluation.mujoco_values import true_q_mujoco
-    from experiments.mujoco_data import evaluation_states
+    from experiments.mujoco_data import evaluation_states  # isort: skip
 
     name = job.task.partition("-")[0]
     observations, qpos, qvel = evaluation_states(job.task, job.draw, STATES)

@@ -37,8 +37,8 @@ def sheet() -> list[str]:
         "from common starts.",
         "Nothing was tuned on these rows. Scores are D4RL's: 0 is its random policy, 100 its expert, both measured in",
         "-v2: a unit, and not a comparison. *SAC* is without entropy in the backup, CQL's critics at alpha 0.",
-        "±: 95 % t-interval over all runs of a line, of two draws, which are therefore not independent; the means of the",
-        "two draws stand beside it.",
+        "±: 95 % t-interval over all runs of a line; they are of two draws and not independent, so that the means of the",
+        "draws stand beside it.",
         "",
         *scores(frame),
         "",
@@ -133,8 +133,8 @@ def settled(frame: pd.DataFrame) -> list[str]:
         "",
         f"Min Q minus Q^pi (Monte-Carlo, {mujoco.ROLLOUTS} rollouts) of the stochastic policy at its own actions in "
         f"{mujoco.STATES} common states;",
-        "*drift*: change of the mean Q of logged actions in the last fifth of the updates, beside which an error of that",
-        "size says nothing. At discount 0.99 Q still moves after 30,000 updates, so that no such number is shown there.",
+        "*drift*: change of the mean Q of logged actions in the last fifth of the updates; an error of its size says",
+        "nothing. At discount 0.99 Q still moves after 30,000 updates, so that no such number is shown there.",
         "",
         *markdown_lines(heads, table),
     ]
