@@ -6,6 +6,7 @@ A setting names its sources, and what they have that an agent of this package ha
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -220,7 +221,7 @@ def _published(task: Task, algorithm: str) -> Setting:
         lacks += [OTHER_POLICY, "its policy's step falls along a cosine to 0 at the last update (here it is constant)"]
         lacks += ["its Bellman target has V after V's own step (here before)"]
         if wide:
-            lacks.append("its policy is deterministic on this task (here a Gaussian, evaluated at its mean)")
+            settings["policy_std"] = math.sqrt(0.5)  # its policy is deterministic there: the squared error is its loss
         source = CORL.format("iql", "iql")
     else:
         agent, settings = algorithm, {

@@ -49,7 +49,9 @@ def test_a_lost_worker_changes_no_row(tmp_path: Path, monkeypatch: pytest.Monkey
         killed["at"] = read_tensors(checkpoint)[1]["training"]
 
     monkeypatch.setattr("cql_tutorial.evaluation.cluster.work_on", told)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "300")  # a busy machine
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # or it writes a token into the user's home
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20)
     try:
         killer = threading.Thread(target=kill_one, daemon=True)
         killer.start()
