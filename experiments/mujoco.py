@@ -131,11 +131,11 @@ def q_on_data(history: Any, step: int) -> dict[str, float]:
     """Mean Q of the logged actions at ``step``, and by how much it has moved in the last fifth of the way there."""
     if "q_value" not in history.columns:
         return {}
-    steps, values = history.series("q_value")
-    at = {number: value for number, value in zip(steps, values, strict=True)}
-    before = max((number for number in steps if number <= 0.8 * step), default=None)
-    drift = {} if before is None else {"q_drift": at[step] - at[before]}
-    return {"q_value": at[step], **drift}
+    values = {number: value for number, value in zip(*history.series("q_value"), strict=True) if number <= step}
+    before = max((number for number in values if number <= 0.8 * step), default=None)
+    if before is None:
+        return {"q_value": values[max(values)]} if values else {}
+    return {"q_value": values[max(values)], "q_drift": values[max(values)] - values[before]}
 
 
 @torch.no_grad()

@@ -31,10 +31,9 @@ def sheet() -> list[str]:
         "## mujoco",
         "",
         "Three of D4RL's tasks on logs of this repository (`python -m experiments mujoco_data`), in Gymnasium's -v5",
-        f"environments. {mujoco.STEPS:,} updates of 128 transitions, 128 units, observations normalised; "
-        f"{len(mujoco.DRAWS)} draws",
-        f"(two behaviour policies) x {len(mujoco.SEEDS)} seeds; 10 episodes of the deterministic policy at the end, "
-        "from common starts.",
+        f"environments. {mujoco.STEPS:,} updates of 128 transitions, 128 units, observations normalised.",
+        f"{len(mujoco.DRAWS)} draws (as many behaviour policies) x {len(mujoco.SEEDS)} seeds; 10 episodes of the",
+        "deterministic policy at the end, from common starts.",
         "Nothing was tuned on these rows. Scores are D4RL's: 0 is its random policy, 100 its expert, both measured in",
         "-v2: a unit, and not a comparison. *SAC* is without entropy in the backup, CQL's critics at alpha 0.",
         "±: 95 % t-interval over all runs of a line; they are of two draws and not independent: the means of the draws",
@@ -131,7 +130,7 @@ def settled(frame: pd.DataFrame) -> list[str]:
         "",
         f"### mujoco: predicted and true values at discount {mujoco.SETTLED['discount']}, tau {mujoco.SETTLED['tau']}",
         "",
-        f"Min Q minus Q^pi (Monte-Carlo, {mujoco.ROLLOUTS} rollouts) of the stochastic policy at its own actions in "
+        f"Min Q minus Q^pi (Monte-Carlo, {mujoco.ROLLOUTS} rollouts) of the stochastic policy at its own actions in",
         f"{mujoco.STATES} common states;",
         "*drift*: change of the mean Q of logged actions in the last fifth of the updates; an error of its size says",
         "nothing. At discount 0.99 Q still moves after 30,000 updates, so that no such number is shown there.",

@@ -293,7 +293,7 @@ PUBLISHED_SCORES = (
         ),
     ),
     Published(
-        "the IQL paper's table (Kostrikov et al. 2021, arXiv 2110.06169); its CQL column is its authors' own rerun",
+        "the IQL paper's table (Kostrikov et al. 2021, arXiv 2110.06169); CQL is its authors' rerun",
         "v2",
         _table(
             "bc 10%bc cql iql",
