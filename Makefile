@@ -12,6 +12,7 @@ VENV ?= .venv
 TORCH := $(shell grep '^torch==' requirements.txt)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+MUJOCO := $(VENV)/.mujoco
 PEER := d3rlpy==2.8.1
 BENCH := .venv-bench
 BENCH_STAMP := $(BENCH)/.$(subst ==,-,$(TORCH)_$(PEER))
@@ -25,7 +26,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test data results bench chapter reset setup lint doctor clean $(MOVED)
+.PHONY: help lab test data results bench chapter reset setup mujoco lint doctor clean $(MOVED)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +44,7 @@ test: lint ## run all that CI runs: style, types, layers, unit tests, every note
 data: $(STAMP) ## make the data sets again from scratch
 	@$(BIN)/python -m experiments make_datasets
 
-results: $(STAMP) ## measure the result tables again (hours on two cores, resumes where it stopped)
+results: $(STAMP) $(MUJOCO) ## measure the result tables again (hours on two cores, resumes where it stopped)
 	@$(BIN)/python -m experiments results
 
 bench: $(BENCH_STAMP) ## time an update and the drawing of batches beside d3rlpy's (a quarter of an hour)
@@ -61,6 +62,8 @@ reset: $(STAMP) ## renew one chapter in my_work/, keeping yours as a backup: mak
 	@$(BIN)/python scripts/workspace.py reset "$(CHAPTER)"
 
 setup: $(STAMP) ## make .venv and stop
+
+mujoco: $(MUJOCO) ## add MuJoCo to .venv: an extra, of which the course needs nothing
 
 lint: $(STAMP) ## style, types and layers only
 	@$(BIN)/python -m ruff check .
@@ -93,6 +96,10 @@ $(STAMP): requirements.txt requirements-no-deps.txt pyproject.toml $(MOVED)
 	@$(BIN)/python -m jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" \
 	    >$(VENV)/labextension.log 2>&1 || echo "  (JupyterLab may ask once whether to fetch its news: see $(VENV)/labextension.log)"
 	@echo "$(CURDIR)" > $@
+
+$(MUJOCO): $(STAMP) requirements-mujoco.txt
+	@$(BIN)/python -m pip install --quiet -r requirements-mujoco.txt
+	@touch $@
 
 # d3rlpy wants an older gymnasium than ours, hence a .venv of its own. The package is not installed there but found.
 $(BENCH_STAMP):

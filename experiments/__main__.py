@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cql_tutorial.errors import CQLTutorialError
 from experiments import (
     calibration,
     ensembles,
     headline,
     make_datasets,
     mujoco,
+    mujoco_data,
     off_policy,
     over_estimation,
     own_alpha,
@@ -58,6 +60,7 @@ STUDIES: dict[str, Study[Any]] = {
 NEED_MUJOCO = ("mujoco",)
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
+    "mujoco_data": ("make the MuJoCo data sets from the committed policies; needs the extra mujoco", ()),
     "results": (
         "measure every result table: make results, hours on two cores",
         tuple(table for table in STUDIES if table not in NEED_MUJOCO),
@@ -90,8 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, formatter_class=form)
     commands = parser.add_subparsers(dest="name", metavar="NAME", required=True, title="names")
     for name, (text, tables) in NAMES.items():
-        about = make_datasets.__doc__ if name == "make_datasets" else f"{text[0].upper()}{text[1:]}."
+        programs = {"make_datasets": make_datasets.__doc__, "mujoco_data": mujoco_data.__doc__}
+        about = programs.get(name, f"{text[0].upper()}{text[1:]}.")
         command = commands.add_parser(name, help=text, description=about, formatter_class=form)
+        if name == "mujoco_data":
+            add_mujoco_options(command)
         if name == "make_datasets":
             ids = [*make_datasets.SHEETS, "policies"]
             command.add_argument("--only", metavar="ID", choices=ids, help=f"make this one alone: {', '.join(ids)}")
@@ -99,6 +105,19 @@ def build_parser() -> argparse.ArgumentParser:
             command.epilog = "Ends with code 3 if time ran out before all runs were measured."
             add_measuring_options(command, tables)
     return parser
+
+
+def add_mujoco_options(command: argparse.ArgumentParser) -> None:
+    """What `mujoco_data` takes."""
+    command.epilog = "Ends with code 3 if time ran out before all was made."
+    text = "make this set alone, for example mujoco/hopper-medium-0-v0; may be given several times"
+    command.add_argument("--only", metavar="ID", action="append", default=[], help=text)
+    text = "take D4RL's or Minari's own file as mujoco/TASK-QUALITY-given-v0 and make nothing else"
+    command.add_argument("--take", metavar="TASK-QUALITY=FILE", action="append", default=[], help=text)
+    text = "begin no training and no set after this many minutes (default 55)"
+    command.add_argument("--minutes", type=float, default=55, metavar="M", help=text)
+    text = "trainings at a time, one thread each (default 2)"
+    command.add_argument("--processes", type=int, default=2, metavar="N", help=text)
 
 
 def add_measuring_options(command: argparse.ArgumentParser, tables: tuple[str, ...]) -> None:
@@ -125,6 +144,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.name == "make_datasets":
         make_datasets.make(options.only)
         return 0
+    if options.name == "mujoco_data":
+        try:
+            return 0 if mujoco_data.make(options.only, options.take, options.minutes, options.processes) else 3
+        except CQLTutorialError as error:
+            parser.error(str(error))
     if options.name == "report":
         report.write_report()
         return 0

@@ -177,7 +177,8 @@ def write(sheet: Sheet, dataset: OfflineDataset) -> None:
 
 def files() -> list[Path]:
     """Every file that `make data` writes, apart from the sheet and the checksums."""
-    return sorted(p for p in DATA.rglob("*") if p.suffix in (".hdf5", ".safetensors") or p.name == "pendulum.json")
+    stored = (path for path in DATA.rglob("*") if DATA / "mujoco" not in path.parents)
+    return sorted(p for p in stored if p.suffix in (".hdf5", ".safetensors") or p.name == "pendulum.json")
 
 
 def write_sheets() -> None:

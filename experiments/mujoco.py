@@ -14,19 +14,23 @@ from typing import Any
 
 import torch
 
+from cql_tutorial import OfflineDataset
+from cql_tutorial.errors import DatasetNotFoundError
 from cql_tutorial.evaluation import EVALUATION_SEED, benchmark, evaluate_env
 from cql_tutorial.evaluation.benchmark_presets import find_task, own_data, preset_setting
+from cql_tutorial.evaluation.mujoco_values import true_q_mujoco
 from cql_tutorial.losses import normalised_target
 from cql_tutorial.training.population import BLOCK
+from experiments import mujoco_data
+from experiments.mujoco_training import CACHE
 from experiments.runner import Study
-from experiments.storage import RESULTS
 
 TASKS = ("halfcheetah-medium", "hopper-medium-expert", "walker2d-medium-replay")
 ALGORITHMS = ("bc", "10%bc", "iql", "sac", "cql")
 DRAWS, SEEDS = (0, 1), (0, 1, 2)
 STEPS, LONG_STEPS, LONG_EVERY = 30_000, 100_000, 10_000
 SETTLED: dict[str, Any] = {"discount": 0.95, "tau": 0.02}
-STATES, ROLLOUTS = 200, 4
+ROLLOUTS = 4
 VARIED = "hopper-medium-expert"  # the task of the variants: the one with the fewest dimensions
 VARIANTS: dict[str, dict[str, Any]] = {  # algorithm -> what differs from cql there
     "cql-alpha-1": {"cql_alpha": 1.0},
@@ -36,7 +40,6 @@ VARIANTS: dict[str, dict[str, Any]] = {  # algorithm -> what differs from cql th
     "cql-redq": {"n_critics": 10, "target_subset": 2, "subset_replacement": False, "actor_reduction": "mean"},
     "cql-layer-norm": {"layer_norm": True},
 }
-CACHE = RESULTS.parent / "mujoco"  # data sets and checkpoints; git ignores it
 COLUMNS = (
     "task", "algorithm", "discount", "split", "draw", "seed", "steps", "step", "return", "score", "log_score",
     "predicted", "true", "true_half_width", "cut_low", "cut_high", "estimation_error", "q_value", "q_drift", "seconds",
@@ -85,7 +88,17 @@ def run_of(job: Job) -> benchmark.Run:
     name, _, quality = job.task.partition("-")
     source = own_data(name, quality)[job.draw]
     label = f"table-{job.discount:g}-{job.steps}"
-    return benchmark.Run(label, task, source, benchmark.load(source).fingerprint(), job.algorithm, job.seed, setting)
+    return benchmark.Run(label, task, source, log_of(source).fingerprint(), job.algorithm, job.seed, setting)
+
+
+def log_of(source: str) -> OfflineDataset:
+    """A log by its id, made of its policy first if it is not there."""
+    try:
+        return benchmark.load(source)
+    except DatasetNotFoundError:
+        if not mujoco_data.make(only=(source,), processes=1):
+            raise
+        return benchmark.load(source)
 
 
 def measure(jobs: list[Job]) -> list[dict[str, Any]]:
@@ -122,7 +135,7 @@ def measure(jobs: list[Job]) -> list[dict[str, Any]]:
             numbers = {"step": step, "return": row["return"], "score": row["score"]}
             rows.append(record | numbers | q_on_data(member.history, step))
         if job.settled and measured:
-            rows[-1] |= compare(member.agent, job)
+            rows[-1] |= compare(member.agent, run.data, job.discount)
     env.close()
     return rows
 
@@ -139,18 +152,21 @@ def q_on_data(history: Any, step: int) -> dict[str, float]:
 
 
 @torch.no_grad()
-def compare(agent: Any, job: Job) -> dict[str, float]:
-    """Min Q and Q^pi of the stochastic policy at its own actions, in the means over states common to all runs."""
-    from cql_tutorial.evaluation.mujoco_values import true_q_mujoco
-    from experiments.mujoco_data import evaluation_states  # isort: skip
-
-    name = job.task.partition("-")[0]
-    observations, qpos, qvel = evaluation_states(job.task, job.draw, STATES)
-    policy = agent.policy()
-    actions = policy(torch.as_tensor(observations, dtype=torch.float32), torch.Generator().manual_seed(EVALUATION_SEED))
-    predicted = agent.q_values(torch.as_tensor(observations, dtype=torch.float32), actions).amin(0).double()
+def compare(agent: Any, data: str, discount: float) -> dict[str, float]:
+    """Min Q and Q^pi of the stochastic policy at its own actions, in the means over states common to all runs on a log."""
+    states = mujoco_data.evaluation_states(data)
+    observations, policy = torch.as_tensor(states["observations"]), agent.policy()
+    actions = policy(observations, torch.Generator().manual_seed(EVALUATION_SEED))
+    predicted = agent.q_values(observations, actions).amin(0).double()
     found = true_q_mujoco(
-        name, policy, qpos, qvel, actions.numpy(), job.discount, rollouts=ROLLOUTS, seed=EVALUATION_SEED
+        data.partition("/")[2].partition("-")[0],
+        policy,
+        states["qpos"],
+        states["qvel"],
+        actions.numpy(),
+        discount,
+        rollouts=ROLLOUTS,
+        seed=EVALUATION_SEED,
     )
     # The rollouts of a state are independent of those of another: the mean's half width adds in quadrature.
     half = float(found.half_width.square().sum().sqrt()) / len(found.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cql_tutorial.evaluation.benchmark_presets import PUBLISHED_SCORES
-from experiments import mujoco
+from experiments import mujoco, mujoco_data
 from experiments.tables import markdown_lines, mean_and_interval, read_reported
 
 NAMES = {"bc": "BC", "10%bc": "10 %BC", "iql": "IQL", "sac": "SAC", "cql": "CQL (alpha 5)"}
@@ -131,7 +131,7 @@ def settled(frame: pd.DataFrame) -> list[str]:
         f"### mujoco: predicted and true values at discount {mujoco.SETTLED['discount']}, tau {mujoco.SETTLED['tau']}",
         "",
         f"Min Q minus Q^pi (Monte-Carlo, {mujoco.ROLLOUTS} rollouts) of the stochastic policy at its own actions in",
-        f"{mujoco.STATES} common states;",
+        f"{mujoco_data.STATES_A_SET} states of its log, common to its runs;",
         "*drift*: change of the mean Q of logged actions in the last fifth of the updates; an error of its size says",
         "nothing. At discount 0.99 Q still moves after 30,000 updates, so that no such number is shown there.",
         "",

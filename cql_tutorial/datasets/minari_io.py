@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from .files import missing_package, open_checked, search_places
 
 _FILE, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminations", "truncations")
+_MADE_ON_DEMAND = re.compile(r"mujoco/(halfcheetah|hopper|walker2d)-[a-z-]+-\d-v0")
 _REGENERATE = (
     "make the file again (`make data` for the course's own), or delete its folder and download it again with "
     "load_dataset(id, remote=True)."
@@ -54,6 +56,8 @@ def find(id_or_path: str | os.PathLike[str], remote: bool = False) -> Path:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]
     expected = f"an id ({'nearest: ' + ', '.join(near) if near else 'none exists yet'}) or a folder's path"
     mend = f"run `make data` for the course's own, or load_dataset({name!r}, remote=True) to download it from Minari."
+    if _MADE_ON_DEMAND.fullmatch(name):
+        mend = f"in a checkout, with the extra mujoco: python -m experiments mujoco_data --only {name}"
     raise DatasetNotFoundError(f"data set {name!r}", found, expected, mend)
 
 

@@ -32,6 +32,7 @@ from ..errors import (
     check_int,
     require,
 )
+from ..fast.fused import FasterUpdate
 from ..files import prepare_output_path
 from ..seeding import numbered, numbered_seed
 from .offline import History, Run, check_actions, progress_bar
@@ -57,15 +58,21 @@ def train_online(
     seed: int = 0,
     batch_size: int = 64,
     start_steps: int = 500,
+    update_every: int = 1,
     snapshots: Iterable[int] = (),
+    on_snapshot: Callable[[int, SACAgent], Any] | None = None,
+    fast: bool = False,
     progress: bool = True,
 ) -> OnlineRun:
-    """Online SAC in one copy of ``world``: ``start_steps`` uniform actions, then one action and one update a step.
+    """Online SAC in one copy of ``world``: ``start_steps`` uniform actions, then its own, and updates.
 
     ``world`` is a `World` with continuous actions, or a Gymnasium environment with flat observations and bounded
-    continuous actions (`ConfigError` for another). ``config`` holds `SACConfig` settings except the dimensions and
-    bounds, which are the world's. An agent is copied at each of ``snapshots``. ``replay`` has the columns of a data
-    set, cut into episodes at the time limit.
+    continuous actions (`ConfigError` for another). After ``start_steps`` every step brings an update, or every
+    ``update_every``-th. ``config`` holds `SACConfig` settings except the dimensions and
+    bounds, which are the world's. An agent is copied at each of ``snapshots``, and the copy given to
+    ``on_snapshot(step, agent)`` as soon as it is there. ``fast`` makes the updates in their faster form, equal to
+    ``agent.update`` up to rounding (see the folder `fast`). ``replay`` has the columns of a data set, cut into episodes
+    at the time limit. A run of fewer steps is the beginning of a longer one, bit for bit.
     """
     from tqdm.auto import trange
 
@@ -74,6 +81,7 @@ def train_online(
     agent = SACAgent({**place.settings, "seed": seed, **config, "device": "cpu"})
     policy = agent.policy()
     run, wanted = OnlineRun(agent), set(snapshots)
+    update = FasterUpdate(agent) if fast else agent.update
     store = Replay(steps, agent.config.state_dim, agent.config.action_dim)
     observation = place.reset()
     for step in trange(1, steps + 1, disable=not progress, unit="step", mininterval=0.5):
@@ -83,10 +91,12 @@ def train_online(
         store.add(observation[0], action[0], reward, following[0], terminated, truncated)
         store.available = store.size
         observation = place.reset() if terminated or truncated else following
-        if step > start_steps:
-            agent.update(store.sample(batch_size, generator))
+        if step > start_steps and step % update_every == 0:
+            update(store.sample(batch_size, generator))
         if step in wanted:
             run.snapshots[step] = copy.deepcopy(agent)
+            if on_snapshot is not None:
+                on_snapshot(step, run.snapshots[step])
     run.replay = store.columns
     return run
 

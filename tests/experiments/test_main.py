@@ -29,8 +29,9 @@ def test_every_name_has_its_own_help(name: str, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert ended.value.code == 0 and f"python -m experiments {name}" in shown
     tables = experiments.NAMES[name][1]
-    assert ("--only" in shown) == (name == "make_datasets")
-    assert ("--minutes" in shown) == ("--processes" in shown) == ("--folder" in shown) == bool(tables)
+    assert ("--only" in shown) == (name in ("make_datasets", "mujoco_data"))
+    assert ("--take" in shown) == (name == "mujoco_data") and ("--folder" in shown) == bool(tables)
+    assert ("--minutes" in shown) == ("--processes" in shown) == (bool(tables) or name == "mujoco_data")
     assert ("--table" in shown) == (len(tables) > 1) and ("--again" in shown) == (name in ("results", "headline"))
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cql_tutorial import load_dataset
-from cql_tutorial.evaluation import benchmark
+from cql_tutorial import load_dataset, make_agent
 from cql_tutorial.evaluation import benchmark_presets as presets
+from cql_tutorial.evaluation.mujoco_values import SimulatedValues
 from cql_tutorial.training.offline import History
 from experiments import mujoco, mujoco_tables
 from experiments.mujoco import Job
@@ -71,14 +72,14 @@ def test_a_small_run_of_each_kind(stand_in: None, monkeypatch: pytest.MonkeyPatc
     assert mujoco.measure([main])[0]["return"] == rows[0]["return"]  # read from its checkpoint, not trained again
     long = mujoco.measure([replace(main, steps=40)])
     assert [row["step"] for row in long] == [10, 20, 30, 40] and len({row["score"] for row in long}) == 4
-    compared: list[Job] = []
-    monkeypatch.setattr(mujoco, "compare", lambda agent, job: compared.append(job) or {"true": 1.0})
+    compared: list[tuple[str, float]] = []
+    monkeypatch.setattr(mujoco, "compare", lambda agent, *where: compared.append(where) or {"true": 1.0})
     for algorithm in ("iql", "bc", "cql-redq", "cql-layer-norm"):
         job = replace(main, algorithm=algorithm, discount=0.95 if algorithm == "iql" else 0.99)
         (row,) = mujoco.measure([job])
         assert row["algorithm"] == algorithm and ("true" in row) == (algorithm == "iql")
         assert set(row) <= set(mujoco.COLUMNS)
-    assert [job.algorithm for job in compared] == ["iql"]
+    assert compared == [("pendulum/medium-10k-v0", 0.95)]
 
 
 def test_drift_is_the_change_of_the_last_fifth() -> None:
@@ -131,17 +132,22 @@ def test_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "### " not in "\n".join(mujoco_tables.sheet()).replace("## mujoco", "", 1)  # a table not there is not shown
 
 
-def test_q_beside_the_truth_in_the_simulator() -> None:
-    pytest.importorskip("mujoco")
-    data = pytest.importorskip("experiments.mujoco_data")
-    task = mujoco.VARIED
-    try:
-        observations, _, _ = data.evaluation_states(task, 0, 3)
-    except Exception as error:  # the sets are made on demand, in minutes
-        pytest.skip(f"no evaluation states here: {error}")
-    agent: Any = benchmark.make_agent(
-        "cql", {"state_dim": observations.shape[1], "action_dim": 3, "hidden_dim": 4, "discount": 0.5, "device": "cpu"}
-    )
-    found = mujoco.compare(agent, Job(task, "cql", 0.5, 0, 0))
-    assert found["estimation_error"] == pytest.approx(found["predicted"] - found["true"])
-    assert torch.isfinite(torch.tensor(list(found.values()))).all()
+def test_q_beside_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a simulator of one's own: the numbers are means over the states, and the half width adds up."""
+    states = {"observations": np.ones((5, 11), np.float32), "qpos": np.ones((5, 6)), "qvel": np.ones((5, 6))}
+    seen: dict[str, Any] = {}
+
+    def simulated(task: str, policy: Any, qpos: Any, qvel: Any, actions: Any, discount: float, **more: Any) -> Any:
+        seen.update(more, task=task, actions=actions, discount=discount)
+        values = torch.arange(5, dtype=torch.float64)
+        return SimulatedValues(values, torch.full((5,), 2.0).double(), 1, 0.0, -values, values)
+
+    monkeypatch.setattr(mujoco, "true_q_mujoco", simulated)
+    monkeypatch.setattr(mujoco.mujoco_data, "evaluation_states", lambda id: states)
+    agent: Any = make_agent("cql", {"state_dim": 11, "action_dim": 3, "hidden_dim": 4, "device": "cpu"})
+    found = mujoco.compare(agent, "mujoco/hopper-medium-expert-1-v0", 0.95)
+    q = agent.q_values(states["observations"], seen["actions"]).amin(0).double().mean()
+    assert found["predicted"] == pytest.approx(float(q)) and found["true"] == 2.0
+    assert found["estimation_error"] == pytest.approx(float(q) - 2.0) and found["cut_high"] == 2.0
+    assert found["true_half_width"] == pytest.approx(2.0 / 5**0.5)
+    assert (seen["task"], seen["discount"], seen["rollouts"]) == ("hopper", 0.95, 4)

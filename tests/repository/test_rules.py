@@ -25,9 +25,9 @@ from tests.pace import limit
 PACKAGE = ROOT / "cql_tutorial"
 
 
-def lock() -> dict[str, str]:
-    """Name -> version of every pin in requirements.txt."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+def lock(file: str = "requirements.txt") -> dict[str, str]:
+    """Name -> version of every pin in requirements.txt, or in the lock of an extra."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     parsed = [re.fullmatch(r"([A-Za-z0-9_.-]+)==([0-9][A-Za-z0-9.]*)", line) for line in pins]
     assert all(parsed), [line for line, match in zip(pins, parsed, strict=True) if not match]
@@ -90,6 +90,35 @@ def test_the_lock_is_complete_and_installed() -> None:
                 assert needed in lock() or needed in ("setuptools", "pip") or _comes_with_torch(name, needed), (
                     f"{name} needs {needed}, which is not in the lock"
                 )
+
+
+def test_mujoco_has_a_lock_of_its_own() -> None:
+    pins, pattern = lock("requirements-mujoco.txt"), r"-r requirements-mujoco\.txt"
+    assert not set(pins) & set(lock()), "they are installed on top of one another"
+    for line in project()["optional-dependencies"]["mujoco"]:
+        requirement = Requirement(line)
+        name = canonicalize_name(requirement.name)
+        assert requirement.specifier.contains((pins | lock())[name]), line
+    makefile, ci = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", ".ci/run"))
+    assert re.search(pattern, makefile) and re.search(r"^results: .*\$\(MUJOCO\)", makefile, re.MULTILINE)
+    assert re.search(r"make --no-print-directory mujoco \|\| echo", ci), "CI goes on where it cannot be installed"
+    pytest.importorskip("mujoco")
+    queue, seen = [("mujoco", ""), ("gymnasium", "mujoco")], set()
+    while queue:  # whatever the extra needs is in one of the two locks
+        name, extra = queue.pop()
+        for line in metadata.requires(name) or []:
+            requirement = Requirement(line)
+            needed = canonicalize_name(requirement.name)
+            own = requirement.marker is None or any(
+                requirement.marker.evaluate({"extra": one})
+                for one in ("", extra, *(["epy"] if extra == "epath" else []))
+            )
+            if own and needed not in seen and needed not in lock():
+                seen.add(needed)
+                queue += [(needed, one) for one in requirement.extras or {""}]
+                assert needed in pins, f"{name} needs {needed}, which is in neither lock"
+    for name, version in pins.items():
+        assert metadata.version(name) == version, f"{name}: make mujoco installs the lock again"
 
 
 def test_what_is_installed_without_its_dependencies() -> None:
