@@ -153,7 +153,7 @@ def q_on_data(history: Any, step: int) -> dict[str, float]:
 
 @torch.no_grad()
 def compare(agent: Any, data: str, discount: float) -> dict[str, float]:
-    """Min Q and Q^pi of the stochastic policy at its own actions, in the means over states common to all runs on a log."""
+    """Min Q and Q^pi of the stochastic policy at its own actions, means over states common to all runs on a log."""
     states = mujoco_data.evaluation_states(data)
     observations, policy = torch.as_tensor(states["observations"]), agent.policy()
     actions = policy(observations, torch.Generator().manual_seed(EVALUATION_SEED))

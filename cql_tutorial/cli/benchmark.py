@@ -180,7 +180,8 @@ def summary(rows: Sequence[Row]) -> str:
     for row in rows:
         key = tuple(str(row[name]) for name in ("task", "data", "algorithm", "cql_alpha"))
         groups.setdefault(key, []).append(row)
-    lines, sources = [], {}
+    lines: list[Row] = []
+    sources: dict[str, None] = {}
     for (task, data, algorithm, alpha), some in groups.items():
         scores = [float(row["score"]) for row in some if row["score"] != ""]
         mean, half = t_interval(scores) if scores else (float("nan"), float("nan"))

@@ -126,7 +126,8 @@ def plan(
 def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
     """The setting with what is not None in ``changes``."""
     own = {name: value for name, value in changes.items() if value is not None}
-    outer = {name: check_int(name, own.pop(name), 1) for name in ("steps", "episodes", "batch_size") if name in own}
+    names = [name for name in ("steps", "episodes", "batch_size") if name in own]
+    outer: dict[str, Any] = {name: check_int(name, own.pop(name), 1) for name in names}
     return replace(setting, **outer, settings={**setting.settings, **own})
 
 
