@@ -57,14 +57,10 @@ STUDIES: dict[str, Study[Any]] = {
         )
     },
 }
-NEED_MUJOCO = ("mujoco",)
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the tables it measures
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
     "mujoco_data": ("make the MuJoCo data sets from the committed policies; needs the extra mujoco", ()),
-    "results": (
-        "measure every result table: make results, hours on two cores",
-        tuple(table for table in STUDIES if table not in NEED_MUJOCO),
-    ),
+    "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
     "mujoco": ("the table mujoco alone: cloning, IQL, SAC and CQL on three of D4RL's tasks", ("mujoco",)),
     "headline": ("the headline tables alone: CQL beside cloning, IQL, SAC and its extensions", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),

@@ -187,16 +187,16 @@ def _ours(task: Task, algorithm: str) -> Setting:
         "cql": ("cql", {**actor_critic, "actor_lr": 3e-4, "cql_alpha": 5.0, "cql_n_actions": 4}),
     }  # fmt: skip
     agent, settings = algorithms[algorithm]
-    sources = (OURS,)
+    sources = [OURS]
     if algorithm == "iql":
-        sources += ("rewards in units of (expert - random return) / 1000, so that beta means the same on every task",)
+        sources.append("rewards in units of (expert - random return) / 1000: beta means the same on every task")
     return Setting(
         agent,
         {**network, **settings},
         steps=30_000,
         batch_size=128,
         episodes=10,
-        sources=sources,
+        sources=tuple(sources),
         initial_value="mean reward" if agent != "bc" else "zero",
     )
 

@@ -72,7 +72,7 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         experiments.main(["results", "--table", "sepsis", "--again"])
     pitfalls = {"pitfalls", "pitfalls-causes", "pitfalls-own"}
     extensions = {"calibration", "calibration-versions", "ensembles-online", "ensembles-offline"}
-    extensions |= {"soft-modes", "soft-maze", "sparse-mixed"}
+    extensions |= {"soft-modes", "soft-maze", "sparse-mixed", "mujoco"}
     assert set(experiments.NAMES["results"][1]) == {
         *headline.TASKS,
         "sepsis",
