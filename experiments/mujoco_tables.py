@@ -77,6 +77,35 @@ def scores(frame: pd.DataFrame, every_run: bool = True) -> list[str]:
     return [*markdown_lines(heads, table), "", *sources]
 
 
+def quoted_rows(sources: bool = True) -> list[str]:
+    """The three rows of the often quoted table, ours beside what is reported; nothing before all of them are measured.
+
+    With ``sources`` also where the reported numbers are from, and what the quoted table mixed up.
+    """
+    frame = read_reported("mujoco")
+    if not len(frame):
+        return []
+    runs = at_the_end(frame)
+    runs = runs[(runs["discount"] == 0.99) & (runs["steps"] == mujoco.STEPS)]
+    table = []
+    for task in mujoco.TASKS:
+        cells = [task]
+        for algorithm in ("bc", "iql", "cql"):
+            some = runs[(runs["task"] == task) & (runs["algorithm"] == algorithm)]
+            if len(some) < len(mujoco.DRAWS) * len(mujoco.SEEDS):
+                return []
+            cells.append(mean_and_interval(some["score"].dropna(), ".1f"))
+        reported = PUBLISHED_SCORES[1].scores[task]
+        table.append([*cells, *(f"*{reported[algorithm]:.1f}*" for algorithm in ("bc", "iql", "cql"))])
+    heads = ["MuJoCo, D4RL's score", *(f"{name}, ours" for name in ("BC", "IQL", "CQL"))]
+    heads += [f"*{name}, reported on v2*" for name in ("BC", "IQL", "CQL")]
+    about = [
+        f"**MuJoCo**: our own logs, {mujoco.STEPS:,} updates of small networks, 2 draws x 3 seeds, ± over the runs.",
+        f"The reported scores (the IQL paper's table) are {NOT_COMPARABLE}.",
+    ]
+    return [*about, "", *markdown_lines(heads, table), *(["", *MIXED_UP] if sources else []), ""]
+
+
 def long_runs(frame: pd.DataFrame) -> list[str]:
     """CQL to 100,000 updates: is the score at 30,000 a transient?"""
     runs = frame[frame["steps"] == mujoco.LONG_STEPS]

@@ -47,6 +47,7 @@ def write_pages(root: Path) -> None:
     for page, (start, end) in PAGES.items():
         front = page == "README.md"
         lines = short_tables([IN_THE_README] if front else [*HEADLINES, "sepsis"], extensions=not front)
+        lines += mujoco_tables.quoted_rows(sources=not front)
         before, rest = (root / page).read_text(encoding="utf-8").split(start)
         text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
         (root / page).write_text(text, encoding="utf-8")

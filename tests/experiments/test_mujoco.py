@@ -127,8 +127,12 @@ def test_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "100,000 updates" in text and "| 10k | 20k |" in text and "cql-redq" in text
     assert "+3.0 ± 0.9 | +2.0 +3.0 +4.0 +2.0 +3.0 +4.0 | -2.0 |" in text and "not comparable" in text
     assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
+    short = mujoco_tables.quoted_rows()
+    assert f"| {mujoco.VARIED} | 7.0 ± 5.8 | 7.0 ± 5.8 | 7.0 ± 5.8 | *52.5* | *91.5* | *105.4* |" in short
+    assert mujoco_tables.MIXED_UP[0] in short and mujoco_tables.MIXED_UP[0] not in mujoco_tables.quoted_rows(False)
     few = frame[(frame["task"] == mujoco.TASKS[0]) & (frame["discount"] == 0.99) & (frame["steps"] == mujoco.STEPS)]
     monkeypatch.setattr(mujoco_tables, "read_reported", lambda table: few)
+    assert mujoco_tables.quoted_rows() == []
     assert "### " not in "\n".join(mujoco_tables.sheet()).replace("## mujoco", "", 1)  # a table not there is not shown
 
 
