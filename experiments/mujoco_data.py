@@ -216,10 +216,9 @@ def compare(row: dict[str, Any], stored: Row) -> str:
 
 def make_set(one: Set, rows: list[Row]) -> None:
     """Make one set, compare it with its row or add that, and keep its evaluation states if it has none."""
-    chosen = draws(read_rows(training.STUDY.table)).get((one.task, one.draw))
-    mend = "python -m experiments mujoco_data trains them first."
-    require_data(chosen, one.id, "no behaviour policy of that draw", "both draws trained", mend)
-    assert chosen is not None
+    chosen: dict[str, int] = {}
+    if one.quality != "random":
+        chosen = draws(read_rows(training.STUDY.table))[one.task, one.draw]
     columns = columns_of(one)
     row = facts(one, columns, chosen)
     low, high = REFERENCE_RETURNS[one.task]
@@ -324,31 +323,33 @@ def make(only: Iterable[str] = (), taken: Iterable[str] = (), minutes: float = 5
     """
     deadline = time.monotonic() + 60 * minutes
     wanted = [find_set(one) for one in only]
-    for one in taken:
-        name, _, source = one.partition("=")
-        require(source, "--take", one, "TASK-QUALITY=FILE", "for example hopper-medium=hopper_medium-v2.hdf5.")
+    for given in taken:
+        name, _, source = given.partition("=")
+        require(source, "--take", given, "TASK-QUALITY=FILE", "for example hopper-medium=hopper_medium-v2.hdf5.")
         print(f"  {take(name, source)}: taken from {Path(source).name}")
     if taken and not wanted:
         return True
     make_mujoco(next(iter(BUDGETS)))  # says at once where MuJoCo is not installed
     torch.set_num_threads(1)  # so that the order of sums does not depend on the machine's cores
     torch.set_flush_denormal(True)
-    progress = run(training.STUDY, processes, deadline, RESULTS)
     trained = read_rows(training.STUDY.table)
-    if trained:
-        keep_policies(trained)
+    complete, measured = True, 0
+    if any(one.quality != "random" and (one.task, one.draw) not in draws(trained) for one in wanted or SETS.values()):
+        measured, complete = run(training.STUDY, processes, deadline, RESULTS)
+        trained = read_rows(training.STUDY.table)
+    keep_policies(trained)
     there, rows = draws(trained), read_rows(TABLE)
     known = len(rows)
-    complete = progress.complete
     for one in wanted or SETS.values():
         if (DATA / one.id / "data" / "main_data.hdf5").is_file() and any(row["id"] == one.id for row in rows):
             continue
-        if (one.task, one.draw) not in there or time.monotonic() >= deadline:
+        trained_for = one.quality == "random" or (one.task, one.draw) in there
+        if not trained_for or time.monotonic() >= deadline:
             complete = False
             continue
         make_set(one, rows)
     if rows:
         from experiments.mujoco_sheet import write_sheet  # it reads the names above
 
-        write_sheet(renew=len(rows) > known or progress.measured > 0)
+        write_sheet(renew=len(rows) > known or measured > 0)
     return complete

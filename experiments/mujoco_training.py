@@ -51,7 +51,7 @@ class Training:
     seed: int
 
 
-class KeepStates(gymnasium.Wrapper):  # type: ignore[type-arg]
+class KeepStates(gymnasium.Wrapper):
     """Keeps qpos and qvel before each step."""
 
     def __init__(self, env: Any) -> None:
@@ -140,7 +140,8 @@ def measure(jobs: list[Training]) -> list[dict[str, Any]]:
         seen = train(job.task, job.seed, steps, snapshots=range(EVERY, steps + 1, EVERY), on_snapshot=note)
     medium = next((row["step"] for row in rows if row["score"] >= MEDIUM), 0)
     with atomic_write(folder / "replay.npz") as temporary, open(temporary, "wb") as whole:
-        np.savez(whole, **{name: column[:medium] for name, column in seen.items()})
+        kept: dict[str, Any] = {name: column[:medium] for name, column in seen.items()}
+        np.savez(whole, **kept)
     return rows
 
 

@@ -65,5 +65,5 @@ def joined(parts: Sequence[Columns], steps: int | None = None) -> Columns:
 
 def dataset_of_columns(columns: Columns, low: Any, high: Any, *, id: str) -> OfflineDataset:
     """The data set of recorded columns (float32), with the task's action bounds."""
-    rows = {name: values for name, values in columns.items() if name not in ("qpos", "qvel")}
+    rows: dict[str, Any] = {name: values for name, values in columns.items() if name not in ("qpos", "qvel")}
     return OfflineDataset.from_arrays(**rows, id=id, action_low=low, action_high=high, out_of_bounds="clip")

@@ -89,3 +89,38 @@ def test_record_gives_whole_episodes_and_the_bounds() -> None:
     assert len(grid) == 1000 and grid.n_actions == 4 and grid.actions.dtype == torch.int64
     assert int(grid.terminations.sum()) > 5 and bool((grid.terminations | grid.truncations)[-1])
     assert torch.equal(grid.actions, record(world, UniformPolicy(world), 1000, seed=0).actions)
+
+
+def steps_taken(agent: object) -> float:
+    return float(agent.optimizers["critic"].state_dict()["state"][0]["step"])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(fast: bool) -> None:
+    """What `mujoco_data` relies on where it makes a replay again; snapshots are handed out as they come."""
+    seen: list[tuple[int, float]] = []
+    long, short = (
+        train_online(
+            Pendulum(), SMALL, steps, seed=4, start_steps=60, update_every=2, snapshots=[70, 80, 90], fast=fast,
+            on_snapshot=lambda step, agent: seen.append((step, steps_taken(agent))), progress=False,
+        )
+        for steps in (90, 80)
+    )  # fmt: skip
+    assert seen == [(70, 5.0), (80, 10.0), (90, 15.0), (70, 5.0), (80, 10.0)]
+    for name, column in short.replay.items():
+        assert torch.equal(column, long.replay[name][:80])
+    for key, value in short.agent.state().items():
+        assert torch.equal(value, long.snapshots[80].state()[key])
+
+
+def test_the_faster_form_learns_the_same() -> None:
+    settings = {**SMALL, "dtype": "float64"}
+    fast, readable = (
+        train_online(Pendulum(), settings, 100, seed=1, start_steps=60, fast=form, progress=False)
+        for form in (True, False)
+    )
+    assert torch.allclose(fast.replay["actions"], readable.replay["actions"], atol=1e-5)
+    assert not torch.equal(fast.replay["actions"][60:], fast.replay["actions"][59:-1])
+    for key, value in readable.agent.state().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, fast.agent.state()[key], rtol=1e-5, atol=1e-7), key
