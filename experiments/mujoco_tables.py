@@ -39,11 +39,19 @@ def sheet() -> list[str]:
         "±: 95 % t-interval over all runs of a line; they are of two draws and not independent: the means of the draws",
         "stand beside it.",
         "",
+        *incomplete(frame),
         *scores(frame),
         "",
         *MIXED_UP,
     ]
     return [*lines, *long_runs(frame), *variants(frame), *settled(frame)]
+
+
+def incomplete(frame: pd.DataFrame) -> list[str]:
+    """What is said while runs are missing."""
+    there, wanted = len(at_the_end(frame)), len(list(mujoco.jobs()))
+    text = f"**Not complete: {there} of {wanted} runs are measured.** `python -m experiments mujoco` goes on."
+    return [text, ""] if there < wanted else []
 
 
 def at_the_end(frame: pd.DataFrame) -> pd.DataFrame:

@@ -133,6 +133,10 @@ def test_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     few = frame[(frame["task"] == mujoco.TASKS[0]) & (frame["discount"] == 0.99) & (frame["steps"] == mujoco.STEPS)]
     monkeypatch.setattr(mujoco_tables, "read_reported", lambda table: few)
     assert mujoco_tables.quoted_rows() == []
+    assert (
+        "**Not complete: 30 of 162 runs are measured.**" in "\n".join(mujoco_tables.sheet())
+        and "Not complete" not in text
+    )
     assert "### " not in "\n".join(mujoco_tables.sheet()).replace("## mujoco", "", 1)  # a table not there is not shown
 
 
