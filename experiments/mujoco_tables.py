@@ -54,6 +54,11 @@ def incomplete(frame: pd.DataFrame) -> list[str]:
     return [text, ""] if there < wanted else []
 
 
+def interval(values: pd.Series, form: str) -> str:
+    """Mean and interval; of a single run, while the others are missing, its number alone."""
+    return mean_and_interval(values, form) if len(values) > 1 else " ".join(f"{value:{form}}" for value in values)
+
+
 def at_the_end(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the last update of each run."""
     return frame[frame["step"] == frame["steps"]]
@@ -63,7 +68,7 @@ def scores(frame: pd.DataFrame, every_run: bool = True) -> list[str]:
     """The table of scores; without ``every_run`` in the short form of the pages."""
     runs = at_the_end(frame)
     runs = runs[(runs["discount"] == 0.99) & (runs["steps"] == mujoco.STEPS)]
-    short = [f"reported on v2 by {name}: {NOT_COMPARABLE}" for name in ("CORL", "IQL's authors")]
+    short = [f"{name} on v2 (not comparable)" for name in ("CORL", "IQL's authors")]
     heads = ["task", "log", "method", "score", "draw means", *(["every run"] if every_run else []), *short]
     table = []
     for task in mujoco.TASKS:
@@ -74,7 +79,7 @@ def scores(frame: pd.DataFrame, every_run: bool = True) -> list[str]:
             found = some["score"].dropna()
             draws = [part["score"].mean() for _, part in some.groupby("draw")]
             log = " / ".join(f"{part['log_score'].iloc[0]:.1f}" for _, part in some.groupby("draw"))
-            cells = [task, log, name, mean_and_interval(found, ".1f"), " / ".join(f"{mean:.1f}" for mean in draws)]
+            cells = [task, log, name, interval(found, ".1f"), " / ".join(f"{mean:.1f}" for mean in draws)]
             if every_run:
                 cells.append(" ".join("x" if pd.isna(score) else f"{score:.1f}" for score in some["score"]))
             reported = [one.scores.get(task, {}).get(algorithm) for one in PUBLISHED_SCORES]
@@ -82,7 +87,7 @@ def scores(frame: pd.DataFrame, every_run: bool = True) -> list[str]:
     sources = [
         f"- {name}: {one.source}." for name, one in zip(("CORL", "IQL's authors"), PUBLISHED_SCORES, strict=True)
     ]
-    return [*markdown_lines(heads, table), "", *sources]
+    return [*markdown_lines(heads, table), "", f"The last two columns are {NOT_COMPARABLE}.", "", *sources]
 
 
 def quoted_rows(sources: bool = True) -> list[str]:
@@ -143,8 +148,8 @@ def variants(frame: pd.DataFrame) -> list[str]:
             more = ", ".join(f"{name}={value}" for name, value in mujoco.VARIANTS.get(algorithm, {}).items())
             found = some["score"].dropna()
             each = " ".join("x" if pd.isna(score) else f"{score:.1f}" for score in some["score"])
-            q = mean_and_interval(some["q_value"].dropna(), ".0f")
-            table.append([algorithm, more or "alpha 5", mean_and_interval(found, ".1f"), each, q])
+            q = interval(some["q_value"].dropna(), ".0f")
+            table.append([algorithm, more or "alpha 5", interval(found, ".1f"), each, q])
     title = f"### mujoco: forms of CQL on {mujoco.VARIED}, first draw, three seeds"
     heads = ["method", "differs in", "score", "every run", "mean Q of logged actions"]
     return ["", title, "", *markdown_lines(heads, table)]
@@ -157,7 +162,7 @@ def settled(frame: pd.DataFrame) -> list[str]:
         return []
     table = []
     for (task, algorithm), some in runs.groupby(["task", "algorithm"], sort=False):
-        error = mean_and_interval(some["estimation_error"], "+.1f")
+        error = interval(some["estimation_error"], "+.1f")
         each = " ".join(f"{value:+.1f}" for value in some["estimation_error"])
         cells = [str(task), NAMES.get(str(algorithm), str(algorithm)), f"{some['score'].mean():.1f}"]
         cells += [f"{some[name].mean():.1f}" for name in ("predicted", "true", "true_half_width")]

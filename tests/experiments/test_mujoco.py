@@ -132,6 +132,10 @@ def test_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mujoco_tables.MIXED_UP[0] in short and mujoco_tables.MIXED_UP[0] not in mujoco_tables.quoted_rows(False)
     few = frame[(frame["task"] == mujoco.TASKS[0]) & (frame["discount"] == 0.99) & (frame["steps"] == mujoco.STEPS)]
     monkeypatch.setattr(mujoco_tables, "read_reported", lambda table: few)
+    one = frame[(frame["draw"] == 0) & (frame["seed"] == 0)]
+    monkeypatch.setattr(mujoco_tables, "read_reported", lambda table: one)
+    assert "nan" not in "\n".join(mujoco_tables.sheet())
+    monkeypatch.setattr(mujoco_tables, "read_reported", lambda table: few)
     assert mujoco_tables.quoted_rows() == []
     assert (
         "**Not complete: 30 of 162 runs are measured.**" in "\n".join(mujoco_tables.sheet())
