@@ -20,6 +20,7 @@ from experiments import (
     ensembles,
     headline,
     make_datasets,
+    mujoco,
     mujoco_data,
     off_policy,
     over_estimation,
@@ -52,6 +53,7 @@ STUDIES: dict[str, Study[Any]] = {
             calibration.VERSIONS_STUDY,
             *soft_q.STUDIES.values(),
             sparse_q.STUDY,
+            mujoco.STUDY,
         )
     },
 }
@@ -59,6 +61,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "make_datasets": ("make every data set of the course again from scratch, or one (--only)", ()),
     "mujoco_data": ("make the MuJoCo data sets from the committed policies; needs the extra mujoco", ()),
     "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
+    "mujoco": ("the table mujoco alone: cloning, IQL, SAC and CQL on three of D4RL's tasks", ("mujoco",)),
     "headline": ("the headline tables alone: CQL beside cloning, IQL, SAC and its extensions", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),

@@ -15,6 +15,7 @@ from experiments import (
     ensembles_tables,
     headline,
     headline_tables,
+    mujoco_tables,
     off_policy_tables,
     sepsis_tables,
     soft_q_tables,
@@ -46,6 +47,7 @@ def write_pages(root: Path) -> None:
     for page, (start, end) in PAGES.items():
         front = page == "README.md"
         lines = short_tables([IN_THE_README] if front else [*HEADLINES, "sepsis"], extensions=not front)
+        lines += mujoco_tables.quoted_rows(sources=not front)
         before, rest = (root / page).read_text(encoding="utf-8").split(start)
         text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
         (root / page).write_text(text, encoding="utf-8")
@@ -95,6 +97,7 @@ def sheet(origin: str) -> list[str]:
         ("soft-modes", soft_q_tables.sheet_of_modes),
         ("soft-maze", soft_q_tables.sheet_of_maze),
         ("sparse-mixed", sparse_q_tables.sheet),
+        ("mujoco", mujoco_tables.sheet),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,16 @@ class ImplicitConfig(InSampleConfig):
 class IQLConfig(ImplicitConfig):
     """Settings of continuous IQL; see `ImplicitConfig`."""
 
+    policy_std: float | None = None
+    """Fix the policy's standard deviation; None learns it. With sqrt(1/2) log pi is minus the squared error up to a
+    constant: the loss of the deterministic policy that published settings have on some tasks."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.policy_std is not None:
+            low, high = (math.exp(bound) for bound in LOG_STD_RANGE)
+            self.number("policy_std", low, high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiscreteIQLConfig(ImplicitConfig):
@@ -101,7 +112,8 @@ class ImplicitAgent(Agent):
         self.actor = actor
         self.add_optimizer("critic", list(self.critic.parameters()), settings.critic_lr)
         self.add_optimizer("value", list(self.value.parameters()), settings.value_lr)
-        self.add_optimizer("actor", list(self.actor.parameters()), settings.actor_lr)
+        learned = [one for one in self.actor.parameters() if one.requires_grad]
+        self.add_optimizer("actor", learned, settings.actor_lr)
 
     # ------------------------------------------------------------ what the two forms differ in
     def _build_critic(self) -> EnsembleMLP:
@@ -220,7 +232,10 @@ class IQLAgent(ImplicitAgent):
 
     def _build_actor(self) -> NormalPolicy:
         sizes = self.config.mlp_sizes(self.config.state_dim, self.config.action_dim)
-        return NormalPolicy(sizes, self._init_generator).to(self.device, self.dtype)
+        policy = NormalPolicy(sizes, self._init_generator).to(self.device, self.dtype)
+        if self.config.policy_std is not None:
+            policy.log_std.requires_grad_(False).fill_(math.log(self.config.policy_std))
+        return policy
 
     def distribution(self, observations: Tensor) -> Normal:
         """``[n, S]`` -> the actor's Normal; its mode is the mean, and a random action is clipped to [-1, 1]."""

@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "Write a trained policy as one file that runs without this package.",
     "convert": "Write a log as a Minari data set, or as a plain table.",
     "collect": "Record a log in a simulator, in Minari's format.",
+    "benchmark": "Run algorithms on the tasks of a suite, under our settings or published ones.",
     "doctor": "Say whether this machine is ready, and how to mend what is not.",
 }
 

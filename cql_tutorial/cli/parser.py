@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 
 from ..agents import AGENTS
 from . import COMMANDS
+from .benchmark import benchmark
 from .collect import collect
 from .convert import convert
 from .describe import describe
@@ -30,6 +31,7 @@ EXAMPLES = {
     "export": "cql-tutorial export --agent runs/maze/seed-0.safetensors --out policy.pt2",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
     "collect": "cql-tutorial collect --env Pendulum-v1 --steps 10000 --id mine/random-v0",
+    "benchmark": "cql-tutorial benchmark --preset published --tasks hopper-medium-expert --show",
     "doctor": "cql-tutorial doctor",
 }
 
@@ -46,6 +48,7 @@ def run(words: Sequence[str]) -> int:
         "export": export,
         "convert": convert,
         "collect": collect,
+        "benchmark": benchmark,
         "doctor": doctor,
     }
     for name, about in COMMANDS.items():

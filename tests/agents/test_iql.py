@@ -490,3 +490,36 @@ def test_it_stitches_where_cloning_cannot() -> None:
         returns = evaluate_policy(world, agent.policy(deterministic=True), n=200, arm="left")
         reached[name] = float((returns > 0).double().mean())
     assert reached["iql"] > 0.8 and reached["bc"] < 0.2, reached
+
+
+# ---------------------------------------------------------------- a policy without a width of its own
+def test_a_fixed_width_of_sqrt_half_is_the_squared_error() -> None:
+    """The deterministic policy of published settings: mean w |mu(s) - a|^2, its gradient by autograd on that loss."""
+    agent = build("iql", policy_std=math.sqrt(0.5), dtype="float64", inverse_temperature=1.5)
+    batch = agent.prepare(batch_of("iql", 3))
+    weights = torch.rand(8, dtype=torch.float64)
+    ours = -(weights * agent.log_likelihood(batch.observations, batch.actions)).mean()
+    mean = agent.distribution(batch.observations).mode()
+    squared = (weights * (mean - batch.actions).square().sum(-1)).mean()
+    learned = list(agent.optimizers["actor"].param_groups[0]["params"])
+    for one, other in zip(
+        torch.autograd.grad(ours, learned, retain_graph=True), torch.autograd.grad(squared, learned), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    assert len(learned) == len(list(agent.actor.parameters())) - 1
+    for seed in range(3):
+        agent.update(batch_of("iql", seed))
+    torch.testing.assert_close(agent.actor.log_std, torch.full_like(agent.actor.log_std, -0.5 * math.log(2)))
+
+
+def test_a_fixed_width_is_kept_by_a_checkpoint_and_checked(tmp_path: Path) -> None:
+    agent = build("iql", policy_std=0.3)
+    agent.update(batch_of("iql", 0))
+    agent.save(tmp_path / "a.safetensors")
+    again = load_agent(tmp_path / "a.safetensors", "cpu")
+    for one in (agent, again):
+        one.update(batch_of("iql", 1))
+    assert all(torch.equal(value, again.state()[name]) for name, value in agent.state().items())
+    for value in (0.0, -1.0, math.nan, 8.0, "wide"):
+        with pytest.raises(ConfigError, match="policy_std"):
+            build("iql", policy_std=value)
