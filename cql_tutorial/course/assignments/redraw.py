@@ -75,7 +75,7 @@ def fault(exercise: Exercise, drawn: Exercise) -> str:
 
     The measure is ``exercise``: what its own examples tell apart, those of ``drawn`` tell apart too.
     """
-    right, before = _answers(drawn, drawn.reference), _answers(exercise, exercise.reference)
+    right, before = _answers(drawn, drawn.reference), _own(exercise, exercise.reference)
     for new, old in zip(right, before, strict=True):
         if old is not None and (new is None or not finite(new.value, old.value)):
             return "the reference has no finite answer"
@@ -84,7 +84,7 @@ def fault(exercise: Exercise, drawn: Exercise) -> str:
     known: list[tuple[str, list[Answer | None], list[Answer | None]]] = [("the reference", right, before)]
     for mutant in exercise.mutants:
         theirs = _answers(drawn, mutant.function)
-        own = _answers(exercise, mutant.function)
+        own = _own(exercise, mutant.function)
         for name, others, their_own in known:
             if _same(drawn, theirs, others) and not _same(exercise, own, their_own):
                 return f"{mutant.name!r} and {name!r} coincide"
@@ -92,19 +92,18 @@ def fault(exercise: Exercise, drawn: Exercise) -> str:
     return ""
 
 
-_OWN: dict[tuple[str, int], tuple[tuple[Example, ...], list[Answer | None]]] = {}
+_OWN: dict[Callable[..., Any], tuple[tuple[Example, ...], list[Answer | None]]] = {}
+
+
+def _own(exercise: Exercise, function: Callable[..., Any]) -> list[Answer | None]:
+    """`_answers` to the exercise's own examples, computed once for many draws."""
+    if function not in _OWN or _OWN[function][0] is not exercise.examples:
+        _OWN[function] = exercise.examples, _answers(exercise, function)
+    return _OWN[function][1]
 
 
 def _answers(exercise: Exercise, function: Callable[..., Any]) -> list[Answer | None]:
-    """What a function answers to each example; kept while the exercise's examples stay the same ones."""
-    place = (exercise.id, id(function))
-    kept = _OWN.get(place)
-    if kept is not None and kept[0] is exercise.examples:
-        return kept[1]
-    found = [outcome(exercise, function, example) for example in exercise.examples]
-    if kept is None:  # the first asked for are the exercise's own; a thousand draws after them are not to be kept
-        _OWN[place] = (exercise.examples, found)
-    return found
+    return [outcome(exercise, function, example) for example in exercise.examples]
 
 
 def _same(exercise: Exercise, left: Sequence[Answer | None], right: Sequence[Answer | None]) -> bool:
