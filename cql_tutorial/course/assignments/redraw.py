@@ -6,7 +6,8 @@ assumed but measured: a draw counts only if the reference answers it and no two 
 tell apart give the same answers; otherwise the next draw of the same key is tried.
 
 An exercise whose examples hold no real number (a letter, the number of a line) cannot be redrawn, nor can one whose
-draws fail: `redrawn` then raises, and names it. ``Exercise.redraw`` draws where the general rule does not fit.
+draws fail: `redrawn` then raises, and names it. ``Exercise.redraw`` draws where the general rule does not fit; its
+author answers for its draws, of which the self-check measures as many as there is time for.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import torch
 
 from ...errors import ConfigError
 from ..checker import Answer, Example, Exercise, outcome
-from ..compare import all_numbers, finite
+from ..compare import finite
 
 ATTEMPTS = 24  # draws of one key, before an exercise is said not to be redrawable
 SHIFT = 0.3  # a number moves by at most this share of itself, and by at most `FARTHEST`
@@ -52,7 +53,7 @@ def redrawn(exercise: Exercise, key: str, *purpose: str) -> Exercise:
     why = ""
     for _ in range(ATTEMPTS):
         drawn = replace(exercise, examples=_draw(exercise, generator))
-        why = fault(exercise, drawn)
+        why = fault(exercise, drawn) if exercise.redraw is None else _unanswered(exercise, drawn)
         if not why:
             return drawn
     raise ConfigError(
@@ -75,12 +76,9 @@ def fault(exercise: Exercise, drawn: Exercise) -> str:
 
     The measure is ``exercise``: what its own examples tell apart, those of ``drawn`` tell apart too.
     """
+    if unanswered := _unanswered(exercise, drawn):
+        return unanswered
     right, before = _answers(drawn, drawn.reference), _own(exercise, exercise.reference)
-    for new, old in zip(right, before, strict=True):
-        if old is not None and (new is None or not finite(new.value, old.value)):
-            return "the reference has no finite answer"
-    if _same(drawn, right, before):
-        return "the right answers are those of the exercise's own examples"
     known: list[tuple[str, list[Answer | None], list[Answer | None]]] = [("the reference", right, before)]
     for mutant in exercise.mutants:
         theirs = _answers(drawn, mutant.function)
@@ -89,6 +87,17 @@ def fault(exercise: Exercise, drawn: Exercise) -> str:
             if _same(drawn, theirs, others) and not _same(exercise, own, their_own):
                 return f"{mutant.name!r} and {name!r} coincide"
         known.append((mutant.name, theirs, own))
+    return ""
+
+
+def _unanswered(exercise: Exercise, drawn: Exercise) -> str:
+    """Why the reference's answers to a draw will not do; "" if they will."""
+    right, before = _answers(drawn, drawn.reference), _own(exercise, exercise.reference)
+    for new, old in zip(right, before, strict=True):
+        if old is not None and (new is None or not finite(new.value, old.value)):
+            return "the reference has no finite answer"
+    if exercise.judge is None and _same(drawn, right, before):
+        return "the right answers are those of the exercise's own examples"
     return ""
 
 
@@ -194,6 +203,5 @@ def _number(value: float, shifts: dict[float, float], inside: bool) -> float:
 
 
 def different_numbers(left: Exercise, right: Exercise) -> bool:
-    """Whether two draws of an exercise hold other numbers somewhere."""
-    pairs = zip(left.examples, right.examples, strict=True)
-    return any(all_numbers(list(a.arguments)) != all_numbers(list(b.arguments)) for a, b in pairs)
+    """Whether two draws of an exercise have other right answers somewhere."""
+    return not _same(left, _answers(left, left.reference), _answers(right, right.reference))
