@@ -19,6 +19,8 @@ COMMANDS = {
     "export": "Write a trained policy as one file that runs without this package.",
     "convert": "Write a log as a Minari data set, or as a plain table.",
     "collect": "Record a log in a simulator, in Minari's format.",
+    "assign": "Make graded homework from exercises: notebooks, autograder, rubric.",
+    "grade": "Grade a folder of notebooks, each in a limited process.",
     "doctor": "Say whether this machine is ready, and how to mend what is not.",
 }
 

@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 
 from ..agents import AGENTS
 from . import COMMANDS
+from .assign import assign, grade
 from .collect import collect
 from .convert import convert
 from .describe import describe
@@ -30,6 +31,8 @@ EXAMPLES = {
     "export": "cql-tutorial export --agent runs/maze/seed-0.safetensors --out policy.pt2",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
     "collect": "cql-tutorial collect --env Pendulum-v1 --steps 10000 --id mine/random-v0",
+    "assign": "cql-tutorial assign assignments/the_loss.toml --seed-by student --students class.csv --out hw1",
+    "grade": "cql-tutorial grade hw1 --submissions handed_in --students class.csv --out graded",
     "doctor": "cql-tutorial doctor",
 }
 
@@ -46,6 +49,8 @@ def run(words: Sequence[str]) -> int:
         "export": export,
         "convert": convert,
         "collect": collect,
+        "assign": assign,
+        "grade": grade,
         "doctor": doctor,
     }
     for name, about in COMMANDS.items():
