@@ -96,7 +96,7 @@ def _unanswered(exercise: Exercise, drawn: Exercise) -> str:
     for new, old in zip(right, before, strict=True):
         if old is not None and (new is None or not finite(new.value, old.value)):
             return "the reference has no finite answer"
-    if exercise.judge is None and _same(drawn, right, before):
+    if exercise.redraw is None and _same(drawn, right, before):
         return "the right answers are those of the exercise's own examples"
     return ""
 
@@ -181,9 +181,13 @@ def _tensor(value: torch.Tensor, shifts: dict[float, float]) -> torch.Tensor:
 def _distribution(row: list[float], shifts: dict[float, float]) -> list[float]:
     """Another distribution: what is impossible stays so, what is certain too, equal shares stay equal."""
     weights = [x * math.exp(shifts.get(x, 0.0)) for x in row]
-    shares = [round(x / sum(weights), 3) for x in weights]
-    largest = shares.index(max(shares))
-    shares[largest] = round(shares[largest] + 1 - sum(shares), 3)  # so that they still sum to 1
+    exact = [x / sum(weights) for x in weights]
+    shares = [round(x, 3) for x in exact]
+    alone = [n for n, x in enumerate(exact) if shares[n] > 0 and exact.count(x) == 1]
+    if not alone:
+        return exact
+    place = max(alone, key=lambda n: shares[n])  # it takes what rounding leaves, so that they still sum to 1
+    shares[place] = round(shares[place] + 1 - sum(shares), 3)
     return shares
 
 
@@ -203,5 +207,8 @@ def _number(value: float, shifts: dict[float, float], inside: bool) -> float:
 
 
 def different_numbers(left: Exercise, right: Exercise) -> bool:
-    """Whether two draws of an exercise have other right answers somewhere."""
+    """Whether two draws of an exercise have other numbers, or other right answers, somewhere."""
+    pairs = zip(left.examples, right.examples, strict=True)
+    if any(_numbers_in(list(a.arguments)) != _numbers_in(list(b.arguments)) for a, b in pairs):
+        return True
     return not _same(left, _answers(left, left.reference), _answers(right, right.reference))

@@ -106,6 +106,7 @@ class Assignment:
     calibration: tuple[Calibration, ...] = ()
     limits: Limits = Limits()
     key: str = ""
+    drawn: dict[tuple[str, ...], Exercise | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def points(self) -> float:
@@ -122,7 +123,7 @@ class Assignment:
 
     def movable(self, id: str) -> bool:
         """Whether the exercise's examples can be drawn anew."""
-        return can_be_redrawn(self.exercises[id]) and self._drawn(id, "probe") is not None
+        return self._drawn(id, "hidden", COMMON) is not None
 
     def graded(self, id: str, student: str) -> Exercise:
         """The exercise with the examples that this student's function is graded on."""
@@ -132,7 +133,12 @@ class Assignment:
         """The exercise with the examples that this student's notebook shows: other ones than those of `graded`."""
         return self._drawn(id, "shown", self.student(student)) or self.exercises[id]
 
-    def _drawn(self, id: str, *purpose: str) -> Exercise | None:
+    def _drawn(self, *purpose: str) -> Exercise | None:
+        if purpose not in self.drawn:  # a draw is held against all mutants: once is enough
+            self.drawn[purpose] = self._draw(*purpose)
+        return self.drawn[purpose]
+
+    def _draw(self, id: str, *purpose: str) -> Exercise | None:
         exercise = self.exercises[id]
         if not can_be_redrawn(exercise):
             return None
@@ -145,7 +151,7 @@ class Assignment:
 
     def plain(self) -> dict[str, Any]:
         """The assignment as JSON, without what `load` finds again: the exercises themselves, and the folder."""
-        left = {name: value for name, value in vars(self).items() if name not in ("exercises", "folder", "parts")}
+        left = {name: value for name, value in vars(self).items() if name not in ("exercises", "folder", "parts", "drawn")}
         content = {name: _plain(value) for name, value in left.items()}
         return {"format": FORMAT, **content, "exercise": [_plain(part) for part in self.parts]}
 
@@ -184,9 +190,10 @@ def load(path: Path, key: str = "") -> Assignment:
     require(made.limits.seconds > 0 and made.limits.memory_mb > 0, "limits", vars(made.limits), "numbers above 0")
     for calibration in made.calibration:
         _check_calibration(made, calibration)
-    if made.fixed == "refuse" and made.fixed_parts():
+    still = [id for id, exercise in chosen.items() if not can_be_redrawn(exercise)] if made.fixed == "refuse" else []
+    if still:
         mend = "give it a redraw=, leave it out, or write fixed = 'keep'."
-        raise ConfigError("fixed", f"'refuse', and {made.fixed_parts()} cannot be redrawn", "other exercises", mend)
+        raise ConfigError("fixed", f"'refuse', and {still} cannot be redrawn", "other exercises", mend)
     return made
 
 
@@ -224,7 +231,7 @@ def _toml() -> Any:
 def _made(kind: Any, content: Any, where: str) -> Any:
     """A dataclass of a table, with an error that names an unknown or a missing field."""
     require(isinstance(content, Mapping), where, content, "a table")
-    known = [one.name for one in fields(kind)]
+    known = [one.name for one in fields(kind) if one.init]
     for name in content:
         near = get_close_matches(name, known, n=1)
         mend = f"did you mean {near[0]!r}?" if near else "leave it out."
