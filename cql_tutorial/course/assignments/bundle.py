@@ -63,7 +63,9 @@ def rubric(assignment: Assignment) -> str:
     """The instructor's page: goals, minutes, points, what a recognised mistake gets, samples to calibrate on."""
     lines = [f"# {assignment.title}: rubric", "", "For instructors; it holds answers.", ""]
     lines += [f"Some {assignment.minutes} minutes."] if assignment.minutes else []
-    lines += ["", "Students will be able to", "", *[f"- {goal}" for goal in assignment.goals]] if assignment.goals else []
+    lines += (
+        ["", "Students will be able to", "", *[f"- {goal}" for goal in assignment.goals]] if assignment.goals else []
+    )
     lines += ["", "| exercise | points | a recognised mistake that gets a part |", "|---|---|---|"]
     for part in assignment.parts:
         partial = "; ".join(f"{name}: {share:.0%}" for name, share in part.partial.items()) or "none"
@@ -75,9 +77,19 @@ def rubric(assignment: Assignment) -> str:
         lines += [f"## {question.id} ({question.points:g} points, marked by a person)", "", question.prompt.strip(), ""]
         lines += [f"- {what} ({points:g})" for what, points in question.rubric.items()] + [""]
         for sample in question.samples:
-            lines += [f"Sample, {sample.points:g} points: *{sample.answer.strip()}*", "", f"Why: {sample.why.strip()}", ""]
+            lines += [
+                f"Sample, {sample.points:g} points: *{sample.answer.strip()}*",
+                "",
+                f"Why: {sample.why.strip()}",
+                "",
+            ]
     if assignment.calibration:
-        lines += ["## Calibration: hand-ins that the grader gives", "", "| hand-in | answers | points |", "|---|---|---|"]
+        lines += [
+            "## Calibration: hand-ins that the grader gives",
+            "",
+            "| hand-in | answers | points |",
+            "|---|---|---|",
+        ]
         for one in assignment.calibration:
             answers = ", ".join(f"{id}: {answer}" for id, answer in one.answers.items()) or "all stubs"
             lines.append(f"| {one.name} | {answers} | {one.points:g} |")

@@ -30,7 +30,11 @@ def limit(limits: Limits) -> None:
     except ImportError:  # Windows: whoever started this process ends it
         return
     room = limits.memory_mb * 2**20 + _in_use()
-    for what, most in ((resource.RLIMIT_DATA, room), (resource.RLIMIT_FSIZE, FILE_MB * 2**20), (resource.RLIMIT_CORE, 0)):
+    for what, most in (
+        (resource.RLIMIT_DATA, room),
+        (resource.RLIMIT_FSIZE, FILE_MB * 2**20),
+        (resource.RLIMIT_CORE, 0),
+    ):
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))

@@ -21,7 +21,7 @@ from .grading import Grade, grade_notebook, heading
 from .spec import Assignment, load
 from .verdict import PASSED
 
-SETUP = '''\
+SETUP = """\
 #!/usr/bin/env bash
 # Gradescope runs this once, when it builds the image. AUTOGRADER is /autograder there.
 set -euo pipefail
@@ -35,13 +35,13 @@ python3 -m venv "$root/venv"
 cd "$root/source"
 "$root/venv/bin/python" -m pip install --quiet {package}
 "$root/venv/bin/python" -c 'import cql_tutorial.course'
-'''
-RUN = '''\
+"""
+RUN = """\
 #!/usr/bin/env bash
 # Gradescope runs this for each hand-in: submission/ is read, results/results.json is written.
 root="${AUTOGRADER:-/autograder}"
 exec "$root/venv/bin/python" -m cql_tutorial.course.assignments.gradescope "$root"
-'''
+"""
 
 
 def write_autograder(assignment: Assignment, path: Path, wheel: Path | None = None) -> None:

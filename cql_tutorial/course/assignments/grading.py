@@ -95,7 +95,9 @@ def _confirm(assignment: Assignment, grade: Grade) -> None:
         except Exception:  # packed by nobody that we know
             right = False
         if not right or verdict.points != part.points:
-            grade.verdicts[part.id] = Verdict(part.id, REFUSED, 0.0, "the pass could not be confirmed from your answers.")
+            grade.verdicts[part.id] = Verdict(
+                part.id, REFUSED, 0.0, "the pass could not be confirmed from your answers."
+            )
             grade.notes.append(f"{part.id}: a pass that its own answers do not bear out; read this notebook")
 
 

@@ -19,16 +19,16 @@ from .spec import Assignment, Part, Written
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 MOST = 60  # numbers of an example that is shown in a notebook
-INSTALL = '''\
+INSTALL = """\
 # Installs the course's package where it is missing, as in Colab; does nothing where it is there.
 try:
     import cql_tutorial
 except ImportError:
     import subprocess, sys
 
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", {package!r}], check=True)'''
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", {package!r}], check=True)"""
 HEADER = "import math\n\nimport torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n"
-TRY = '''
+TRY = """
 
 def alike(found, expected):
     if isinstance(expected, tuple):
@@ -44,7 +44,7 @@ def try_examples(function, examples):
             said = "right" if alike(found, expected) else f"found {found}, expected {expected}"
             print(f"{function.__name__}, example {number}: {said}")
     except NotImplementedError:
-        print(f"{function.__name__}: not attempted")'''
+        print(f"{function.__name__}: not attempted")"""
 
 
 def student_notebook(assignment: Assignment, student: str = "") -> Any:
@@ -105,8 +105,13 @@ def solved_notebook(assignment: Assignment, answers: dict[str, str], student: st
 def _title(assignment: Assignment, student: str) -> str:
     lines = [f"# {assignment.title}", ""]
     facts = [f"{assignment.points:g} points"] + ([f"some {assignment.minutes} minutes"] if assignment.minutes else [])
-    lines += [", ".join(facts) + "." + (f" The numbers in this copy are those of **{student}**." if student else ""), ""]
-    lines += ["**You will be able to**", "", *[f"- {goal}" for goal in assignment.goals], ""] if assignment.goals else []
+    lines += [
+        ", ".join(facts) + "." + (f" The numbers in this copy are those of **{student}**." if student else ""),
+        "",
+    ]
+    lines += (
+        ["**You will be able to**", "", *[f"- {goal}" for goal in assignment.goals], ""] if assignment.goals else []
+    )
     lines += [assignment.text.strip(), ""] if assignment.text else []
     lines += [
         "Your *functions* are graded, by their names, on examples that are not shown here; cells may be added, moved or "
@@ -123,7 +128,9 @@ def _header(part: Part, exercise: Exercise) -> str:
 
 def _question(question: Written) -> str:
     criteria = "\n".join(f"- {what} ({points:g})" for what, points in question.rubric.items())
-    return f"## {question.id} ({question.points:g} points, marked by a person)\n\n{question.prompt.strip()}\n\n{criteria}"
+    return (
+        f"## {question.id} ({question.points:g} points, marked by a person)\n\n{question.prompt.strip()}\n\n{criteria}"
+    )
 
 
 def _imports(assignment: Assignment) -> str:
@@ -147,7 +154,12 @@ def _trials(assignment: Assignment, part: Part, student: str) -> list[str]:
         texts += [f"    # {example.about.split(':')[0]}: other numbers", text]
     if not texts:
         return cells
-    table = [f"{name}_examples = [  # arguments, and what to return", *texts, "]", f"try_examples({name}, {name}_examples)"]
+    table = [
+        f"{name}_examples = [  # arguments, and what to return",
+        *texts,
+        "]",
+        f"try_examples({name}, {name}_examples)",
+    ]
     return [*cells, "\n".join(table)]
 
 

@@ -57,7 +57,9 @@ def self_check(assignment: Assignment, students: Sequence[str] = (), seeds: int 
         measured = _check_draws(assignment, part, names)
         found.append(Checked(part.id, individual, len(graded.mutants), len(names), measured, seconds))
     for calibration in assignment.calibration:
-        points = sum(_calibrated(assignment, part, calibration.answers.get(part.id, "stub")) for part in assignment.parts)
+        points = sum(
+            _calibrated(assignment, part, calibration.answers.get(part.id, "stub")) for part in assignment.parts
+        )
         if abs(points - calibration.points) > 1e-9:
             raise ConfigError(
                 f"calibration {calibration.name!r}", f"{points:g} points", f"{calibration.points:g}", "mend either."
@@ -102,7 +104,9 @@ def _check_draws(assignment: Assignment, part: Part, names: Sequence[str]) -> in
         if own.redraw is None or measured == 0 or time.process_time() - start < BUDGET:
             why = fault(own, drawn) if own.redraw is not None else ""
             if why:
-                raise ConfigError(f"{part.id}, draw of {name!r}", why, "a draw in general position", "mend its redraw=.")
+                raise ConfigError(
+                    f"{part.id}, draw of {name!r}", why, "a draw in general position", "mend its redraw=."
+                )
             measured += 1
         if not different_numbers(assignment.public(part.id, name), drawn):
             raise ConfigError(f"{part.id}, draw of {name!r}", "shown examples that are the hidden ones", "others")

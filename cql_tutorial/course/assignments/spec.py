@@ -151,7 +151,9 @@ class Assignment:
 
     def plain(self) -> dict[str, Any]:
         """The assignment as JSON, without what `load` finds again: the exercises themselves, and the folder."""
-        left = {name: value for name, value in vars(self).items() if name not in ("exercises", "folder", "parts", "drawn")}
+        left = {
+            name: value for name, value in vars(self).items() if name not in ("exercises", "folder", "parts", "drawn")
+        }
         content = {name: _plain(value) for name, value in left.items()}
         return {"format": FORMAT, **content, "exercise": [_plain(part) for part in self.parts]}
 

@@ -16,7 +16,15 @@ from ..compare import LIMIT, agree, form
 from .spec import Part
 
 MISSING, REFUSED, STOPPED = "missing", "not the student's own", "stopped"
-HIDDEN = ("\n  example", "\n  called with:", "\n  at place", "\n  yours", "\n  shapes of", "\n  next: ", "\n  on the way")
+HIDDEN = (
+    "\n  example",
+    "\n  called with:",
+    "\n  at place",
+    "\n  yours",
+    "\n  shapes of",
+    "\n  next: ",
+    "\n  on the way",
+)
 LONGEST = 600  # of a message: an error's text is the student's own, and could hold the hidden numbers
 
 
