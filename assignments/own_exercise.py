@@ -62,7 +62,7 @@ SECOND = (
         "Compare next_observations[:-1] with observations[1:], leave out the steps that end an episode, and the last.",
         "wrong = (next_observations[:-1] != ____) & ~ends[:-1]; return wrong.nonzero().squeeze(1)",
     ),
-    meaning="A log that does not follow itself was cut, sorted or joined by somebody: ask who, before you train on it.",
+    meaning="A log that does not follow itself was cut, sorted or joined: ask by whom, before you train on it.",
     redraw=other_log,
 )
 def broken_rows(observations, next_observations, ends):
@@ -106,5 +106,5 @@ def _(observations, next_observations, ends):
 
 @mutant("own.1", "compared with itself")
 def _(observations, next_observations, ends):
-    """you compare a step's next observation with its *own* observation: it is that of the step after it which counts."""
+    """you compare a step's next observation with its *own* observation: that of the step after it counts."""
     return ((next_observations != observations) & ~ends).nonzero().squeeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -18,7 +19,7 @@ import torch
 
 from cql_tutorial.course import SESSION
 from cql_tutorial.course import assignments as homework
-from cql_tutorial.course.assignments import bundle, cell, grading, gradescope, notebooks, verdict
+from cql_tutorial.course.assignments import bundle, cell, gradescope, grading, notebooks, verdict
 from cql_tutorial.course.assignments.collect import TimeLimitError, collect, read_cells, time_limit
 from cql_tutorial.course.assignments.redraw import can_be_redrawn, fault, moved, redrawn
 from cql_tutorial.course.assignments.self_check import self_check, stub_of
@@ -188,7 +189,7 @@ def test_functions_are_found_wherever_they_stand() -> None:
 def test_the_packages_own_functions_count_for_nothing() -> None:
     found = collected(
         "from cql_tutorial.course import or_reference, solution\nfrom torch import logsumexp as adversary_value",
-        "def penalty(q, actions):\n    return 0\npenalty = or_reference('04.2', penalty)\nassert penalty.__module__ != 'x'",
+        "def penalty(q, actions):\n    return 0\npenalty = or_reference('04.2', penalty)",
         "solution('04.1')",
     )
     assert "of a library" in found.reasons["04.1"] and found.functions["04.2"](1, 2) == 0
@@ -204,10 +205,8 @@ def test_endless_cells_are_stopped_and_left_out_where_a_whole_run_was_ended() ->
     assert set(collected(*cells, definitions_only=True).functions) == {"04.2"}
     with pytest.raises(TimeLimitError), time_limit(0.1):
         while True:
-            try:
+            with contextlib.suppress(Exception):
                 sum(range(1000))
-            except Exception:
-                pass
 
 
 def test_a_message_shows_no_hidden_example(tmp_path: Path) -> None:
@@ -338,6 +337,10 @@ def hand_in(folder: Path, name: str, assignment: homework.Assignment, answers: d
     notebooks.write_notebook(notebook, folder / f"{name}.ipynb")
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
 def test_who_may_grade_and_what_cannot_be_read(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if hasattr(os, "geteuid"):
         monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -369,8 +372,8 @@ def test_a_class_is_graded_whatever_its_notebooks_do(made: Path, tmp_path: Path)
         {
             "06.1": f"{head}\n    return q.exp().mean(-1).log() + action_dim * math.log(2)",
             "04.1": "def adversary_value(q):\n    return torch.zeros(10**11).sum()",
-            "own.1": "def broken_rows(*a):\n    while True:\n        try:\n            while True:\n                pass\n"
-            "        except BaseException:\n            pass",
+            "own.1": "def broken_rows(*a):\n    while True:\n        try:\n            while True:\n"
+            "                pass\n        except BaseException:\n            pass",
         },
     )
     forged = "import cql_tutorial.course.assignments.verdict as v\nfrom cql_tutorial.course.checker import Result\n"
@@ -379,12 +382,12 @@ def test_a_class_is_graded_whatever_its_notebooks_do(made: Path, tmp_path: Path)
     roster = ["ada", "bob", "eve", "zoe"]
     grades = grading.grade_folder(file, folder, tmp_path / "out", roster=roster, allow_root=True)
     assert [grade.points for grade in grades] == [20, 7, 0, 0]
-    told = {(row["student"], row["exercise"]): row for row in csv.DictReader(open(tmp_path / "out" / "exercises.csv"))}
+    told = {(row["student"], row["exercise"]): row for row in table(tmp_path / "out" / "exercises.csv")}
     assert told["bob", "06.1"]["mistake"] == "overflow" and told["bob", "06.1"]["message"].startswith("right for small")
     assert "memory" in told["bob", "04.1"]["message"] and told["bob", "own.1"]["status"] == "stopped"
     assert "confirmed" in told["eve", "04.1"]["message"] and told["zoe", "04.1"]["status"] == "not handed in"
-    (ada, bob, *_) = csv.DictReader(open(tmp_path / "out" / "grades.csv"))
+    (ada, bob, *_) = table(tmp_path / "out" / "grades.csv")
     assert ada["points"] == ada["of"] == "20" and "cell 3: stopped after 3 s" in ada["notes"] and bob["06.1"] == "7"
     page = (tmp_path / "out" / "feedback" / "bob.md").read_text(encoding="utf-8")
     assert "06.1 an integral from uniform samples: 7 of 10, wrong" in page
-    assert len(list(csv.DictReader(open(tmp_path / "out" / "mistakes.csv")))) >= 4
+    assert len(table(tmp_path / "out" / "mistakes.csv")) >= 4

@@ -114,9 +114,9 @@ def _title(assignment: Assignment, student: str) -> str:
     )
     lines += [assignment.text.strip(), ""] if assignment.text else []
     lines += [
-        "Your *functions* are graded, by their names, on examples that are not shown here; cells may be added, moved or "
-        "removed. A function that is missing gets no points. What is printed below your functions are public checks: "
-        "passing them is no promise about the others."
+        "Your *functions* are graded, by their names, on examples that are not shown here; cells may be added, moved "
+        "or removed. A function that is missing gets no points. What is printed below your functions are public "
+        "checks: passing them is no promise about the others."
     ]
     return "\n".join(lines)
 

@@ -83,11 +83,10 @@ def confirmed(exercise: Exercise, answers: tuple[Any, ...]) -> bool:
             return False
         value, gradients = unpack(given[0]), tuple(map(unpack, given[1]))
         if exercise.judge is not None:
-            if exercise.judge(value, *example.arguments) is not None:
-                return False
-        elif not (agree(value, right.value, exercise.tolerance) and _fits(exercise, value, right.value)):
-            return False
-        elif not agree(gradients, right.gradients, exercise.tolerance):
+            right_value = exercise.judge(value, *example.arguments) is None
+        else:
+            right_value = agree(value, right.value, exercise.tolerance) and _fits(exercise, value, right.value)
+        if not right_value or not agree(gradients, right.gradients, exercise.tolerance):
             return False
     return True
 
