@@ -16,6 +16,7 @@ the grader reads: it needs no TOML reader.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
@@ -223,11 +224,10 @@ def _toml() -> Any:
 
         return tomllib
     try:
-        import tomli
+        return importlib.import_module("tomli")
     except ImportError as error:
         mend = "pip install tomli, or use Python 3.11."
         raise ConfigError("Python", sys.version.split()[0], "3.11, or the package tomli", mend) from error
-    return tomli
 
 
 def _made(kind: Any, content: Any, where: str) -> Any:
@@ -296,9 +296,14 @@ def _own_exercises(folder: Path, files: Sequence[str]) -> dict[str, Exercise]:
             _execute(folder / file)
         return {id: one for id, one in registry.EXERCISES.items() if id not in kept[0]}
     finally:
-        for known, before in zip((registry.EXERCISES, registry.PREDICTIONS, registry.QUIZZES), kept, strict=True):
-            known.clear()
-            known.update(before)
+        _restore(registry.EXERCISES, kept[0])
+        _restore(registry.PREDICTIONS, kept[1])
+        _restore(registry.QUIZZES, kept[2])
+
+
+def _restore(known: dict[str, Any], before: dict[str, Any]) -> None:
+    known.clear()
+    known.update(before)
 
 
 def _execute(path: Path) -> None:
