@@ -20,6 +20,8 @@ COMMANDS = {
     "convert": "Write a log as a Minari data set, or as a plain table.",
     "collect": "Record a log in a simulator, in Minari's format.",
     "benchmark": "Run algorithms on the tasks of a suite, under our settings or published ones.",
+    "assign": "Make graded homework from exercises: notebooks, autograder, rubric.",
+    "grade": "Grade a folder of notebooks, each in a limited process.",
     "doctor": "Say whether this machine is ready, and how to mend what is not.",
 }
 

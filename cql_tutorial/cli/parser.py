@@ -12,6 +12,7 @@ from tyro.extras import SubcommandApp
 
 from ..agents import AGENTS
 from . import COMMANDS
+from .assign import assign, grade
 from .benchmark import benchmark
 from .collect import collect
 from .convert import convert
@@ -32,6 +33,8 @@ EXAMPLES = {
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
     "collect": "cql-tutorial collect --env Pendulum-v1 --steps 10000 --id mine/random-v0",
     "benchmark": "cql-tutorial benchmark --preset published --tasks hopper-medium-expert --show",
+    "assign": "cql-tutorial assign assignments/the_loss.toml --seed-by student --students class.csv --out hw1",
+    "grade": "cql-tutorial grade hw1 --submissions handed_in --students class.csv --out graded",
     "doctor": "cql-tutorial doctor",
 }
 
@@ -49,6 +52,8 @@ def run(words: Sequence[str]) -> int:
         "convert": convert,
         "collect": collect,
         "benchmark": benchmark,
+        "assign": assign,
+        "grade": grade,
         "doctor": doctor,
     }
     for name, about in COMMANDS.items():

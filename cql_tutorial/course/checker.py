@@ -110,6 +110,9 @@ class Exercise:
     # answer, of the right shape and finite, and the example's arguments; told where no mistake is recognised.
     tried: Callable[..., str] | None = None
     sizes: str = ""  # what to say where an answer stops because sizes do not fit, beside the shapes of the arguments
+    # How an assignment draws other arguments for an example, where `assignments.redraw` would make invalid ones: called
+    # with NumPy's generator, the example's number (from 0) and the example.
+    redraw: Callable[..., tuple[Any, ...]] | None = None
 
     @property
     def secret(self) -> bool:

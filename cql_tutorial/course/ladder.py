@@ -203,6 +203,12 @@ def examples() -> tuple[Example, ...]:
     return tuple(made)
 
 
+def redrawn(generator: np.random.Generator, number: int, example: Example) -> tuple[Any, ...]:
+    """The arguments of a rung with other networks, transitions and noise; its settings stay, they are the rung."""
+    seed = int(generator.integers(1_000, 1_000_000))  # those of `RUNGS` are below 10
+    return scenario(**dict(RUNGS[number].scenario) | {"seed": seed})
+
+
 # ---------------------------------------------------------------- what a wrong page is told
 def which_part(exercise: Exercise, number: int, mine: Sequence[Answer | None], right: Sequence[Answer | None]) -> str:
     """Say what example ``number`` adds, which of the five values are wrong, and where to look; "" for another form."""

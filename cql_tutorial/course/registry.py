@@ -52,6 +52,7 @@ def exercise(
     ladder: Ladder | None = None,
     tried: Callable[..., str] | None = None,
     sizes: str = "",
+    redraw: Callable[..., tuple[Any, ...]] | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated function as the reference answer of an exercise; `Exercise` explains the fields."""
 
@@ -79,6 +80,7 @@ def exercise(
             ladder=ladder,
             tried=tried,
             sizes=sizes,
+            redraw=redraw,
         )
         return reference
 

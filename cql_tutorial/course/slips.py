@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from .checker import Answer, Exercise, Function, alike, outcome, recalled
+from .checker import Answer, Example, Exercise, Function, alike, outcome, recalled
 from .compare import all_numbers, wrong_numbers
 
 OTHER_LOGS = ("log10", "log2", "log1p")
@@ -152,7 +152,8 @@ def single_steps(exercise: Exercise, more: bool = False) -> Iterator[tuple[str, 
 
 
 LONGEST = 40  # lines: a page has thousands of slips, and to try them all would take minutes
-KNOWN: dict[Function, list[tuple[str, list[Answer | None]]]] = {}  # what the slips of a reference answer
+# What the slips of a reference answer, beside the examples that they were asked: an assignment's may be redrawn.
+KNOWN: dict[Function, tuple[tuple[Example, ...], list[tuple[str, list[Answer | None]]]]] = {}
 
 
 def as_if(
@@ -164,17 +165,18 @@ def as_if(
     """
     if len(exercise.source.splitlines()) > LONGEST:
         return None
-    if exercise.reference not in KNOWN:
+    if exercise.reference not in KNOWN or KNOWN[exercise.reference][0] is not exercise.examples:
         steps = [step for step in single_steps(exercise, more=True) if not _far_fetched(exercise, step[0])]
         steps.sort(key=lambda step: _vague(step[0]))  # the vaguest come last
-        KNOWN[exercise.reference] = [
+        answered = [
             (words, [outcome(exercise, function, example) for example in exercise.examples])
             for words, _, function in steps
         ]
+        KNOWN[exercise.reference] = exercise.examples, answered
     if not _enough(exercise, mine):
         return None
     fits = fits or functools.partial(alike, mine, tolerance=exercise.tolerance)
-    return next((words for words, theirs in KNOWN[exercise.reference] if fits(theirs)), None)
+    return next((words for words, theirs in KNOWN[exercise.reference][1] if fits(theirs)), None)
 
 
 def _enough(exercise: Exercise, mine: Sequence[Answer | None]) -> bool:

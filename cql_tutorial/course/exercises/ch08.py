@@ -11,7 +11,7 @@ from torch.nn.utils import parameters_to_vector
 
 from ...losses import LOG_2, log_partition, normalised_gap, tanh_gaussian_log_prob, td_loss
 from ..checker import Example
-from ..ladder import examples, which_part
+from ..ladder import examples, redrawn, which_part
 from ..registry import EXERCISES, exercise, mutant, prediction, quiz_question, wrong_choice
 
 # All is float64, and the page of 08.9 is compared to this: a float32 number in one of its functions would show there.
@@ -1908,6 +1908,7 @@ _line(10, "line 10 is right: one critic's squared error is a mean over the batch
     minutes=45,
     tolerance=1e-9,
     ladder=which_part,
+    redraw=redrawn,
     sizes=(
         "The values of the critics are [E, B], and [E, B, K] of candidates: nn.Linear(H, 1) leaves a last axis of "
         "length 1, which squeeze(-1) takes away, and beside candidates the observations need an axis for K."
