@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import (
+    bugs,
     calibration,
     ensembles,
     headline,
@@ -50,6 +51,8 @@ STUDIES: dict[str, Study[Any]] = {
             calibration.VERSIONS_STUDY,
             *soft_q.STUDIES.values(),
             sparse_q.STUDY,
+            bugs.STUDY,
+            bugs.TEST_STUDY,
         )
     },
 }
@@ -73,6 +76,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
         "from the log into the maze with CQL and Cal-QL, and Cal-QL with one mistake each",
         ("calibration", "calibration-versions"),
     ),
+    "bugs": ("what curves, cards and tests say of published silent bugs", ("bugs", "bug-tests")),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
 

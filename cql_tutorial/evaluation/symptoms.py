@@ -23,7 +23,7 @@ from ..seeding import seeded
 from ..training.offline import fit
 
 STATES, ROWS_SEEN = 500, 0.2  # logged states that are looked at; share of a history's rows that "the end" is
-CLONE_UPDATES, CLONE_ROWS = 300, 256  # of the clone that stands for the behaviour policy, for the floor of the gap
+CLONE_UPDATES, CLONE_ROWS = 300, 128  # of the clone that stands for the behaviour policy, for the floor of the gap
 AT_BOUND = 0.99  # of an action in [-1, 1]
 ROWS, LOOKING = 4, 20  # what a random stream is for; rows of a history, at least, to speak of its course
 STRUCTURAL = (

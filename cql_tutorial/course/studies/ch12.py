@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,14 +11,13 @@ from torch import Tensor
 
 from ... import losses
 from ...agents import AGENTS, Agent, BCAgent, CQLAgent
-from ...agents.cql import MULTIPLIER_RANGE
 from ...datasets.offline_dataset import OfflineDataset
 from ...datasets.recording import dataset_of
 from ...envs import Arm
 from ...envs.arm import arm_episodes
-from ...errors import CQLWarning
 from ...fast.as_built import differences
-from ...training.offline import History, fit
+from ...training.offline import History
+from ...training.population import Population
 from ..silent_bugs import BUGS, Bug
 
 STEPS, BATCH_SIZE, LOG_EVERY, DISCOUNT, EPISODES = 1000, 64, 50, 0.9, 250
@@ -72,23 +69,223 @@ def make(base: str, bug: Bug | None, log: OfflineDataset, seed: int) -> Any:
 
 
 def train(base: str, bug: Bug | None, log: OfflineDataset, seed: int, steps: int = STEPS) -> Trained:
-    """Train one run: half of the updates, what a resume does, the other half, what loading the file does.
+    """Train one run: see `train_together`."""
+    return train_together([(base, bug, log, seed)], steps)[0]
 
-    A healthy run goes through the same two halves, where the resume changes nothing.
+
+Run = tuple[str, Bug | None, OfflineDataset, int]  # base, bug, log, seed
+
+
+def train_together(runs: Sequence[Run], steps: int = STEPS) -> list[Trained]:
+    """Train runs whose agents are of one class: half of the updates, a resume, the other half, and the file is loaded.
+
+    Nothing happens in between to a healthy run. Agents that can be stacked are updated as one program.
     """
-    if bug is not None and bug.log is not None:
-        log = bug.log(log)
-    agent = make(base, bug, log, seed)
-    rows: list[dict[str, float]] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CQLWarning)  # what they say is for the student to find
-        for half in (0, 1):
-            if half and bug is not None and bug.resume is not None:
-                bug.resume(agent)
-            fast = next(differences(agent), None) is None
-            options: dict[str, Any] = {"batch_size": BATCH_SIZE, "log_every": LOG_EVERY, "progress": False}
-            part = fit(agent, log, steps // 2, seed=2 * seed + half, fast=fast, **options)
-            rows += [{**row, "step": row["step"] + half * (steps // 2)} for row in part.rows]
+    logs = [log if bug is None or bug.log is None else bug.log(log) for _, bug, log, _ in runs]
+    agents = [make(base, bug, log, seed) for (base, bug, _, seed), log in zip(runs, logs, strict=True)]
+    for agent, log in zip(agents, logs, strict=True):
+        agent.take_statistics(log.observations)
+    histories: list[list[dict[str, float]]] = [[] for _ in runs]
+    for half in (0, 1):
+        if half:
+            for agent, (_, bug, _, _) in zip(agents, runs, strict=True):
+                if bug is not None and bug.resume is not None:
+                    bug.resume(agent)
+        alike = [number for number, agent in enumerate(agents) if next(differences(agent), None) is None]
+        groups = [alike, *([number] for number in range(len(agents)) if number not in alike)]
+        for group in groups:
+            _half(group, agents, logs, histories, [seed for *_, seed in runs], steps // 2, half)
+    for agent, (_, bug, _, _) in zip(agents, runs, strict=True):
+        if bug is not None and bug.load is not None:
+            bug.load(agent)
+    return [Trained(a, History(rows), log) for a, rows, log in zip(agents, histories, logs, strict=True)]
+
+
+def _half(
+    group: Sequence[int],
+    agents: Sequence[Any],
+    logs: Sequence[OfflineDataset],
+    histories: Sequence[list[dict[str, float]]],
+    seeds: Sequence[int],
+    steps: int,
+    half: int,
+) -> None:
+    """``steps`` updates of the agents of a group, and a row of each one's history every `LOG_EVERY`."""
+    if not group:
+        return
+    own = [agents[number] for number in group]
+    population = Population(own) if next(differences(own[0]), None) is None else None
+    streams = [logs[number].batches(steps, BATCH_SIZE, 2 * seeds[number] + half) for number in group]
+    sums: dict[str, Tensor] = {}
+    for step, batches in enumerate(zip(*streams, strict=True), 1):
+        if population is None:
+            found = {name: value[None] for name, value in own[0].update(batches[0]).items()}
+        else:
+            found = population.update(batches)
+        sums = {name: sums[name] + value if sums else value.clone() for name, value in found.items()}
+        if step % LOG_EVERY == 0:
+            for place, number in enumerate(group):
+                row = {name: float(value[place]) / LOG_EVERY for name, value in sums.items()}
+                histories[number].append({"step": float(half * steps + step), **row})
+            sums = {}
+    if population is not None:
+        _ = population.members  # the agents are brought up to date
+
+
+def curve_ends(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Where each curve ends: its mean over the last fifth of the rows."""
+    last = rows[-max(1, round(END * len(rows))) :]
+    return {name: sum(r[name] for r in last) / len(last) for name in CURVES if all(name in r for r in last)}
+
+
+# ---------------------------------------------------------------- what would have caught it
+def small_settings(**changes: Any) -> dict[str, Any]:
+    """An agent small enough for a unit test: three numbers in, two out."""
+    sizes = {"state_dim": 3, "action_dim": 2, "hidden_dim": 16, "cql_n_actions": 4, "device": "cpu", "dtype": "float64"}
+    return {**sizes, **changes}
+
+
+def small_batch(seed: int, rows: int = 8, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Random transitions for such an agent."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=dtype)
+
+    return {
+        "observations": normal(rows, 3),
+        "actions": normal(rows, 2).tanh(),
+        "rewards": normal(rows),
+        "next_observations": normal(rows, 3),
+        "terminations": torch.zeros(rows, dtype=torch.bool),
+    }
+
+
+def of_bug(bug: Bug | None, kind: type[Agent], **settings: Any) -> Any:
+    """The bug's own agent if it is of this kind, else the right one."""
+    own = bug is not None and bug.agent is not None and issubclass(bug.agent, kind)
+    return (bug.agent if own and bug is not None else kind)(settings)  # type: ignore[misc]
+
+
+def penalty_by_a_loop(bug: Bug | None, seed: int) -> bool:
+    """The penalty of random numbers equals its definition, written as a slow loop over critics, states, candidates."""
+    agent = of_bug(bug, CQLAgent, **small_settings(seed=seed, cql_lagrange=True, cql_alpha=2.0))
+    generator = torch.Generator().manual_seed(seed)
+    q, q_data, density = (torch.randn(*shape, generator=generator).double() for shape in ((2, 3, 12), (2, 3), (3, 12)))
+    density[:, :4] = -2 * losses.LOG_2  # the uniform candidates
+    for critic, found in enumerate(agent.penalty(q, density, q_data).tolist()):
+        states = []
+        for state in range(3):
+            terms = [math.exp(a - b) for a, b in zip(q[critic, state].tolist(), density[state].tolist(), strict=True)]
+            states.append(math.log(sum(terms) / len(terms)) - float(q_data[critic, state]))
+        if abs(found - sum(states) / 3) > 1e-9:
+            return False
+    return True
+
+
+def candidates_fill_the_box(bug: Bug | None, seed: int) -> bool:
+    """Every quarter of [-1, 1] holds about a quarter of the random candidates, in each dimension."""
+    agent = of_bug(bug, CQLAgent, **small_settings(seed=seed, cql_lagrange=True, cql_alpha=2.0))
+    numbers = agent.draw_noise(256).uniform.flatten(0, 1)  # [1024, A]
+    edges = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    shares = [((numbers >= a) & (numbers < b)).double().mean(0) for a, b in zip(edges, edges[1:], strict=False)]
+    return bool(all(((share - 0.25).abs() < 0.08).all() for share in shares))
+
+
+def weight_of_the_penalty(agent: CQLAgent, multiplier: float, seed: int = 0) -> float:
+    """By what an update weighs the penalty at a multiplier: its gradient in the critics minus that without a penalty.
+
+    The least-squares factor of the penalty's own gradient in what the update adds to the Bellman error's.
+    """
+    batch, parameters = agent.prepare(small_batch(seed)), list(agent.critic.parameters())
+    with torch.no_grad():
+        agent.log_multiplier.fill_(math.log(multiplier))
+        noise = agent.draw_noise(batch.size)
+        policy, next_policy = agent.actor(batch.observations), agent.actor(batch.next_observations)
+        candidates, density = agent.sample_candidates(policy, next_policy, noise)
+        assert noise.target is not None
+        ahead = agent.target_critic(batch.next_observations, next_policy.sample(noise.target).actions).amin(0)
+        target = losses.td_target(batch.rewards, batch.terminations, ahead, agent.config.discount)
+    q = agent.critic(batch.observations, torch.cat([batch.actions[:, None], candidates], 1))
+    of_penalty = torch.autograd.grad(
+        losses.cql_penalty(q[..., 1:], density, q[..., 0]).sum(), parameters, retain_graph=True
+    )
+    of_error = torch.autograd.grad(losses.td_loss(q[..., 0], target).sum(), parameters)
+    agent.update(batch, noise)
+    pairs = [(p.grad - e, g) for p, e, g in zip(parameters, of_error, of_penalty, strict=True) if p.grad is not None]
+    return float(sum((d * g).sum() for d, g in pairs)) / float(sum((g * g).sum() for _, g in pairs))
+
+
+def multiplier_pushes(bug: Bug | None, seed: int) -> bool:
+    """With the CQL gap above its target the multiplier rises, and the critics' penalty weighs as much as it says."""
+    settings = small_settings(seed=seed, cql_lagrange=True, cql_alpha=2.0, cql_target_action_gap=-50.0)
+    weights = [weight_of_the_penalty(of_bug(bug, CQLAgent, **settings), value, seed) for value in (0.5, 4.0)]
+    agent, before = of_bug(bug, CQLAgent, **settings), 2.0
+    for number in range(5):
+        agent.update(small_batch(seed + number))
+        now = float(agent.log_multiplier.detach().exp())
+        if now <= before:
+            return False
+        before = now
+    return abs(weights[0] - 0.5) < 1e-6 and abs(weights[1] - 4.0) < 1e-6
+
+
+def resume_is_exact(bug: Bug | None, seed: int) -> bool:
+    """A run that was saved and resumed ends with the very tensors of the run that went on."""
+    agents = [CQLAgent(small_settings(seed=seed, normalize_observations=True)) for _ in range(2)]
+    for agent in agents:
+        agent.set_observation_statistics([0.5, -1.0, 2.0], [2.0, 0.5, 3.0])
+        for number in range(3):
+            agent.update(small_batch(seed + number))
+    changed = None if bug is None else bug.resume or bug.load
+    if changed is not None:
+        changed(agents[1])
+    for number in range(3, 6):
+        for agent in agents:
+            agent.update(small_batch(seed + number))
+    one, other = (agent.state() for agent in agents)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def loaded_acts_alike(bug: Bug | None, seed: int) -> bool:
+    """A loaded agent's actions in ten states are those of the agent that was saved."""
+    agent = CQLAgent(small_settings(seed=seed, normalize_observations=True))
+    agent.set_observation_statistics([0.5, -1.0, 2.0], [2.0, 0.5, 3.0])
+    states = small_batch(seed, rows=10)["observations"]
+    before = agent.act(states)
     if bug is not None and bug.load is not None:
         bug.load(agent)
-    return Trained(agent, History(rows), log)
+    return bool(abs(agent.act(states) - before).max() < 1e-9)
+
+
+def clone_finds_a_constant(bug: Bug | None, seed: int) -> bool:
+    """Cloning a log whose action is the same in every row, the policy comes to take it."""
+    agent = of_bug(bug, BCAgent, state_dim=3, action_dim=2, hidden_dim=16, device="cpu", actor_lr=1e-2, seed=seed)
+    wanted = torch.tensor([0.6, -0.4])
+    for number in range(150):
+        batch = small_batch(seed + number, 32, torch.float32)
+        agent.update({**batch, "actions": wanted.expand(32, 2)})
+    found = torch.as_tensor(agent.act(small_batch(seed, 10, torch.float32)["observations"]))
+    return bool((found - wanted).abs().max() < 0.15)
+
+
+def ends_agree(bug: Bug | None, seed: int) -> bool:
+    """A converted log of twenty episodes that were cut: no termination, and next states that are the next row's."""
+    log = arm_log(seed, episodes=20)
+    if bug is not None and bug.log is not None:
+        log = bug.log(log)
+    world = Arm(joints=6)
+    states, _, _ = world.step(world.states_of(log.observations), log.actions)
+    true_next = world.observe(states)  # the simulator is asked: what follows a row
+    return not bool(log.terminations.any()) and bool((log.next_observations - true_next).abs().max() < 1e-3)
+
+
+TESTS: dict[str, Callable[[Bug | None, int], bool]] = {
+    "penalty by a slow loop": penalty_by_a_loop,
+    "candidates fill the box": candidates_fill_the_box,
+    "multiplier rises and pushes": multiplier_pushes,
+    "resume is exact": resume_is_exact,
+    "loaded agent acts alike": loaded_acts_alike,
+    "clone finds a constant": clone_finds_a_constant,
+    "ends agree with the world": ends_agree,
+}
