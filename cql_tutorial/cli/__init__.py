@@ -19,7 +19,7 @@ COMMANDS = {
     "export": "Write a trained policy as one file that runs without this package.",
     "convert": "Write a log as a Minari data set, or as a plain table.",
     "collect": "Record a log in a simulator, in Minari's format.",
-    "doctor": "Say whether this machine is ready, and how to mend what is not.",
+    "doctor": "Say whether this machine is ready; with --run, which symptoms a trained run shows.",
 }
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] == ["doctor"]:  # must work where packages are missing, so before anything is imported
+    if words == ["doctor"]:  # of the machine: must work where packages are missing, so before anything is imported
         from .doctor import doctor
 
         report = doctor()

@@ -15,11 +15,11 @@ from . import COMMANDS
 from .collect import collect
 from .convert import convert
 from .describe import describe
-from .doctor import main as doctor
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
 from .options import DataOptions, TaskOptions, settings_form
+from .run_doctor import doctor
 from .train import TrainOptions, train
 
 EXAMPLES = {
@@ -30,7 +30,7 @@ EXAMPLES = {
     "export": "cql-tutorial export --agent runs/maze/seed-0.safetensors --out policy.pt2",
     "convert": "cql-tutorial convert --data maze/stitch-8k-v0 --csv log.csv",
     "collect": "cql-tutorial collect --env Pendulum-v1 --steps 10000 --id mine/random-v0",
-    "doctor": "cql-tutorial doctor",
+    "doctor": "cql-tutorial doctor --run runs/maze",
 }
 
 
