@@ -20,7 +20,7 @@ from ...training.offline import History
 from ...training.population import Population
 from ..silent_bugs import BUGS, Bug
 
-STEPS, BATCH_SIZE, LOG_EVERY, DISCOUNT, EPISODES = 1000, 64, 50, 0.9, 250
+STEPS, BATCH_SIZE, LOG_EVERY, DISCOUNT, EPISODES = 800, 64, 40, 0.9, 250
 SETTINGS: dict[str, Any] = {
     "hidden_dim": 64, "discount": DISCOUNT, "tau": 0.05, "critic_lr": 1e-3, "actor_lr": 1e-3, "alpha": 0.1,
     "temperature_lr": 3e-3, "cql_alpha": 1.0, "cql_n_actions": 5, "device": "cpu",
