@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from ...datasets.offline_dataset import OfflineDataset
 from ...datasets.recording import dataset_of
 from ...envs import Arm
 from ...envs.arm import arm_episodes
+from ...evaluation.symptoms import symptoms
 from ...fast.as_built import differences
 from ...training.offline import History
 from ...training.population import Population
@@ -289,3 +291,315 @@ TESTS: dict[str, Callable[[Bug | None, int], bool]] = {
     "clone finds a constant": clone_finds_a_constant,
     "ends agree with the world": ends_agree,
 }
+
+
+# ---------------------------------------------------------------- implementations that a student's tests are put to
+def of_three(q: Tensor) -> int:
+    """How many of the candidates are uniform: a third."""
+    return q.shape[-1] // 3
+
+
+def vectorised(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """The package's penalty."""
+    return losses.cql_penalty(q, log_density, q_data)
+
+
+def other_order(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """The same, summed in another order: equal up to rounding."""
+    turned = losses.log_partition(q.flip(-1), log_density.flip(-1)).flip(-1).sum(-1)
+    return turned / q.shape[1] - q_data.flip(-1).mean(-1)
+
+
+def reshape_lost(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """Log-sum-exp over one candidate of each proposal."""
+    groups = (q - log_density).unflatten(-1, (3, -1))
+    return (torch.logsumexp(groups, -2) - math.log(3.0) - q_data[..., None]).mean((-2, -1))
+
+
+def swapped_density(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """log(2 ** 0.5) for log(0.5 ** 2) under the uniform candidates."""
+    n = of_three(q)
+    wrong = torch.full_like(log_density[:, :n], 0.5 * losses.LOG_2)
+    return losses.cql_penalty(q, torch.cat([wrong, log_density[:, n:]], 1), q_data)
+
+
+def no_density(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """No density at all."""
+    return losses.cql_penalty(q, torch.zeros_like(log_density), q_data)
+
+
+def hard_maximum(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """The largest candidate in place of the soft maximum."""
+    return (q.amax(-1) - q_data).mean(-1)
+
+
+def without_gradient(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """Right numbers from candidates that are detached."""
+    return losses.cql_penalty(q.detach(), log_density, q_data)
+
+
+def one_number(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """One number, the mean over the critics."""
+    return losses.cql_penalty(q, log_density, q_data).mean()
+
+
+def summed_over_states(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """The sum over the batch where its mean should be."""
+    return losses.cql_penalty(q, log_density, q_data) * q.shape[1]
+
+
+PENALTIES: dict[str, tuple[bool, str]] = {
+    "vectorised": (True, "the package's own penalty"),
+    "reshape_lost": (False, "a penalty whose reshape was thrown away"),
+    "without_gradient": (False, "a penalty whose candidates are detached: right numbers, no gradient"),
+    "other_order": (True, "a right penalty that sums in another order"),
+    "swapped_density": (False, "a penalty with base and exponent of the uniform density swapped"),
+    "no_density": (False, "a penalty without any density"),
+    "hard_maximum": (False, "a penalty with a hard maximum"),
+    "one_number": (False, "a penalty that is one number for all critics"),
+    "summed_over_states": (False, "a penalty that is summed over the states"),
+}
+IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
+    function.__name__: function
+    for function in (
+        vectorised,
+        other_order,
+        reshape_lost,
+        swapped_density,
+        no_density,
+        hard_maximum,
+        without_gradient,
+        one_number,
+        summed_over_states,
+    )
+}
+
+
+def batches(seed: int, count: int = 3) -> list[dict[str, Tensor]]:
+    """Some random batches for a small agent."""
+    return [small_batch(seed + number) for number in range(count)]
+
+
+def maker(seed: int) -> Callable[[], CQLAgent]:
+    """A function that makes a small agent that has trained a little: the same at every call."""
+
+    def make() -> CQLAgent:
+        agent = CQLAgent(small_settings(seed=seed, hidden_dim=8, normalize_observations=True, actor_lr=1e-3))
+        agent.set_observation_statistics([0.5, -1.0, 2.0], [2.0, 0.5, 3.0])
+        for batch in batches(seed, 2):
+            agent.update(batch)
+        return agent
+
+    return make
+
+
+def complete(agent: CQLAgent) -> CQLAgent:
+    """What comes back is what was there."""
+    new = CQLAgent(agent.config)
+    for name, value in agent.state().items():
+        if name != "generator":
+            new.state()[name].copy_(value)
+    new.generator.set_state(agent.generator.get_state())
+    if new.normaliser is not None:
+        new.normaliser.forget_what_is_known()
+    return new
+
+
+def stale_temperature(agent: CQLAgent) -> CQLAgent:
+    """The optimiser keeps the old tensor."""
+    bug = BUGS["stale_optimizer"].resume
+    assert bug is not None
+    bug(agent)
+    return agent
+
+
+def lost_target(agent: CQLAgent) -> CQLAgent:
+    """The target critics are a copy of the critics."""
+    bug = BUGS["target_lost"].resume
+    assert bug is not None
+    bug(agent)
+    return agent
+
+
+def lost_statistics(agent: CQLAgent) -> CQLAgent:
+    """Observations are no longer normalised by what they were."""
+    bug = BUGS["statistics_lost"].load
+    assert bug is not None
+    bug(agent)
+    return agent
+
+
+def lost_moments(agent: CQLAgent) -> CQLAgent:
+    """The optimisers begin anew."""
+    for optimizer in agent.optimizers.values():
+        for state in optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+    return agent
+
+
+def restarted_stream(agent: CQLAgent) -> CQLAgent:
+    """The random numbers begin again with the first."""
+    agent.generator = CQLAgent(agent.config).generator
+    return agent
+
+
+RESUMES: dict[str, tuple[bool, str]] = {
+    "complete": (True, "a resume that brings everything back"),
+    "stale_temperature": (False, "a resume after which the temperature's optimiser holds a stale tensor"),
+    "lost_target": (False, "a resume that loses the target network"),
+    "lost_statistics": (False, "a resume that loses the observation statistics"),
+    "lost_moments": (False, "a resume that loses the optimisers' moments"),
+    "restarted_stream": (False, "a resume that restarts the random numbers"),
+}
+RESUME_FUNCTIONS: dict[str, Callable[[CQLAgent], CQLAgent]] = {
+    function.__name__: function
+    for function in (complete, stale_temperature, lost_target, lost_statistics, lost_moments, restarted_stream)
+}
+CAUGHT: dict[str, list[str]] = {  # by each of `TESTS`, as the table bug-tests says (a test holds the two together)
+    "penalty by a slow loop": ["reshape_lost", "swapped_density", "no_uniform_density"],
+    "candidates fill the box": ["random_at_bound", "half_range"],
+    "multiplier rises and pushes": ["reshape_lost", "swapped_density", "no_uniform_density", "undetached", "frozen"],
+    "resume is exact": ["stale_optimizer", "target_lost", "statistics_lost"],
+    "loaded agent acts alike": ["statistics_lost"],
+    "clone finds a constant": ["another_sample"],
+    "ends agree with the world": ["time_limit", "flags_doubled", "next_episode"],
+}
+
+LISTING = """\
+def cql_losses(critics, actor, log_multiplier, batch, target, target_gap, n=5):
+    s, a, s_next = batch["s"], batch["a"], batch["s_next"]
+    B, A = a.shape
+    random = 2 * torch.rand(B * n, A, dtype=a.dtype) - 1
+    s_many = s.repeat_interleave(n, dim=0)
+    next_many = s_next.repeat_interleave(n, dim=0)
+    with torch.no_grad():
+        here, log_here = actor(s_many)
+        there, log_there = actor(next_many)
+    log_random = math.log(0.5**A)
+    target = target.detach()
+    losses, penalties = [], []
+    for critic in critics:
+        q = critic(s, a)
+        td = F.mse_loss(q, target)
+        values = [critic(s_many, random) - log_random, critic(s_many, here) - log_here, critic(s_many, there) - log_there]
+        for v in values:
+            v.reshape(B, n)
+
+        every = torch.stack(values, dim=-1).flatten(1)
+        K = every.shape[1]
+        soft = torch.logsumexp(every, dim=1) - math.log(K)
+        penalty = soft.mean() - q.mean()
+        weight = log_multiplier.exp().detach()
+        losses.append(td + weight * penalty)
+        penalties.append(penalty)
+    mean = (sum(penalties) / len(penalties)).detach()
+    gap = mean - A * math.log(2.0)
+    multiplier_loss = -log_multiplier * (gap - target_gap)
+    return sum(losses), multiplier_loss
+"""
+MENDED = "        values = [v.reshape(B, n) for v in values]\n"  # what lines 17 and 18 should be
+
+
+def numbered(listing: str = LISTING) -> str:
+    """A listing with the number of each line."""
+    return "\n".join(f"{number:2d}  {line}" for number, line in enumerate(listing.splitlines(), 1))
+
+
+# ---------------------------------------------------------------- what the student sees of a log
+def log_report(log: OfflineDataset) -> list[str]:
+    """A report on a log as one would see it at work: counts, ranges, and how far a step moves."""
+    ends = torch.zeros(len(log), dtype=torch.bool)
+    ends[log.episode_starts + log.episode_lengths() - 1] = True
+    moved = (log.next_observations - log.observations).norm(dim=-1)
+    nearness = -log.observations[:, -2:].norm(dim=-1)  # minus the distance of tip and target
+    pair = torch.stack([log.rewards.double(), nearness.double()])
+    return [
+        f"rows {len(log):,}, episodes {len(log.episode_starts):,}, of {int(log.episode_lengths().min())} to "
+        f"{int(log.episode_lengths().max())} rows",
+        f"terminations {int(log.terminations.sum()):,}, truncations {int(log.truncations.sum()):,}",
+        f"rewards {float(log.rewards.min()):.2f} to {float(log.rewards.max()):.2f}, correlation with the nearness of the "
+        f"target {float(torch.corrcoef(pair)[0, 1]):.2f}",
+        f"largest action {float(log.actions.abs().max()):.2f}",
+        f"a step moves the observation by {float(moved[~ends].mean()):.2f} inside episodes, "
+        f"by {float(moved[ends].mean()):.2f} at their ends",
+    ]
+
+
+# ---------------------------------------------------------------- the table of runs
+Rows = Sequence[Mapping[str, str]]
+DEAD = 0.5  # of the healthy range's width: how far outside it a curve's end must lie to count
+
+
+def healthy(rows: Rows, base: str, split: str = "tune") -> list[Mapping[str, str]]:
+    """The rows of the healthy runs of a base."""
+    return [row for row in rows if row["bug"] == "none" and row["base"] == base and row["split"] == split]
+
+
+def band(rows: Rows, base: str, column: str) -> tuple[float, float] | None:
+    """The range in which a curve of a healthy run ends: that of the runs to compare with, and half its width more."""
+    ends = [float(row[column]) for row in healthy(rows, base) if row[column]]
+    if not ends:
+        return None
+    slack = DEAD * (max(ends) - min(ends)) + 1e-9
+    return min(ends) - slack, max(ends) + slack
+
+
+def outside(rows: Rows, row: Mapping[str, str], column: str) -> bool:
+    """Whether a run's curve ends outside the band of its healthy base."""
+    limits = band(rows, row["base"], column)
+    if limits is None or row[column] == "":
+        return False
+    return not limits[0] <= float(row[column]) <= limits[1]
+
+
+def curves_of(row: Mapping[str, str]) -> History:
+    """The history of a run of the table."""
+    columns = json.loads(row["curves"])
+    return History([dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)])
+
+
+def rates(rows: Rows, columns: Sequence[str] = CURVES) -> dict[str, dict[str, float]]:
+    """Share of a bug's reported runs in which each curve ends outside the band; "healthy" has the false alarms."""
+    found: dict[str, dict[str, float]] = {}
+    for name in ("none", *BUGS):
+        mine = [row for row in rows if row["bug"] == name and row["split"] == "report" and row["base"] in BASES]
+        there = {column: [outside(rows, row, column) for row in mine if row[column]] for column in columns}
+        title = "healthy" if name == "none" else BUGS[name].title
+        found[title] = {column: sum(hits) / len(hits) for column, hits in there.items() if hits}
+    return found
+
+
+def any_curve(rows: Rows, columns: Sequence[str] = CURVES) -> dict[str, float]:
+    """Share of a bug's reported runs in which at least one curve ends outside the band."""
+    found = {}
+    for name in ("none", *BUGS):
+        mine = [row for row in rows if row["bug"] == name and row["split"] == "report" and row["base"] in BASES]
+        hits = [any(outside(rows, row, column) for column in columns) for row in mine]
+        found["healthy" if name == "none" else BUGS[name].title] = sum(hits) / max(1, len(hits))
+    return found
+
+
+def cards_of(row: Mapping[str, str]) -> list[str]:
+    """The names of the cards that apply to a run of the table."""
+    return [card.name for card in symptoms(json.loads(row["numbers"]))]
+
+
+def doctor_counts(rows: Rows) -> dict[str, tuple[int, int]]:
+    """Of a bug's reported runs (and of the healthy ones, by base): how many lie under a card, and how many there are."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if row["split"] == "report":
+            key = BUGS[row["bug"]].title if row["bug"] in BUGS else f"healthy: {row['base']}"
+            hits, of = found.get(key, (0, 0))
+            found[key] = (hits + bool(cards_of(row)), of + 1)
+    return found
+
+
+def test_rates(rows: Rows) -> dict[str, dict[str, float]]:
+    """Of each test: the share of seeds at which it fails, for the right code ("healthy") and for each bug."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        title = BUGS[row["bug"]].title if row["bug"] in BUGS else "healthy"
+        found.setdefault(title, {})[row["test"]] = int(row["failed"]) / int(row["seeds"])
+    return found
