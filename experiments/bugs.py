@@ -124,9 +124,7 @@ def measure(group: list[Job]) -> list[dict[str, Any]]:
     return [row_of(job, each, world, states, seconds) for job, each in zip(group, trained, strict=True)]
 
 
-def row_of(
-    job: Job, trained: study.Trained, world: World, states: OfflineDataset, seconds: float
-) -> dict[str, Any]:
+def row_of(job: Job, trained: study.Trained, world: World, states: OfflineDataset, seconds: float) -> dict[str, Any]:
     """What is measured of one trained run."""
     agent, history, log = trained
     row: dict[str, Any] = {"bug": job.bug, "base": job.base, "draw": job.draw, "split": job.split}

@@ -74,7 +74,7 @@ CARDS: dict[str, Card] = {
             experiment="hold the penalty against a slow loop on random numbers; then train again with ten times alpha",
             needs=("impossible",),
             shows=lambda x: x["impossible"] > 0.05,
-            found="{impossible:.0%} of the values at the policy's actions are above {highest:.3g} or below {lowest:.3g}",
+            found="{impossible:.0%} of Q at the policy's actions are above {highest:.3g} or below {lowest:.3g}",
         ),
         Card(
             name="gap below its floor",
@@ -164,7 +164,8 @@ CARDS: dict[str, Card] = {
             experiment="act in ten logged states: with the agent in memory, and with the one from the file",
             needs=("policy_at_bound", "log_at_bound"),
             shows=lambda x: x["policy_at_bound"] > 0.25 + 2 * x["log_at_bound"],
-            found="{policy_at_bound:.0%} of the greedy policy's numbers are at a bound, {log_at_bound:.0%} of the log's",
+            found="{policy_at_bound:.0%} of the greedy policy's numbers are at a bound, {log_at_bound:.0%} of the "
+            "log's",
         ),
         Card(
             name="log at the bounds",
@@ -186,7 +187,7 @@ CARDS: dict[str, Card] = {
             experiment="fitted Q-evaluation of the policy on the same log (evaluate --rules fqe)",
             needs=("q_minus_return", "return_spread"),
             shows=lambda x: x["q_minus_return"] > x["return_spread"],
-            found="Q minus the discounted returns of the log: {q_minus_return:+.3g}, whose spread is {return_spread:.3g}",
+            found="Q minus the log's discounted returns: {q_minus_return:+.3g}; their spread is {return_spread:.3g}",
         ),
         Card(
             name="Q below the returns",
@@ -199,7 +200,7 @@ CARDS: dict[str, Card] = {
             experiment="a third of alpha: does Q come back? twice the updates: does it go on falling?",
             needs=("q_minus_return", "return_spread"),
             shows=lambda x: x["q_minus_return"] < -2 * x["return_spread"],
-            found="Q minus the discounted returns of the log: {q_minus_return:+.3g}, whose spread is {return_spread:.3g}",
+            found="Q minus the log's discounted returns: {q_minus_return:+.3g}; their spread is {return_spread:.3g}",
         ),
         Card(
             name="Bellman error grows",

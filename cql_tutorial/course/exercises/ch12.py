@@ -89,12 +89,12 @@ _suspect(
     minutes=10,
     examples=(Example((), "the listing of thirty lines above", shown=False),),
     hints=(
-        "Write the shape of every tensor beside its line, with numbers: B = 2 states, n = 5. What does line 22 sum over?",
+        "Write the shape of every tensor beside its line, with numbers: B = 2 states, n = 5. What does line 22 add?",
         "Line 20 stacks three vectors. How long are they there, and how long were they meant to be? Who makes them so?",
         "return ____  # the line whose result nobody keeps",
     ),
     meaning=(
-        "Line 18 computes a new tensor and throws it away. The three vectors stay [B n], the stack is [B n, 3], and the "
+        "Line 19 makes a new tensor and throws it away. The three vectors stay [B n], the stack is [B n, 3], and the "
         "log-sum-exp runs over one candidate of each proposal."
     ),
 )
@@ -103,7 +103,7 @@ def line_of_the_bug():
 
     -> an integer from 1 to 30
     """
-    return 18
+    return 19
 
 
 RIGHT_LINES = {
@@ -122,9 +122,9 @@ RIGHT_LINES = {
     13: "both critics in turn.",
     14: "the logged action's values, [B].",
     15: "the mean squared Bellman error; the target carries no gradient.",
-    16: "three vectors of values, each less its own log-density.",
-    17: "each of the three in turn.",
-    19: "nothing is wrong with a line that is empty.",
+    16: "three proposals, each with the log-density of its own candidates.",
+    17: "three vectors of values, each less its log-density.",
+    18: "each of the three in turn.",
     20: "it stacks what it is given; flatten(1) then joins all axes but the first.",
     21: "how many values the mean inside the logarithm is over.",
     22: "log-mean-exp along the values of a row.",
@@ -336,7 +336,7 @@ def _judge_resume_test(verdict: object, make: object, resume: object, batches: o
         )
     ),
     hints=(
-        "Two agents from make(): one goes on, the other is resumed and then goes on. When would they differ, and where?",
+        "Two agents from make(): one goes on, the other is resumed and then goes on. When do they differ, and where?",
         "A stale optimiser shows only after further updates; a restarted random stream and lost moments too. Give both "
         "the same batches, one by one, and then compare everything that agent.state() holds.",
         "for batch in batches: ____; one, other = unbroken.state(), resumed.state(); return all(____ for name in one)",
@@ -514,15 +514,18 @@ prediction(
 
 prediction(
     "12.p2",
-    "A flat Q must give a penalty of A log 2. The log-sum-exp of a run goes over three values in place of fifteen. What "
-    "does the test with the flat Q say, in the log-mean form?",
+    "A flat Q must give a penalty of A log 2. The log-sum-exp of a run goes over three values in place of fifteen. "
+    "What does the test with the flat Q say, in the log-mean form?",
     answer="a",
     a=(
         "it passes: the mean over three equal values is the mean over fifteen",
         "A flat Q tells a wrong density, and nothing about what is averaged inside the logarithm.",
     ),
     b=("it fails by log 5", "So it would in the raw form, the logarithm of a sum."),
-    c=("it fails, by an amount that depends on the seed", "With a flat Q under a uniform density nothing depends on it."),
+    c=(
+        "it fails, by an amount that depends on the seed",
+        "With a flat Q under a uniform density nothing depends on it.",
+    ),
 )
 
 prediction(
@@ -556,7 +559,10 @@ quiz_question(
     answer="c",
     a=("its update is right", "Some of the bugs above leave every curve where it was."),
     b=("its policy will act as well as theirs", "The policy that acts is the loaded one, and no curve has seen it."),
-    c=("it has no bug that moves a curve by more than healthy runs differ", "That, and no more: the rest takes a test."),
+    c=(
+        "it has no bug that moves a curve by more than healthy runs differ",
+        "That, and no more: the rest takes a test.",
+    ),
 )
 
 quiz_question(

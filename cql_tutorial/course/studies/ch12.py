@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -190,7 +191,7 @@ def candidates_fill_the_box(bug: Bug | None, seed: int) -> bool:
     agent = of_bug(bug, CQLAgent, **small_settings(seed=seed, cql_lagrange=True, cql_alpha=2.0))
     numbers = agent.draw_noise(256).uniform.flatten(0, 1)  # [1024, A]
     edges = (-1.0, -0.5, 0.0, 0.5, 1.0)
-    shares = [((numbers >= a) & (numbers < b)).double().mean(0) for a, b in zip(edges, edges[1:], strict=False)]
+    shares = [((numbers >= a) & (numbers < b)).double().mean(0) for a, b in pairwise(edges)]
     return bool(all(((share - 0.25).abs() < 0.08).all() for share in shares))
 
 
@@ -482,10 +483,10 @@ def cql_losses(critics, actor, log_multiplier, batch, target, target_gap, n=5):
     for critic in critics:
         q = critic(s, a)
         td = F.mse_loss(q, target)
-        values = [critic(s_many, random) - log_random, critic(s_many, here) - log_here, critic(s_many, there) - log_there]
+        drawn = (random, log_random), (here, log_here), (there, log_there)
+        values = [critic(s_many, x) - log_density for x, log_density in drawn]
         for v in values:
             v.reshape(B, n)
-
         every = torch.stack(values, dim=-1).flatten(1)
         K = every.shape[1]
         soft = torch.logsumexp(every, dim=1) - math.log(K)
@@ -498,7 +499,7 @@ def cql_losses(critics, actor, log_multiplier, batch, target, target_gap, n=5):
     multiplier_loss = -log_multiplier * (gap - target_gap)
     return sum(losses), multiplier_loss
 """
-MENDED = "        values = [v.reshape(B, n) for v in values]\n"  # what lines 17 and 18 should be
+MENDED = "        values = [v.reshape(B, n) for v in values]\n"  # what lines 18 and 19 should be
 
 
 def numbered(listing: str = LISTING) -> str:
@@ -518,8 +519,8 @@ def log_report(log: OfflineDataset) -> list[str]:
         f"rows {len(log):,}, episodes {len(log.episode_starts):,}, of {int(log.episode_lengths().min())} to "
         f"{int(log.episode_lengths().max())} rows",
         f"terminations {int(log.terminations.sum()):,}, truncations {int(log.truncations.sum()):,}",
-        f"rewards {float(log.rewards.min()):.2f} to {float(log.rewards.max()):.2f}, correlation with the nearness of the "
-        f"target {float(torch.corrcoef(pair)[0, 1]):.2f}",
+        f"rewards {float(log.rewards.min()):.2f} to {float(log.rewards.max()):.2f}, correlation with the nearness of "
+        f"the target {float(torch.corrcoef(pair)[0, 1]):.2f}",
         f"largest action {float(log.actions.abs().max()):.2f}",
         f"a step moves the observation by {float(moved[~ends].mean()):.2f} inside episodes, "
         f"by {float(moved[ends].mean()):.2f} at their ends",
@@ -586,7 +587,7 @@ def cards_of(row: Mapping[str, str]) -> list[str]:
 
 
 def doctor_counts(rows: Rows) -> dict[str, tuple[int, int]]:
-    """Of a bug's reported runs (and of the healthy ones, by base): how many lie under a card, and how many there are."""
+    """Of a bug's reported runs (and of the healthy ones, by base): how many lie under a card, of how many."""
     found: dict[str, tuple[int, int]] = {}
     for row in rows:
         if row["split"] == "report":
