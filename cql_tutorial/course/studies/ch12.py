@@ -17,6 +17,7 @@ from ...datasets.offline_dataset import OfflineDataset
 from ...datasets.recording import dataset_of
 from ...envs import Arm
 from ...envs.arm import arm_episodes
+from ...evaluation import t_interval
 from ...evaluation.symptoms import symptoms
 from ...fast.as_built import differences
 from ...training.offline import History
@@ -604,3 +605,91 @@ def test_rates(rows: Rows) -> dict[str, dict[str, float]]:
         title = BUGS[row["bug"]].title if row["bug"] in BUGS else "healthy"
         found.setdefault(title, {})[row["test"]] = int(row["failed"]) / int(row["seeds"])
     return found
+
+
+def title_of(row: Mapping[str, str]) -> str:
+    """The title of a row's bug, or which healthy run it is."""
+    return BUGS[row["bug"]].title if row["bug"] in BUGS else f"healthy: {row['base']}"
+
+
+def own_doctor(rows: Rows, title: str) -> tuple[int, int]:
+    """How many of a bug's reported runs lie under a card, of how many; "healthy" are those on the arm's narrow log."""
+    counts = doctor_counts(rows)
+    of = [counts[f"healthy: {base}"] for base in BASES] if title == "healthy" else [counts[title]]
+    return sum(hits for hits, _ in of), sum(many for _, many in of)
+
+
+def cost(rows: Rows, test: str) -> float:
+    """Mean CPU seconds of a test at one seed, on one core, in the table of tests."""
+    times = [float(row["cpu_seconds"]) for row in rows if row["test"] == test]
+    return sum(times) / len(times)
+
+
+def beside_its_base(rows: Rows, bug: str, column: str) -> tuple[float, float]:
+    """Mean and half-width of a bug's runs minus the healthy runs of the same draws, nan where there is no number."""
+    base = {row["draw"]: row for row in healthy(rows, BUGS[bug].base, "report")}
+    mine = [row for row in rows if row["bug"] == bug and row["split"] == "report"]
+    pairs = [float(row[column]) - float(base[row["draw"]][column]) for row in mine if row[column]]
+    return t_interval(pairs) if len(pairs) > 1 else (math.nan, math.nan)
+
+
+# ---------------------------------------------------------------- for the worked cells
+RUN_X, LOG_D = "stale_optimizer", "next_episode"
+
+
+def penalty_numbers(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Random numbers for a penalty in two dimensions: q [2, 3, 9], log-densities [3, 9], logged values [2, 3]."""
+    generator = torch.Generator().manual_seed(seed)
+    q, density, data = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((2, 3, 9), (3, 9), (2, 3))
+    )
+    density[:, :3] = -2 * losses.LOG_2
+    return q, density, data
+
+
+def flat_q(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with one value for all actions, and uniform candidates alone: the penalty is A log 2."""
+    q, density, data = penalty_numbers(seed)
+    return torch.zeros_like(q) + data[..., None], torch.full_like(density, -2 * losses.LOG_2), data
+
+
+def listing_penalties(seed: int) -> tuple[float, float, float]:
+    """The CQL gap by the listing, by the package, and by the listing mended, on the same random networks and draws."""
+    n, many = 5, 16
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights = [torch.randn(5, dtype=torch.float64) for _ in range(2)]
+        batch = {"s": torch.randn(many, 3), "a": torch.rand(many, 2) * 2 - 1, "s_next": torch.randn(many, 3)}
+    batch = {name: value.double() for name, value in batch.items()}
+    critics = [lambda s, a, w=w: 3 * (torch.cat([s, a], -1) * w).sum(-1).sin() for w in weights]
+    log_std = torch.full((2,), -1.0, dtype=torch.float64)
+
+    def actor(s: Tensor) -> tuple[Tensor, Tensor]:
+        mean = s[:, :2]
+        pre_tanh = mean + log_std.exp() * torch.randn(mean.shape, dtype=torch.float64)
+        return pre_tanh.tanh(), losses.tanh_gaussian_log_prob(pre_tanh, mean, log_std)
+
+    found = []
+    lines = LISTING.splitlines(keepends=True)
+    mended = "".join([*lines[:17], MENDED, *lines[19:]])
+    for text in (LISTING, mended):
+        scope: dict[str, Any] = {"torch": torch, "math": math, "F": torch.nn.functional}
+        exec(text, scope)  # the listing that the chapter prints
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            # With a log-multiplier of -1 and a target of 0 the multiplier's loss is the gap.
+            minus_one = torch.tensor(-1.0, dtype=torch.float64)
+            _, gap = scope["cql_losses"](critics, actor, minus_one, batch, torch.zeros(many).double(), 0.0, n)
+        found.append(float(gap))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)
+        random = 2 * torch.rand(many * n, 2, dtype=torch.float64) - 1
+        own, following = (actor(batch[name].repeat_interleave(n, 0)) for name in ("s", "s_next"))
+    uniform = torch.full((many, n), losses.uniform_log_density(2), dtype=torch.float64)
+    actions = torch.cat([random.view(many, n, 2), own[0].view(many, n, 2), following[0].view(many, n, 2)], 1)
+    density = torch.cat([uniform, own[1].view(many, n), following[1].view(many, n)], 1)
+    states = batch["s"][:, None].expand(-1, 3 * n, -1)
+    q = torch.stack([critic(states, actions) for critic in critics])
+    q_data = torch.stack([critic(batch["s"], batch["a"]) for critic in critics])
+    right = losses.normalised_gap(losses.cql_penalty(q, density, q_data).mean(), 2)
+    return found[0], float(right), found[1]
