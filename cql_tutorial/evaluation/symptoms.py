@@ -366,3 +366,13 @@ def _values(agent: Any, dataset: OfflineDataset, seed: int) -> dict[str, float]:
         q = agent.q_values(states, dataset.actions[rows]).mean(0).double().cpu()
         found |= {"q_minus_return": float((q - returns).mean()), "return_spread": float(returns.std())}
     return found
+
+
+def deck() -> list[str]:
+    """All cards as Markdown lines, for docs/symptoms.md."""
+    lines: list[str] = []
+    for card in CARDS.values():
+        lines += [f"### {card.name[0].upper()}{card.name[1:]}", "", f"{card.symptom}.", ""]
+        lines += [f"- suspect: {suspect}" for suspect in card.suspects]
+        lines += [f"- decide by: {card.experiment}", ""]
+    return lines
