@@ -16,9 +16,9 @@ def sheet() -> list[str]:
     lines = [
         "## bugs",
         "",
-        "Healthy runs and runs with one published bug each (`course/silent_bugs.py`, with links) on the arm's narrow log;",
-        f"{study.STEPS} updates, resumed once. Draws {list(REPORTED)} are reported. Draws {list(TUNING)} are the healthy",
-        "runs whose range, widened by half its width on either side, a curve is held against, and those at which the",
+        "Healthy runs and runs with one published bug each (`course/silent_bugs.py`, with links) on the arm's narrow",
+        f"log; {study.STEPS} updates, resumed once. Draws {list(REPORTED)} are reported. Draws {list(TUNING)} are the",
+        "healthy runs whose range, widened by half its width on either side, a curve is held against, and those at which the",
         "thresholds of the doctor's cards were looked at. *Any curve*: at least one of "
         f"{', '.join(f'`{name}`' for name in study.CURVES)}",
         "ends outside. *Return*, *error*: minus the healthy run of the same draw, ± its 95 % t-interval. *Tests*",
@@ -38,10 +38,11 @@ def sheet() -> list[str]:
     lines += markdown_lines(["run", "any curve", "doctor", "tests", "return", "error"], table)
     broken = [of for title, of in counts.items() if not title.startswith("healthy")]
     well = {title: of for title, of in counts.items() if title.startswith("healthy")}
+    elsewhere = "; ".join(f"{title.split(': ')[1]} {hits} of {many}" for title, (hits, many) in well.items())
     lines += [
         "",
         f"The doctor: {sum(h for h, _ in broken)} of {sum(n for _, n in broken)} runs with a bug lie under a card, and "
         f"{sum(h for h, _ in well.values())} of {sum(n for _, n in well.values())} healthy ones",
-        f"({'; '.join(f'{title.removeprefix("healthy: ")} {hits} of {n}' for title, (hits, n) in well.items())}).",
+        f"({elsewhere}).",
     ]
     return lines

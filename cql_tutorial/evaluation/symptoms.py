@@ -372,7 +372,7 @@ def deck() -> list[str]:
     """All cards as Markdown lines, for docs/symptoms.md."""
     lines: list[str] = []
     for card in CARDS.values():
-        lines += [f"### {card.name[0].upper()}{card.name[1:]}", "", f"{card.symptom}.", ""]
+        lines += [f"### {card.name[0].upper()}{card.name[1:]}", "", f"{card.symptom[0].upper()}{card.symptom[1:]}.", ""]
         lines += [f"- suspect: {suspect}" for suspect in card.suspects]
         lines += [f"- decide by: {card.experiment}", ""]
     return lines
