@@ -18,8 +18,8 @@ def sheet() -> list[str]:
         "",
         "Healthy runs and runs with one published bug each (`course/silent_bugs.py`, with links) on the arm's narrow",
         f"log; {study.STEPS} updates, resumed once. Draws {list(REPORTED)} are reported. Draws {list(TUNING)} are the",
-        "healthy runs whose range, widened by half its width on either side, a curve is held against, and those at which the",
-        "thresholds of the doctor's cards were looked at. *Any curve*: at least one of "
+        "healthy runs whose range, widened by half its width on either side, a curve is held against, and those at",
+        "which the thresholds of the doctor's cards were looked at. *Any curve*: at least one of "
         f"{', '.join(f'`{name}`' for name in study.CURVES)}",
         "ends outside. *Return*, *error*: minus the healthy run of the same draw, ± its 95 % t-interval. *Tests*",
         f"(table *bug-tests*): the largest share of {TEST_SEEDS} seeds at which one of {len(study.TESTS)} tests fails.",

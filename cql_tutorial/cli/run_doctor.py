@@ -82,7 +82,9 @@ def read_run(folder: Path) -> tuple[dict[str, Any], OfflineDataset]:
         known = {field.name for field in dataclasses.fields(DataOptions)}
         if content["format"] != FORMAT:
             raise CheckpointError(f"--run {folder}", f"format {content['format']!r}", repr(FORMAT), mend)
-        given = {key: tuple(v) if isinstance(v, list) else v for key, v in content["data"].items() if key in known}
+        given: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in content["data"].items() if key in known
+        }
         rows, agent, options = content["seeds"], content["agent"], DataOptions(**given)
         good = isinstance(rows, list) and all(isinstance(row, dict) for row in rows) and isinstance(agent, str)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

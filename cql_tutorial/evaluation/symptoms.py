@@ -86,7 +86,8 @@ CARDS: dict[str, Card] = {
             ),
             experiment="draw the candidates of one update and plot them; estimate the integral of a known Q with them",
             needs=("cql_gap", "gap_floor"),
-            shows=lambda x: x["cql_gap"] < x["gap_floor"] - max(2.0, 0.5 * abs(x["gap_floor"])),
+            # The estimate of the integral is low by up to log 3, and a small clone is less sharp than the behaviour.
+            shows=lambda x: x["cql_gap"] < x["gap_floor"] - math.log(3.0) - 0.5 * abs(x["gap_floor"]),
             found="the CQL gap ends at {cql_gap:.3g}; a clone of the log puts the floor near {gap_floor:.3g}",
         ),
         Card(
@@ -186,7 +187,7 @@ CARDS: dict[str, Card] = {
             ),
             experiment="fitted Q-evaluation of the policy on the same log (evaluate --rules fqe)",
             needs=("q_minus_return", "return_spread"),
-            shows=lambda x: x["q_minus_return"] > x["return_spread"],
+            shows=lambda x: x["q_minus_return"] > 2 * x["return_spread"],
             found="Q minus the log's discounted returns: {q_minus_return:+.3g}; their spread is {return_spread:.3g}",
         ),
         Card(

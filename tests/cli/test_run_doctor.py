@@ -39,7 +39,7 @@ def test_a_healthy_folder_and_its_numbers(run: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_raw_target_and_values_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "cql-lagrange", *QUICK, "--steps", "60", "--multiplier-lr", "1", "--initial-value", "90"]
+    words = ["train", "cql-lagrange", *QUICK, "--steps", "60", "--multiplier-lr", "1", "--initial-value", "150"]
     assert main([*words, "--cql-target-action-gap", "5", "--cql-n-actions", "2", "--out", str(tmp_path / "run")]) == 0
     capsys.readouterr()
     assert main(["doctor", "--run", str(tmp_path / "run")]) == 1

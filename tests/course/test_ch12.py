@@ -1,4 +1,4 @@
-"""Chapter 12: each bug is the mistake its source describes, each test tells it from right code, and the table agrees."""
+"""Chapter 12: each bug is the mistake that its source describes, and each test tells it from right code."""
 
 from __future__ import annotations
 
