@@ -36,7 +36,7 @@ def sheet() -> list[str]:
             cells.append(f"{mean:+.1f} ± {half:.1f}" if name and mean == mean else "")
         table.append(cells)
     lines += markdown_lines(["run", "any curve", "doctor", "tests", "return", "error"], table)
-    broken = [of for title, of in counts.items() if not title.startswith("healthy")]
+    broken = [counts[bug.title] for bug in BUGS.values()]
     well = {title: of for title, of in counts.items() if title.startswith("healthy")}
     elsewhere = "; ".join(f"{title.split(': ')[1]} {hits} of {many}" for title, (hits, many) in well.items())
     lines += [

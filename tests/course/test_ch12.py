@@ -72,11 +72,11 @@ def test_a_frozen_multiplier_and_a_stale_temperature_never_move() -> None:
     stale = CQLAgent(study.small_settings())
     assert BUGS["stale_optimizer"].resume is not None
     BUGS["stale_optimizer"].resume(stale)
-    before = float(frozen.log_multiplier), float(stale.log_temperature)
+    before = frozen.log_multiplier.item(), stale.log_temperature.item()
     for batch in study.batches(0, 4):
         frozen.update(batch)
         stale.update(batch)
-    assert (float(frozen.log_multiplier), float(stale.log_temperature)) == before
+    assert (frozen.log_multiplier.item(), stale.log_temperature.item()) == before
 
 
 def test_a_clone_of_another_sample_does_not_read_the_logged_actions() -> None:

@@ -592,9 +592,8 @@ def doctor_counts(rows: Rows) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for row in rows:
         if row["split"] == "report":
-            key = BUGS[row["bug"]].title if row["bug"] in BUGS else f"healthy: {row['base']}"
-            hits, of = found.get(key, (0, 0))
-            found[key] = (hits + bool(cards_of(row)), of + 1)
+            hits, of = found.get(title_of(row), (0, 0))
+            found[title_of(row)] = (hits + bool(cards_of(row)), of + 1)
     return found
 
 
@@ -608,8 +607,10 @@ def test_rates(rows: Rows) -> dict[str, dict[str, float]]:
 
 
 def title_of(row: Mapping[str, str]) -> str:
-    """The title of a row's bug, or which healthy run it is."""
-    return BUGS[row["bug"]].title if row["bug"] in BUGS else f"healthy: {row['base']}"
+    """The title of a row's bug, or which healthy run it is; SAC on a log has no bug, and is not well either."""
+    if row["bug"] in BUGS:
+        return BUGS[row["bug"]].title
+    return f"{'no penalty' if 'SAC' in row['base'] else 'healthy'}: {row['base']}"
 
 
 def own_doctor(rows: Rows, title: str) -> tuple[int, int]:
