@@ -495,20 +495,20 @@ def _(caught):
 # ---------------------------------------------------------------- predictions
 prediction(
     "12.p1",
-    "Fourteen published bugs, three runs of each. In how many of the fourteen does *some* logged curve end outside the "
-    "range of the healthy runs, in all three?",
-    answer="b",
+    "Fourteen published bugs, three runs of each. With how many of them does *some* logged curve end outside the range "
+    "of healthy runs, in all three?",
+    answer="c",
     a=(
-        "in hardly any, three at most",
-        "Several bugs change the loss itself, and a loss that is another one is logged with other numbers.",
+        "hardly any, three at most: that is why they were published late",
+        "They were found late because nobody had healthy runs of the same kind to compare with.",
     ),
     b=(
-        "in some, between four and ten",
-        "Those that change what is logged show. The others are inside the spread of healthy runs.",
+        "about half of them, between five and eight",
+        "Those that change the loss or the log all move something that is logged.",
     ),
     c=(
-        "in nearly all, eleven or more",
-        "So one hopes. But most of these bugs stood in public code for months, under the eyes of people with curves.",
+        "most of them, nine or more",
+        "Beside healthy runs of the very same task most bugs show in some number. Only those of the file hide.",
     ),
 )
 
