@@ -503,7 +503,7 @@ prediction(
         "They were found late because nobody had healthy runs of the same kind to compare with.",
     ),
     b=(
-        "about half of them, between five and eight",
+        "about half of them, between four and eight",
         "Those that change the loss or the log all move something that is logged.",
     ),
     c=(
