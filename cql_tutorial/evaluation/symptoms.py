@@ -113,9 +113,7 @@ CARDS: dict[str, Card] = {
             ),
             experiment="train at a fixed alpha of 0 and of ten times yours: is the target between the two CQL gaps?",
             needs=("multiplier",),
-            shows=lambda x: (
-                x["multiplier"] >= 0.999 * MULTIPLIER_RANGE[1] or x["multiplier"] <= 1.001 * MULTIPLIER_RANGE[0]
-            ),
+            shows=lambda x: at_bound(x),
             found="the multiplier ends at {multiplier:.4g}",
         ),
         Card(
@@ -127,7 +125,7 @@ CARDS: dict[str, Card] = {
             ),
             experiment="one update: is the multiplier's tensor among its optimiser's, and did it change?",
             needs=("multiplier_moves", "off_target"),
-            shows=lambda x: x["multiplier_moves"] < 1e-6 and abs(x["off_target"]) > 0.1,
+            shows=lambda x: x["multiplier_moves"] < 1e-6 and abs(x["off_target"]) > 0.1 and not at_bound(x),
             found="the multiplier's logarithm moved by {multiplier_moves:.1g} while the CQL gap is {off_target:+.3g} "
             "away from its target",
         ),
@@ -241,6 +239,12 @@ CARDS: dict[str, Card] = {
         ),
     )
 }
+
+
+def at_bound(numbers: Numbers) -> bool:
+    """Whether the multiplier ends at one end of its range."""
+    low, high = MULTIPLIER_RANGE
+    return not 1.001 * low < numbers["multiplier"] < 0.999 * high
 
 
 def symptoms(numbers: Numbers) -> list[Card]:
