@@ -16,6 +16,7 @@ from typing import Any
 
 from cql_tutorial.errors import CQLTutorialError
 from experiments import (
+    bugs,
     calibration,
     ensembles,
     headline,
@@ -54,6 +55,8 @@ STUDIES: dict[str, Study[Any]] = {
             *soft_q.STUDIES.values(),
             sparse_q.STUDY,
             mujoco.STUDY,
+            bugs.STUDY,
+            bugs.TEST_STUDY,
         )
     },
 }
@@ -79,6 +82,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
         "from the log into the maze with CQL and Cal-QL, and Cal-QL with one mistake each",
         ("calibration", "calibration-versions"),
     ),
+    "bugs": ("what curves, cards and tests say of published silent bugs", ("bugs", "bug-tests")),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
 

@@ -11,6 +11,7 @@ import torch
 
 from cql_tutorial import __version__
 from experiments import (
+    bugs_tables,
     calibration_tables,
     ensembles_tables,
     headline,
@@ -98,6 +99,7 @@ def sheet(origin: str) -> list[str]:
         ("soft-maze", soft_q_tables.sheet_of_maze),
         ("sparse-mixed", sparse_q_tables.sheet),
         ("mujoco", mujoco_tables.sheet),
+        ("bugs", bugs_tables.sheet),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):

@@ -22,7 +22,7 @@ COMMANDS = {
     "benchmark": "Run algorithms on the tasks of a suite, under our settings or published ones.",
     "assign": "Make graded homework from exercises: notebooks, autograder, rubric.",
     "grade": "Grade a folder of notebooks, each in a limited process.",
-    "doctor": "Say whether this machine is ready, and how to mend what is not.",
+    "doctor": "Say whether this machine is ready; with --run, which symptoms a trained run shows.",
 }
 
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] == ["doctor"]:  # must work where packages are missing, so before anything is imported
+    if words == ["doctor"]:  # of the machine: must work where packages are missing, so before anything is imported
         from .doctor import doctor
 
         report = doctor()

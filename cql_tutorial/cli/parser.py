@@ -17,11 +17,11 @@ from .benchmark import benchmark
 from .collect import collect
 from .convert import convert
 from .describe import describe
-from .doctor import main as doctor
 from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
 from .options import DataOptions, TaskOptions, settings_form
+from .run_doctor import doctor
 from .train import TrainOptions, train
 
 EXAMPLES = {
@@ -35,7 +35,7 @@ EXAMPLES = {
     "benchmark": "cql-tutorial benchmark --preset published --tasks hopper-medium-expert --show",
     "assign": "cql-tutorial assign assignments/the_loss.toml --seed-by student --students class.csv --out hw1",
     "grade": "cql-tutorial grade hw1 --submissions handed_in --students class.csv --out graded",
-    "doctor": "cql-tutorial doctor",
+    "doctor": "cql-tutorial doctor --run runs/maze",
 }
 
 

@@ -29,8 +29,11 @@ from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.ch11 import bounded_push
+from .figures.ch12 import beside_healthy
 from .figures.grids import map_and_curve
 from .figures.rollouts import maze_paths, pendulum_moment
+from .silent_bugs import BUGS
+from .studies import ch12 as study_12
 from .studies.ch11 import LOGGED
 
 STATIC = "CQL_TUTORIAL_STATIC"  # set by the build: no widget state and no model number goes into a committed notebook
@@ -267,3 +270,22 @@ def explore_bound(pushes: Mapping[float, Any]) -> Explorer:
         "return-to-go",
         start=min(pushes),
     )
+
+
+def explore_bugs(rows: Sequence[Mapping[str, str]]) -> Explorer:
+    """Chapter 12: the logged curves of one bug's runs beside the healthy ones; ``rows`` of the table of bugs."""
+    return Explorer(
+        lambda name: bug_beside_healthy(rows, name), list(BUGS), "bug", options=[b.title for b in BUGS.values()]
+    )
+
+
+def bug_beside_healthy(rows: Sequence[Mapping[str, str]], name: str) -> CaptionedFigure:
+    """One bug's first reported run over the band of all healthy runs of its base."""
+    base = BUGS[name].base
+    healthy = [study_12.curves_of(row) for row in rows if row["bug"] == "none" and row["base"] == base]
+    run = next(study_12.curves_of(row) for row in rows if row["bug"] == name and row["split"] == "report")
+    columns = [column for column in PANELS_12 if column in run.columns] or ["policy_loss"]
+    return beside_healthy(healthy, {BUGS[name].title: run}, columns[:5])
+
+
+PANELS_12 = ("q_value", "td_loss", "cql_gap", "temperature", "cql_alpha")

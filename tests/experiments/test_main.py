@@ -57,6 +57,7 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("soft_q", ["soft-modes", "soft-maze"]),
         ("sparse_q", ["sparse-mixed"]),
         ("mujoco", ["mujoco"]),
+        ("bugs", ["bugs", "bug-tests"]),
     ):
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables

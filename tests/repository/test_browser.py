@@ -85,6 +85,12 @@ WRONG = {
         "def calibrated_penalty(q, log_density, from_policy, q_data, returns_to_go):\n"
         "    return torch.logsumexp(q - log_density, 1) - math.log(q.shape[1]) - q_data\n",
     ),
+    "12": (
+        "12.3",
+        "finite",
+        "def is_the_penalty(penalty, q, log_density, q_data):\n"
+        "    return bool(torch.isfinite(penalty(q, log_density, q_data)).all())\n",
+    ),
 }
 WHOLE = ("00", "01", "05")
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))

@@ -23,6 +23,7 @@ from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_an
 from .ch08 import maze_values, metric_curves
 from .ch11 import Course, bounded_push, critics_agree, online_curves
 from .ch11_soft import good_and_bad, mixed_logs, soft_backups, two_peaks_densities, two_peaks_table
+from .ch12 import beside_healthy, detection_map
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
@@ -42,12 +43,14 @@ __all__ = [
     "arms",
     "author_error",
     "backup_errors",
+    "beside_healthy",
     "bounded_push",
     "bounds_on_arms",
     "covered_decisions",
     "critics_agree",
     "cut_rollouts",
     "data_report",
+    "detection_map",
     "discount_weights",
     "error_against_cost",
     "error_against_count",
