@@ -174,11 +174,10 @@ def _both_flags(data: Columns, defect: known.Defect) -> str:
 
 
 def _jumps(data: Columns, defect: known.Defect) -> str:
-    starts = _starts(data)
     data["truncations"] = _flags(data, "truncations")
     data["truncations"][defect.rows] = True
     if "episode_starts" in data:
-        data["episode_starts"] = np.union1d(starts, defect.rows + 1)
+        data["episode_starts"] = np.union1d(data["episode_starts"], defect.rows + 1)
     return f"marked {len(defect.rows)} rows as truncated"
 
 
