@@ -28,6 +28,7 @@ from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.ch11 import bounded_push
+from .figures.ch13 import episode_shares
 from .figures.grids import map_and_curve
 from .figures.rollouts import maze_paths, pendulum_moment
 from .studies.ch11 import LOGGED
@@ -247,4 +248,14 @@ def explore_bound(pushes: Mapping[float, Any]) -> Explorer:
         list(pushes),
         "return-to-go",
         start=min(pushes),
+    )
+
+
+def explore_shares(shares: Mapping[float, Any]) -> Explorer:
+    """Chapter 13: whose episodes bear an importance-weighted estimate, the farther a policy is from the clone."""
+    return Explorer(
+        lambda way: episode_shares({way: shares[way]}),
+        list(shares),
+        "share of the way to CQL",
+        start=min(shares),
     )

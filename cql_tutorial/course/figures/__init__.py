@@ -23,6 +23,7 @@ from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_an
 from .ch08 import maze_values, metric_curves
 from .ch11 import Course, bounded_push, critics_agree, online_curves
 from .ch11_soft import good_and_bad, mixed_logs, soft_backups, two_peaks_densities, two_peaks_table
+from .ch13 import episode_shares, estimate_intervals
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
@@ -49,11 +50,13 @@ __all__ = [
     "cut_rollouts",
     "data_report",
     "discount_weights",
+    "episode_shares",
     "error_against_cost",
     "error_against_count",
     "error_maps",
     "error_parts",
     "estimate_histograms",
+    "estimate_intervals",
     "every_draw",
     "exploration_logs",
     "falling",

@@ -153,7 +153,7 @@ class Engineer:
         return float(total.mean())
 
 
-def engineers_page(log: Log, refits: int = 12) -> dict[str, Any]:
+def engineers_page(log: Log, refits: int = 8) -> dict[str, Any]:
     """A whole page from a log without a network: the mended log, a fitted model, its best controller.
 
     The interval is two deviations over refits to resampled episodes and over starts, and reaches one unit further down:
@@ -178,6 +178,22 @@ def engineers_page(log: Log, refits: int = 12) -> dict[str, Any]:
 
 
 @cache
+def chapter_log() -> Log:
+    """The log of the chapter; do not change it."""
+    return make_log(SEED)
+
+
+@cache
+def _chapter_page() -> dict[str, Any]:
+    return engineers_page(chapter_log())
+
+
+def chapter_page() -> dict[str, Any]:
+    """The engineer's page on the chapter's log."""
+    return dict(_chapter_page())
+
+
+@cache
 def reach(seed: int) -> tuple[float, float]:
     """True values of what made the log of this seed, on average, and of the best that this course knows.
 
@@ -187,6 +203,53 @@ def reach(seed: int) -> tuple[float, float]:
 
     log = sum(true_value(operator(gains))[0] for gains in OPERATORS) / len(OPERATORS)
     return log, true_value(Engineer(make_log(seed, ()).clean).policy)[0]
+
+
+def log_ratios(log: Log, data: OfflineDataset, clone: Policy, other: Policy, way: float) -> tuple[Tensor, Tensor]:
+    """Log-ratios ``[E, T]`` of the log's whole shifts, and their discounted returns ``[E]``.
+
+    Behaviour: normal around the clone's action, with the deviation of the log's actions from it. Policy: the same, its
+    mean moved a share ``way`` of the path to the other policy's action.
+    """
+    whole = data.episode_lengths() == log.world.horizon
+    rows = (data.episode_starts[whole][:, None] + torch.arange(log.world.horizon)).flatten()
+    observations, actions = data.observations[rows], data.actions[rows].double()
+    near, far = (policy(observations, None).double() for policy in (clone, other))
+    spread = (actions - near).std(0)
+    moved = near + way * (far - near)
+    ratio = (((actions - near) / spread).square() - ((actions - moved) / spread).square()).sum(1) / 2
+    returns = data.returns_to_go(DISCOUNT, truncation_value=0.0)[data.episode_starts[whole]].double()
+    return ratio.view(-1, log.world.horizon), returns
+
+
+def changed_log(seed: int = SEED, column: str = "outside_C") -> OfflineDataset:
+    """The clean log of a seed in which the second operator's sensor of a temperature wrote Fahrenheit."""
+    clean = make_log(seed, ()).clean
+    at, starts = [name for name, _, _ in COLUMNS].index(column), clean.episode_starts
+    third = len(starts) // 3
+    rows = slice(int(starts[third]), int(starts[2 * third]))
+    columns = {name: getattr(clean, name).clone() for name in ("observations", "next_observations")}
+    for values in columns.values():
+        values[rows, at] = 1.8 * values[rows, at] + 32
+    kept = {name: getattr(clean, name) for name in ("actions", "rewards", "terminations", "truncations")}
+    return OfflineDataset.from_arrays(**columns, **kept, action_low=LOW, action_high=HIGH)
+
+
+def means_by_operator(data: OfflineDataset) -> dict[str, list[float]]:
+    """The mean of each column in the first, second and last third of the shifts: those of the three operators."""
+    starts = data.episode_starts
+    cuts = [0, int(starts[len(starts) // 3]), int(starts[2 * (len(starts) // 3)]), len(data)]
+    parts = [data.observations[a:b].double().mean(0) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return {name: [float(part[i]) for part in parts] for i, (name, _, _) in enumerate(COLUMNS)}
+
+
+def left_after(log: Log) -> dict[str, list[str]]:
+    """For each finding's remedy, applied alone: the remedies of the findings that are then left."""
+    from ...datasets import mend
+    from ...datasets.defects import find
+
+    names = [defect.mend for defect in find(log.stored)]
+    return {name: [one.mend for one in find(mend.apply(log.stored, [name])[0])] for name in names}
 
 
 def judge_page(page: Any, log: Log) -> str | None:
@@ -235,13 +298,5 @@ def judge_page(page: Any, log: Log) -> str | None:
 
 def shadows(log: Log) -> set[str]:
     """Remedies whose findings vanish when another finding is mended: symptoms, and no causes of their own."""
-    from ...datasets import mend
-    from ...datasets.defects import find
-
-    names = {defect.mend for defect in find(log.stored)}
-    gone = set()
-    for name in names:
-        columns, _ = mend.apply(log.stored, [name])
-        left = {defect.mend for defect in find(columns)}
-        gone |= names - left - {name}
-    return gone
+    left = left_after(log)
+    return {name for name in left if any(name not in rest for other, rest in left.items() if other != name)}
