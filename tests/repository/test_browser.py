@@ -85,6 +85,13 @@ WRONG = {
         "def calibrated_penalty(q, log_density, from_policy, q_data, returns_to_go):\n"
         "    return torch.logsumexp(q - log_density, 1) - math.log(q.shape[1]) - q_data\n",
     ),
+    "13": (
+        "13.2",
+        "last step",
+        "def weighted_estimate(log_ratio, returns):\n"
+        "    shares = torch.softmax(log_ratio[:, -1], 0)\n"
+        "    return (shares * returns).sum(), 1 / shares.square().sum()\n",
+    ),
 }
 WHOLE = ("00", "01", "05")
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
