@@ -295,8 +295,9 @@ def _judge(page: object) -> str | None:
     examples=(Example((), "the chapter's log"),),
     hints=(
         "Everything is printed above: the causes, the rows of `data`, three policies with their estimates.",
-        "The interval over starts does not see how far the critics are off: add what the drift says, and the spread of "
-        "the critics. But keep it narrow enough to decide something.",
+        "Two rules judge each policy, fitted Q-evaluation and the linear model. Where they disagree, at least one is "
+        "wrong: an interval around one of them alone, as narrow as its starts allow, is a bet. The bar on the width is "
+        "wide enough for a unit and more on either side.",
         'return {"defects": [...], "rows": len(data), "low": ____, "high": ____, "policy": agents["cql"].policy(____)}',
     ),
     meaning="The planted defects, every row that can be kept, an interval that holds the truth, and a policy near the "

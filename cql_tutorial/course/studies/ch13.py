@@ -21,7 +21,7 @@ from .ch13_log import COLUMNS, HIGH, LOW, Dryer, Log, compare_with_clean, make_l
 
 Policy = Callable[..., Tensor]
 SEED = 2  # of the chapter's log
-STARTS = 1500  # fresh start states of the plant, from which a policy's truth is simulated
+STARTS = 800  # fresh start states of the plant, from which a policy's truth is simulated
 WIDTH, REGRET = 0.5, 0.2  # bars of a page, as shares of what there is to gain over the log
 ENTRIES = ("defects", "rows", "low", "high", "policy")
 DISCOUNT = 0.9
