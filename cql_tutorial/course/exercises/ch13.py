@@ -69,7 +69,10 @@ for _name, _why in {
             "worked by hand: two episodes; the policy makes the second three times as likely as the log did",
         ),
         Example(
-            (_numbers([[0.4, -1.1, 0.3], [-0.8, 0.9, 1.3], [0.2, -0.5, -0.6], [1.2, 0.1, -2.0]]), _numbers([-3.0, 2.5, 0.7, -1.2])),
+            (
+                _numbers([[0.4, -1.1, 0.3], [-0.8, 0.9, 1.3], [0.2, -0.5, -0.6], [1.2, 0.1, -2.0]]),
+                _numbers([-3.0, 2.5, 0.7, -1.2]),
+            ),
             "four episodes of three steps",
         ),
         Example(
@@ -94,7 +97,7 @@ for _name, _why in {
         "shares = torch.softmax(log_ratio.____, 0); return (shares * returns).sum(), 1 / ____",
     ),
     meaning="Shares of the weights: their weighted mean, and 1 over the sum of their squares.",
-)  # fmt: skip
+)
 def weighted_estimate(log_ratio, returns):
     """Mean return of a policy from weighted episodes of a log, and the number of episodes that it rests on.
 
@@ -391,8 +394,8 @@ prediction(
 
 prediction(
     "13.p3",
-    "Three operators made the log, each with noise in every action. You clone them and let the clone act without noise. "
-    "What is it truly worth beside the log?",
+    "Three operators made the log, each with noise in every action. You clone them and let the clone act without "
+    "noise. What is it truly worth beside the log?",
     answer="a",
     a=("clearly more than the log", "The noise cost profit at every step, and the mean action does without it."),
     b=("the same, as it imitates", "It imitates the mean action. The operators' noise is not imitated."),

@@ -7,8 +7,9 @@ policy that was handed in is really worth. It does so for the log of any seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Generator, Tensor
 
 from ...datasets import OfflineDataset
 from ...evaluation.true_values import monte_carlo_value
-from .ch13_log import COLUMNS, HIGH, LOW, Dryer, Log, compare_with_clean, make_log, read
+from .ch13_log import COLUMNS, HIGH, LOW, Dryer, Log, make_log, read
 
 Policy = Callable[..., Tensor]
 SEED = 2  # of the chapter's log
@@ -239,7 +240,7 @@ def means_by_operator(data: OfflineDataset) -> dict[str, list[float]]:
     """The mean of each column in the first, second and last third of the shifts: those of the three operators."""
     starts = data.episode_starts
     cuts = [0, int(starts[len(starts) // 3]), int(starts[2 * (len(starts) // 3)]), len(data)]
-    parts = [data.observations[a:b].double().mean(0) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [data.observations[a:b].double().mean(0) for a, b in pairwise(cuts)]
     return {name: [float(part[i]) for part in parts] for i, (name, _, _) in enumerate(COLUMNS)}
 
 
@@ -256,9 +257,9 @@ def judge_page(page: Any, log: Log) -> str | None:
     """None for a page that holds; else one sentence with what was measured and the bar that it missed.
 
     A page is ``{"defects": remedies' names, "rows": after mending, "low", "high": of the estimate, "policy":
-    observations -> actions}``. Bars: the planted defects and no other; the rows that can be kept, each once; an interval
-    that covers the policy's true value and is no wider than `WIDTH` of what there is to gain; a policy whose true value
-    is at most `REGRET` of that below the best known.
+    observations -> actions}``. Bars: the planted defects and no other; the rows that can be kept, each once; an
+    interval that covers the policy's true value and is no wider than `WIDTH` of what there is to gain; a policy
+    whose true value is at most `REGRET` of that below the best known.
     """
     if not isinstance(page, Mapping) or set(page) != set(ENTRIES):
         return f"a dict with the entries {', '.join(ENTRIES)} is wanted."
@@ -282,8 +283,8 @@ def judge_page(page: Any, log: Log) -> str | None:
     value, half = true_value(page["policy"])
     if high - low > WIDTH * (best - earned):
         return (
-            f"the interval, {low:.2f} to {high:.2f}, is {high - low:.2f} wide, and {WIDTH * (best - earned):.2f} is the "
-            "bar, half of what there is to gain: it does not help to decide."
+            f"the interval, {low:.2f} to {high:.2f}, is {high - low:.2f} wide, and {WIDTH * (best - earned):.2f} is "
+            "the bar, half of what there is to gain: it does not help to decide."
         )
     if not low - half <= value <= high + half:
         side = "above" if value > high else "below"

@@ -239,6 +239,7 @@ PLANT: dict[str, tuple[Callable[[Table, np.random.Generator], None], str]] = {
 }
 TOGETHER = (  # never both
     {"rescale", "clip"},  # full power is then 1 and a little more, or the range is not filled
+    {"inner-flags", "next-episode"},  # the first looks like the second, whose remedy then drops its rows
     {"jumps", "time-limit"},  # a shift that lost rows ends early, and its trip looks like one
 )
 
