@@ -30,6 +30,7 @@ from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.ch11 import bounded_push
 from .figures.ch12 import beside_healthy
+from .figures.ch13 import episode_shares
 from .figures.grids import map_and_curve
 from .figures.rollouts import maze_paths, pendulum_moment
 from .silent_bugs import BUGS
@@ -289,3 +290,13 @@ def bug_beside_healthy(rows: Sequence[Mapping[str, str]], name: str) -> Captione
 
 
 PANELS_12 = ("q_value", "td_loss", "cql_gap", "temperature", "cql_alpha")
+
+
+def explore_shares(shares: Mapping[float, Any]) -> Explorer:
+    """Chapter 13: whose episodes bear an importance-weighted estimate, the farther a policy is from the clone."""
+    return Explorer(
+        lambda way: episode_shares({way: shares[way]}),
+        list(shares),
+        "share of the way to CQL",
+        start=min(shares),
+    )

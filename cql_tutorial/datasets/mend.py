@@ -74,8 +74,10 @@ def _keep(data: Columns, kept: np.ndarray, starts: np.ndarray) -> None:
     if "clipped" in data:
         data["clipped"] = known.as_array(data["clipped"])[rows]
     data.pop("unflagged_starts", None)
-    if "episode_starts" in data:
-        data["episode_starts"] = np.flatnonzero(new)
+    if "episode_starts" in data:  # labels stay labels: a flag within an episode must not become one of them
+        label = np.cumsum(np.bincount(np.asarray(data["episode_starts"]), minlength=len(kept)))[rows]
+        lost = (np.diff(rows) > 1) | (np.diff(label) != 0)
+        data["episode_starts"] = np.flatnonzero(np.r_[True, lost])
     if "next_observations" in data and len(rows):  # a last row without a flag is unfinished: say that it was cut
         last = np.r_[np.flatnonzero(new)[1:] - 1, len(rows) - 1]
         cut = last[~(data["terminations"].astype(bool)[last])]
@@ -172,11 +174,10 @@ def _both_flags(data: Columns, defect: known.Defect) -> str:
 
 
 def _jumps(data: Columns, defect: known.Defect) -> str:
-    starts = _starts(data)
     data["truncations"] = _flags(data, "truncations")
     data["truncations"][defect.rows] = True
     if "episode_starts" in data:
-        data["episode_starts"] = np.union1d(starts, defect.rows + 1)
+        data["episode_starts"] = np.union1d(data["episode_starts"], defect.rows + 1)
     return f"marked {len(defect.rows)} rows as truncated"
 
 
@@ -223,10 +224,15 @@ def _not_finite(data: Columns, defect: known.Defect) -> str:
             wrong[place] |= ~np.isfinite(column).reshape(len(column), -1).all(1)
     if made:  # a last row that may not be bootstrapped has no next observation of its own
         wrong["next"] |= np.isin(np.arange(len(wrong["next"])), data.pop("_unknown"))
+    # Nothing is bootstrapped after a termination, and its reward may be all that there is to learn: keep such rows.
+    unread = wrong["next"] & ~wrong["own"] & _flags(data, "terminations")
+    data["next_observations"][unread] = data["observations"][unread]
+    wrong["next"] &= ~unread
     bad = wrong["own"] | wrong["next"]
     _keep(data, ~bad, _starts(data))
     only_next = int((bad & ~wrong["own"]).sum())
     more = f" ({only_next} of them as they have no whole next state)" if only_next else ""
+    more += f" (kept {int(unread.sum())} terminations, after which no next state is read)" if unread.any() else ""
     return f"dropped {int(bad.sum())} rows{more}, and marked the rows before as truncated"
 
 
@@ -300,11 +306,11 @@ REMEDIES: dict[str, tuple[Callable[[Columns, known.Defect], str], bool]] = {
     "inner-flags": (_inner_flags, False),
     "doubled-flags": (_clear_flags, False),
     "paired-flags": (_clear_flags, False),
+    "time-limit": (_time_limit, False),  # told by the episodes' lengths: before rows are dropped or episodes cut
     "next-episode": (_next_episode, False),
     "jumps": (_jumps, False),
     "marked-values": (_marked_values, False),
     "not-finite": (_not_finite, False),
-    "time-limit": (_time_limit, False),
     "both-flags": (_both_flags, False),
     "rescale": (_rescale, False),
     "own-bounds": (_own_bounds, False),

@@ -352,3 +352,52 @@ def test_a_truncation_value_that_is_no_finite_number_is_refused(value: Any) -> N
     columns.pop("place")
     with pytest.raises(ValueError, match="truncation_value: found"):
         OfflineDataset.from_mapping(columns).returns_to_go(0.9, truncation_value=value)
+
+
+# ---------------------------------------------------------------- several remedies at once
+def test_a_time_limit_is_judged_before_rows_are_dropped() -> None:
+    columns = clean((30, 30, 12, 30, 30), "TTTTT")
+    columns.pop("place")
+    columns["observations"][5, 0] = columns["next_observations"][4, 0] = np.nan
+    made, _ = mend.apply(columns, ["not-finite", "time-limit"])
+    ends = np.flatnonzero(made["terminations"] | made["truncations"])
+    assert made["terminations"].sum() == 1 and made["truncations"].sum() == 5 == len(ends) - 1  # 4 limits and a gap
+
+
+def test_a_wrong_next_state_at_a_time_limit_is_never_bootstrapped_from() -> None:
+    """The row is dropped: its own state in the place of the next would be read, once the termination is none."""
+    columns = clean((30, 30, 12, 30, 30), "TTTTT")
+    ends = np.flatnonzero(columns["terminations"])[:-1]
+    columns["next_observations"][ends] = columns["observations"][ends + 1]
+    made, _ = mend.apply(columns, ["time-limit", "next-episode"])
+    read = ~made["terminations"].astype(bool)
+    assert (made["next_observations"] != made["observations"]).any(1)[read].all()
+    assert len(made["rewards"]) == len(columns["rewards"]) - 3
+
+
+@pytest.mark.parametrize("drop", ["duplicates", "jumps"])
+def test_a_flag_within_an_episode_does_not_become_a_label(drop: str) -> None:
+    columns = clean((20, 20, 20), "XXX")
+    columns.pop("place")
+    columns["truncations"][[7, 33]] = True
+    labels = [0, 20, 40]
+    if drop == "duplicates":
+        columns = {name: np.concatenate([values, values[40:]]) for name, values in columns.items()}
+        labels.append(60)
+    else:
+        columns = {name: np.delete(values, [50, 51], 0) for name, values in columns.items()}
+    once, _ = mend.apply({**columns, "episode_starts": labels}, [drop])
+    kept = {key: value for key, value in once.items() if key in (*defects.COLUMNS, "episode_starts")}
+    assert [one.count for one in defects.find(kept) if one.mend == "inner-flags"] == [2]
+    made, _ = mend.apply(kept, ["inner-flags"])
+    assert np.flatnonzero(made["truncations"]).tolist() == ([19, 39, 59] if drop == "duplicates" else [19, 39, 49, 57])
+
+
+def test_a_termination_is_kept_whose_next_state_is_missing() -> None:
+    columns = clean()
+    columns.pop("place")
+    end = int(np.flatnonzero(columns["terminations"])[0])
+    columns["next_observations"][end, 0] = np.nan
+    made, said = mend.apply(columns, ["not-finite"])
+    assert len(made["rewards"]) == len(columns["rewards"]) and "kept 1 termination" in said[0]
+    assert np.isfinite(made["next_observations"]).all() and made["terminations"][end]

@@ -91,6 +91,13 @@ WRONG = {
         "def is_the_penalty(penalty, q, log_density, q_data):\n"
         "    return bool(torch.isfinite(penalty(q, log_density, q_data)).all())\n",
     ),
+    "13": (
+        "13.2",
+        "last step",
+        "def weighted_estimate(log_ratio, returns):\n"
+        "    shares = torch.softmax(log_ratio[:, -1], 0)\n"
+        "    return (shares * returns).sum(), 1 / shares.square().sum()\n",
+    ),
 }
 WHOLE = ("00", "01", "05")
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))

@@ -24,6 +24,7 @@ from .ch08 import maze_values, metric_curves
 from .ch11 import Course, bounded_push, critics_agree, online_curves
 from .ch11_soft import good_and_bad, mixed_logs, soft_backups, two_peaks_densities, two_peaks_table
 from .ch12 import beside_healthy, detection_map
+from .ch13 import episode_shares, estimate_intervals
 from .data_report import data_report
 from .grids import error_maps, map_and_curve, value_maps
 from .rollouts import HANGING, maze_paths, pendulum_moment, pendulum_strip, record_path
@@ -52,11 +53,13 @@ __all__ = [
     "data_report",
     "detection_map",
     "discount_weights",
+    "episode_shares",
     "error_against_cost",
     "error_against_count",
     "error_maps",
     "error_parts",
     "estimate_histograms",
+    "estimate_intervals",
     "every_draw",
     "exploration_logs",
     "falling",
