@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import (
+    alpha,
     calibration,
     ensembles,
     headline,
@@ -50,6 +51,7 @@ STUDIES: dict[str, Study[Any]] = {
             calibration.VERSIONS_STUDY,
             *soft_q.STUDIES.values(),
             sparse_q.STUDY,
+            alpha.STUDY,
         )
     },
 }
@@ -73,6 +75,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
         "from the log into the maze with CQL and Cal-QL, and Cal-QL with one mistake each",
         ("calibration", "calibration-versions"),
     ),
+    "alpha": ("the table alpha alone: the rule of thumb for alpha, tested on nine kinds of log", ("alpha",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
 
