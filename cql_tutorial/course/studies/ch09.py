@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from ...errors import require, require_data
 from ...evaluation import t_interval
-from .common import fits
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -30,93 +30,95 @@ RULE: dict[str, tuple[float, ...]] = {
     "arm-uniform": (10.0, 20.0),
     "maze": (),  # two scripts: the rule does not name their quality
 }
-LADDER = (0.0, 0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
-DRAWS = 5  # reported ones
+DRAWS = 5  # reported ones of the table alpha
 
 
-def measured_logs(rows: Rows) -> list[str]:
-    """The logs on which every alpha has all its reported draws, in the table's order."""
-    logs = dict.fromkeys(row["log"] for row in rows)
-    return [log for log in logs if all(len(column(rows, "return", log, alpha)) == DRAWS for alpha in LADDER)]
+@dataclass(frozen=True)
+class Ladder:
+    """What each alpha gave on one kind of log; every list holds a number for each reported draw of the log."""
+
+    log: str
+    table: str
+    tuned: float  # the alpha with the best mean return on other draws
+    returns: Mapping[float, list[float]]
+    errors: Mapping[float, list[float]]
+    gaps: Mapping[float, list[float]]  # the logged CQL gap; empty where the table has none
+
+    @property
+    def rule_alphas(self) -> tuple[float, ...]:
+        """All that the rule of thumb names."""
+        return RULE[self.log]
+
+    @property
+    def rule(self) -> float | None:
+        """The rule's alpha; where it names several, the best of them on these very draws. None if it names none."""
+        return max(RULE[self.log], key=lambda alpha: mean(self.returns[alpha])) if RULE[self.log] else None
+
+    @property
+    def best(self) -> float:
+        """The alpha with the largest mean return; the smaller of two that tie."""
+        return max(self.returns, key=lambda alpha: (mean(self.returns[alpha]), -alpha))
+
+    @property
+    def truest(self) -> float:
+        """The alpha whose mean estimation error is nearest to 0."""
+        return min(self.errors, key=lambda alpha: abs(mean(self.errors[alpha])))
+
+    def regret(self, alpha: float) -> float:
+        """Best mean return minus this alpha's, in per cent of best minus worst of the ladder."""
+        found = [mean(values) for values in self.returns.values()]
+        return 100 * (max(found) - mean(self.returns[alpha])) / (max(found) - min(found))
+
+    def paired(self, alpha: float, other: float) -> tuple[float, float]:
+        """Mean and half-width of the 95 % t-interval of the return of alpha minus other, draw by draw."""
+        pairs = zip(self.returns[alpha], self.returns[other], strict=True)
+        return t_interval([a - b for a, b in pairs])
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The mean CQL gap at the largest alpha, near the floor, and at alpha 0, the natural gap."""
+        return mean(self.gaps[max(self.gaps)]), mean(self.gaps[min(self.gaps)])
+
+    def nearest(self, target: float) -> float | None:
+        """The alpha whose mean gap is nearest to a target inside the window; None outside it."""
+        low, high = self.window
+        return min(self.gaps, key=lambda a: abs(mean(self.gaps[a]) - target)) if low < target < high else None
 
 
-def column(rows: Rows, name: str, log: str, alpha: float, split: str = "report") -> list[float]:
-    """A column of the runs of one alpha on one kind of log in the world's own unit, a number a draw, by draw."""
-    wanted = {"log": log, "variant": "cql", "cql_alpha": alpha, "unit": 1.0, "split": split}
-    found = [row for row in rows if row[name] != "" and fits(row, wanted)]
-    return [float(row[name]) for row in sorted(found, key=lambda row: int(row["draw"]))]
+def ladders(rows: Rows, headline: Mapping[str, Rows] | None = None) -> list[Ladder]:
+    """The logs of the table alpha whose reported draws are complete; else those of a headline table of that name.
+
+    ``headline`` maps a name to rows; a draw is there the mean of its seeds, and SAC without entropy is alpha 0.
+    """
+    found = []
+    for log in RULE:
+        mine = [row for row in rows if row["log"] == log and row["variant"] == "cql" and float(row["unit"]) == 1]
+        ladder = _ladder(log, "alpha", mine)
+        if ladder is None or any(len(values) < DRAWS for values in ladder.returns.values()):
+            older = [{**row, "cql_alpha": row["cql_alpha"] or "0"} for row in (headline or {}).get(log, ())
+                     if row["algorithm"] in ("cql", "sac")]  # fmt: skip
+            ladder = _ladder(log, log, older)
+        if ladder is not None:
+            found.append(ladder)
+    return found
 
 
-def means(rows: Rows, name: str, log: str, split: str = "report") -> dict[float, float]:
-    """The mean over the draws of each alpha of the ladder that has runs."""
-    found = {alpha: column(rows, name, log, alpha, split) for alpha in LADDER}
-    return {alpha: sum(values) / len(values) for alpha, values in found.items() if values}
-
-
-def tuned_alpha(rows: Rows, log: str) -> float:
-    """The alpha with the best mean return over the tuning draws."""
-    found = means(rows, "return", log, "tune")
-    require_data(len(found) > 0, f"alpha: {log}", "no tuning rows", "some")
-    return max(found, key=lambda alpha: (found[alpha], -alpha))
-
-
-def smallest_error_alpha(rows: Rows, log: str) -> float:
-    """The alpha whose mean estimation error over the tuning draws is nearest to 0."""
-    found = means(rows, "estimation_error", log, "tune")
-    require_data(len(found) > 0, f"alpha: {log}", "no tuning rows", "some")
-    return min(found, key=lambda alpha: abs(found[alpha]))
-
-
-def rule_alpha(rows: Rows, log: str) -> float | None:
-    """The rule's alpha; where it names several, the one with the best mean return over the *reported* draws."""
-    found = means(rows, "return", log)
-    return max(RULE[log], key=lambda alpha: found[alpha]) if RULE[log] else None
-
-
-def spread_regret(rows: Rows, log: str, alpha: float) -> float:
-    """What an alpha loses: best mean return minus its own, in per cent of best minus worst of the ladder."""
-    found = means(rows, "return", log)
-    best, worst = max(found.values()), min(found.values())
-    return 100 * (best - found[alpha]) / (best - worst)
-
-
-def paired(rows: Rows, log: str, alpha: float, other: float, name: str = "return") -> tuple[float, float]:
-    """Mean and half-width of the 95 % t-interval of (alpha minus other), draw by draw."""
-    pairs = zip(column(rows, name, log, alpha), column(rows, name, log, other), strict=True)
-    return t_interval([a - b for a, b in pairs])
-
-
-class Window(NamedTuple):
-    """Between which CQL gaps a log lets a target lie, read off a ladder of fixed alphas."""
-
-    floor: float  # the gap at the largest alpha
-    natural: float  # the gap at alpha 0
-    best: float  # the gap at the tuned alpha
-
-    def holds(self, target: float) -> bool:
-        """Whether the target can be reached and binds."""
-        return self.floor < target < self.natural
-
-
-def window(rows: Rows, log: str) -> Window:
-    """The mean logged CQL gap over the reported draws at the largest alpha, at 0, and at the tuned one."""
-    found = means(rows, "log_cql_gap", log)
-    return Window(found[max(LADDER)], found[0.0], found[tuned_alpha(rows, log)])
-
-
-def alpha_with_gap(rows: Rows, log: str, target: float) -> float | None:
-    """The alpha of the ladder whose mean logged CQL gap is nearest to a target inside the window; None outside it."""
-    if not window(rows, log).holds(target):
+def _ladder(log: str, table: str, rows: Sequence[Mapping[str, str]]) -> Ladder | None:
+    tuning = _by_alpha(rows, "return", "tune")
+    reported = {name: _by_alpha(rows, name, "report") for name in ("return", "estimation_error", "log_cql_gap")}
+    if not tuning or not reported["return"]:
         return None
-    found = means(rows, "log_cql_gap", log)
-    return min(found, key=lambda alpha: abs(found[alpha] - target))
+    tuned = max(tuning, key=lambda alpha: (mean(tuning[alpha]), -alpha))
+    return Ladder(log, table, tuned, *reported.values())
 
 
-def clone_floor(rows: Rows, log: str) -> float:
-    """Minus the clone's divergence from uniform actions, mean over all draws: a little above the floor of the gap."""
-    found = [float(row["clone_divergence"]) for row in rows if row["log"] == log and row["clone_divergence"] != ""]
-    require_data(len(found) > 0, f"alpha: {log}", "no clone", "at least one")
-    return -sum(found) / len(found)
+def _by_alpha(rows: Sequence[Mapping[str, str]], name: str, split: str) -> dict[float, list[float]]:
+    """A column by alpha: a number a draw, the mean over its seeds."""
+    found: dict[float, dict[int, list[float]]] = {}
+    for row in rows:
+        if row["split"] == split and row.get(name):
+            found.setdefault(float(row["cql_alpha"]), {}).setdefault(int(row["draw"]), []).append(float(row[name]))
+    return {alpha: [mean(of[draw]) for draw in sorted(of)] for alpha, of in sorted(found.items())}
 
 
 # ---------------------------------------------------------------- a dual whose end is known
@@ -395,11 +397,6 @@ def candidates(rows: Rows, draws: Sequence[int] = (*PLAY, *FRESH)) -> list[Candi
     return found
 
 
-def stacked(logs: Sequence[Candidates]) -> Tensor:
-    """The scores of several logs, ``[L, 4, 12]``."""
-    return torch.from_numpy(np.stack([log.scores for log in logs]))
-
-
 def by_world(logs: Sequence[Candidates], regret: Callable[[int, Candidates], float]) -> dict[str, float]:
     """The mean regret over the logs of each world; ``regret`` takes a log's place and the log."""
     found: dict[str, list[float]] = {}
@@ -418,6 +415,25 @@ def regret_of_rule(logs: Sequence[Candidates], rule: str) -> dict[str, float]:
     return by_world(logs, lambda _, log: log.rule_regret(rule))
 
 
+WAYS = ("sum", "median", "lowest")  # how the ranks of several scores become one
+
+
+def combined(logs: Sequence[Candidates], names: Sequence[str], way: str) -> list[int]:
+    """What several estimates choose together in each log: the policy with the largest sum, median or lowest rank.
+
+    A policy that an estimate cannot judge has rank 0 there; ties of the median or the lowest go by the sum.
+    """
+    require(way in WAYS, "way", way, f"one of {WAYS}")
+    found = []
+    for log in logs:
+        scores = log.scores[[ESTIMATES.index(name) for name in names]]
+        order = np.where(np.isnan(scores), -np.inf, scores).argsort(-1, kind="stable")
+        ranks = np.where(np.isnan(scores), 0, order.argsort(-1, kind="stable")).astype(float)
+        merged = {"sum": ranks.sum(0), "median": np.median(ranks, 0), "lowest": ranks.min(0)}[way]
+        found.append(int((merged + 1e-3 * ranks.sum(0)).argmax()))
+    return found
+
+
 def single_choices(logs: Sequence[Candidates], estimate: str) -> list[int]:
     """What one estimate alone picks in each log, importance sampling without its refusals."""
     return [int(np.nanargmax(log.scores[ESTIMATES.index(estimate)])) for log in logs]
@@ -429,23 +445,22 @@ def bar(logs: Sequence[Candidates]) -> float:
     return min(rules + [max(regret_of_choices(logs, single_choices(logs, name)).values()) for name in ESTIMATES])
 
 
-def early_stopping(logs: Sequence[Candidates]) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """Whether Q statistics tell a run from its own early checkpoint, by world and statistic: (right, judged, logs).
+def early_stopping(logs: Sequence[Candidates]) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """How often a Q statistic tells a run from its own checkpoint after an eighth of the updates: (right, logs).
 
-    Pairs are an agent and its checkpoint after an eighth of the updates, where the table has both and the critics'
-    statistics are known: the naive agent's. Right: the higher score is the truly better one.
+    By world, agent and statistic. Right: the higher score is the truly better one of the two. CQL's checkpoint is that
+    of the middle alpha.
     """
-    found: dict[tuple[str, str], tuple[int, int, int]] = {}
+    found: dict[tuple[str, str, str], tuple[int, int]] = {}
     for log in logs:
-        for name in log.names:
-            if not name.endswith("-early") or name.removesuffix("-early") not in log.names:
-                continue
-            early, late = log.names.index(name), log.names.index(name.removesuffix("-early"))
+        ladder = sorted((name for name in log.names if name.startswith("cql ")), key=lambda name: float(name[4:]))
+        for name in (name for name in log.names if name.endswith("-early") and name != "bc-early"):
+            agent = name.removesuffix("-early")
+            late = log.names.index(ladder[(len(ladder) - 1) // 2] if agent == "cql" else agent)
+            early = log.names.index(name)
             for statistic in ("initial-value", "td-error"):
                 scores = log.scores[ESTIMATES.index(statistic)]
-                right, judged, every = found.get((log.world, statistic), (0, 0, 0))
-                if not np.isnan(scores[[early, late]]).any():
-                    better = (scores[early] > scores[late]) == (log.true[early] > log.true[late])
-                    right, judged, every = right + int(better), judged + 1, every + 1
-                    found[log.world, statistic] = (right, judged, every)
+                right, every = found.get((log.world, agent, statistic), (0, 0))
+                better = (scores[early] > scores[late]) == (log.true[early] > log.true[late])
+                found[log.world, agent, statistic] = (right + int(better), every + 1)
     return found
