@@ -581,7 +581,7 @@ prediction(
     "end that is stepped *itself*, not by its logarithm?",
     answer="a",
     a=(
-        "near 16",
+        "at 16 or a little below",
         "Adam walks its step at each update, whatever the gradient: 3,000 times 0.005, from 1.",
     ),
     b=(

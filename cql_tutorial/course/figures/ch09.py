@@ -126,7 +126,7 @@ def held_table(world: Any, target: float) -> CaptionedFigure:
     axis.plot(actions, q, **{**LEARNED, "markersize": 3}, label="learned Q")
     axis.bar(actions, 4 * world.shares, width=0.06, color=GREY, alpha=0.5, label="share in the log, times 4")
     axis.plot(actions[q.argmax()], q.max(), "o", markersize=12, markerfacecolor="none", color=BLACK)
-    axis.set(xlabel="action", ylabel="value", ylim=(-6.5, 4.5))
+    axis.set(xlabel="action", ylabel="value", ylim=(-1.2, 3.2))
     axis.legend(fontsize=8, loc="upper left")
     axis.set_title(f"target {target:+.2f} in the window {low:.2f} to {high:+.2f}: multiplier {alpha:.3g}", fontsize=9)
     where = "held" if inside else "above the natural gap: no penalty" if target >= high else "below the floor: the cap"

@@ -30,6 +30,7 @@ RULE: dict[str, tuple[float, ...]] = {
     "arm-uniform": (10.0, 20.0),
     "maze": (),  # two scripts: the rule does not name their quality
 }
+LADDER = (0.0, 0.1, 0.5, 2.0, 5.0, 10.0, 20.0)  # of the table alpha
 DRAWS = 5  # reported ones of the table alpha
 
 
@@ -94,12 +95,59 @@ def ladders(rows: Rows, headline: Mapping[str, Rows] | None = None) -> list[Ladd
     for log in RULE:
         mine = [row for row in rows if row["log"] == log and row["variant"] == "cql" and float(row["unit"]) == 1]
         ladder = _ladder(log, "alpha", mine)
-        if ladder is None or any(len(values) < DRAWS for values in ladder.returns.values()):
+        if ladder is None or any(len(ladder.returns.get(alpha, ())) < DRAWS for alpha in LADDER):
             older = [{**row, "cql_alpha": row["cql_alpha"] or "0"} for row in (headline or {}).get(log, ())
                      if row["algorithm"] in ("cql", "sac")]  # fmt: skip
             ladder = _ladder(log, log, older)
         if ladder is not None:
             found.append(ladder)
+    return found
+
+
+def returns_on(rows: Rows, log: str) -> dict[float, list[float]]:
+    """Returns by alpha over all draws of a log in the table alpha, tuning and reported ones."""
+    mine = [{**row, "split": "any"} for row in rows if (row["log"], row["variant"]) == (log, "cql")]
+    return _by_alpha([row for row in mine if float(row["unit"]) == 1], "return", "any")
+
+
+# ---------------------------------------------------------------- the table pitfalls: windows and targets
+TASKS = ("bandit-1", "bandit-6", "arm-narrow", "arm-mixed", "maze")
+
+
+class Window(NamedTuple):
+    """What the tuning draws of a task say of targets for its CQL gap."""
+
+    floor: float  # the gap at thirty times the tuned alpha
+    natural: float  # the gap at alpha 0
+    gaps: Mapping[float, float]  # by alpha
+    returns: Mapping[float, float]
+
+    @property
+    def best(self) -> float:
+        """The alpha with the largest mean return; the larger of two that tie."""
+        return max(self.returns, key=lambda alpha: (self.returns[alpha], alpha))
+
+    def regret_at(self, target: float) -> float | None:
+        """The regret of the alpha whose gap is nearest to a target, per cent of the ladder's spread; None outside."""
+        if not self.floor < target < self.natural:
+            return None
+        alpha = min(self.gaps, key=lambda a: abs(self.gaps[a] - target))
+        values = self.returns.values()
+        return 100 * (max(values) - self.returns[alpha]) / (max(values) - min(values))
+
+
+def windows(rows: Rows) -> dict[str, Window]:
+    """The window of targets of each task of the table pitfalls, from its tuning draws."""
+    found = {}
+    for task in TASKS:
+        tuning = [row for row in rows if (row["task"], row["variant"]) == (task, "tuning")]
+        floor = [float(row["log_cql_gap"]) for row in rows if (row["task"], row["variant"]) == (task, "floor")]
+        columns: list[dict[float, list[float]]] = [{}, {}]
+        for column, name in zip(columns, ("log_cql_gap", "return"), strict=True):
+            for row in tuning:
+                column.setdefault(float(row["cql_alpha"]), []).append(float(row[name]))
+        gaps, returns = ({alpha: mean(of[alpha]) for alpha in sorted(of)} for of in columns)
+        found[task] = Window(mean(floor), gaps[0.0], gaps, returns)
     return found
 
 
