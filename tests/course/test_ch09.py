@@ -141,7 +141,7 @@ def test_the_bar_is_below_every_single_rule_and_ranks_merge_by_hand() -> None:
     log = fresh[0]._replace(
         scores=np.array([[3.0, 1.0, 2.0], [np.nan, 5.0, 4.0], [0.0, 2.0, 1.0], [1.0, 2.0, 3.0]]), names=("a", "b", "c")
     )
-    assert study.combined([log], ["fqe", "initial-value"], "sum") == [1]  # ranks 2 0 1 and 0 2 1: b by the first place
+    assert study.combined([log], ["fqe", "initial-value"], "sum") == [0]  # ranks 2 0 1 and 0 2 1: all sums are 2
     assert study.combined([log], ["fqe", "initial-value"], "lowest") == [2]
     assert study.combined([log], ["fqe", "wis", "td-error"], "median") == [2]
     with pytest.raises(ConfigError, match="way"):
