@@ -90,7 +90,9 @@ def one_target(rows: list[Row]) -> list[str]:
             middle = sorted(values)[len(values) // 2]
             lines.append([ladder.log, mean_and_interval(returns, ".1f"), mean_and_interval(gaps, ".2f"),
                           f"{middle:.3g}", mean_and_interval(change, ".1f")])  # fmt: skip
-    return ["", f"### alpha: a multiplier with the target {TARGET:g}", "", *markdown_lines(heads, lines)] if lines else []
+    return (
+        ["", f"### alpha: a multiplier with the target {TARGET:g}", "", *markdown_lines(heads, lines)] if lines else []
+    )
 
 
 def sheet() -> list[str]:
@@ -100,8 +102,8 @@ def sheet() -> list[str]:
     lines = [
         "## alpha",
         "",
-        "Logs of several qualities and coverages, the same ladder of alphas on each. Tuned: the alpha with the best mean",
-        f"return on draws {list(TUNING)}; everything else is from draws {list(REPORTED)}, each the seed of its log and",
+        "Logs of several qualities and coverages, the same ladder of alphas on each. Tuned: the alpha with the best",
+        f"mean return on draws {list(TUNING)}; everything else is from draws {list(REPORTED)}, each the seed of its log and",
         f"agent; {STATES} states and {STARTS} starts common to all runs of a log (states of draw {COMMON}).",
         "`python -m experiments alpha`; "
         + (
@@ -111,8 +113,8 @@ def sheet() -> list[str]:
         ),
         "",
         *(f"- *{name}*: {log.about}." for name, log in LOGS.items()),
-        "- *Rule*: the alpha that the rule of thumb names for this quality; where it names two, the one that earned more",
-        "  on the reported draws. It has no word for the maze's two scripts.",
+        "- *Rule*: the alpha that the rule of thumb names for this quality; where it names two, the one that earned",
+        "  more on the reported draws. It has no word for the maze's two scripts.",
         "- *Regret*: best mean return of the ladder minus this one's, per cent of best minus worst.",
         "- *CQL gap at 20, at 0*: near the floor, and the natural gap: a target between them can be held.",
     ]

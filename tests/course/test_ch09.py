@@ -149,7 +149,8 @@ def test_the_bar_is_below_every_single_rule_and_ranks_merge_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [None, 3, "fqe", ("fqe", "sum"), (("fqe", "fqe"), "sum"), (("q",), "sum"), (("fqe",), "mean"), ((), "sum")]
+    "answer",
+    [None, 3, "fqe", ("fqe", "sum"), (("fqe", "fqe"), "sum"), (("q",), "sum"), (("fqe",), "mean"), ((), "sum")],
 )
 def test_an_odd_procedure_is_sent_back(answer: object) -> None:
     assert "part" in str(ch09._judge_procedure(answer)) or "pair" in str(ch09._judge_procedure(answer))
@@ -181,7 +182,8 @@ def test_ladders_are_read_from_complete_logs_or_a_headline_table() -> None:
     (found,) = study.ladders(rows)
     assert found.returns[2.0] == [-2.0 - draw for draw in REPORTED] and found.tuned == 0 and found.table == "alpha"
     assert study.ladders([row for row in rows if row["draw"] != "22"]) == []
-    older = [{"algorithm": "cql", "cql_alpha": "2", "split": split, "draw": "1", "return": value, "estimation_error": "0"}
+    older = [{"algorithm": "cql", "cql_alpha": "2", "split": split, "draw": "1", "return": value,
+              "estimation_error": "0"}
              for split, value in (("tune", "1"), ("report", "2"), ("report", "4"))]  # fmt: skip
     (found,) = study.ladders([], {"maze": older})
     assert found.returns == {2.0: [3.0]} and found.table == "maze"
@@ -201,7 +203,9 @@ def test_the_figures_say_what_they_show() -> None:
     said = str(alpha_ladders([ladder(), ladder("maze")]))
     assert "pendulum-random: best 0; rule 10, regret 50 %" in said and "maze: best 0; rule no word" in said
     runs = {"X": study.run_of("X"), "V": study.run_of("V")}
-    assert "X: multiplier 0.28, gap on its target; V: multiplier 1e+04, gap above" in str(multipliers(runs, {"X": 0.28}))
+    assert "X: multiplier 0.28, gap on its target; V: multiplier 1e+04, gap above" in str(
+        multipliers(runs, {"X": 0.28})
+    )
     table, chance = {"a": {"w": 10.0, "v": 60.0}, "b": {"w": 50.0, "v": 20.0}}, {"w": 30.0, "v": 30.0}
     assert str(regrets(table, chance)) == "Worse than a choice by lot. w: b. v: a."
     assert "above the natural gap" in str(held_table(WORLD, 0.3)) and "held" in str(held_table(WORLD, -0.3))

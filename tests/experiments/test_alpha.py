@@ -44,8 +44,9 @@ def test_a_run_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOGS, "maze", replace(LOGS["maze"], steps=10))
     monkeypatch.setattr(alpha, "STARTS", 5)
     monkeypatch.setattr(alpha, "STATES", 5)
-    plain, held = alpha.measure([Job("maze", "cql", a, 20) for a in (0.0, 5.0)]), alpha.measure(
-        [Job("maze", "lagrange", 1.0, 20)]
+    plain, held = (
+        alpha.measure([Job("maze", "cql", a, 20) for a in (0.0, 5.0)]),
+        alpha.measure([Job("maze", "lagrange", 1.0, 20)]),
     )
     rows: list[dict[str, Any]] = [*plain, *held]
     assert all(set(row) <= set(alpha.COLUMNS) and row["split"] == "report" for row in rows)
@@ -57,7 +58,7 @@ def test_a_clone_of_wide_actions_lies_near_uniform() -> None:
     class Agent:
         """A standard normal before tanh, wherever it is."""
 
-        class actor:  # noqa: N801
+        class actor:
             def __init__(self, observations: torch.Tensor) -> None:
                 self.many = len(observations)
 

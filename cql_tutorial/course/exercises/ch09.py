@@ -35,7 +35,7 @@ def _numbers(values: object) -> Tensor:
     ),
     hints=(
         "Which CQL gap does a critic have whose *weighted raw* gap is exactly the target? Take the steps backwards.",
-        "First the weight: raw gap = target / weight. A flat Q has the raw gap action_dim log 2 + log n_candidates, and "
+        "First the weight: raw gap = target / weight. A flat Q has the raw gap action_dim log 2 + log n_candidates and "
         "the CQL gap 0.",
         "return raw / weight - ____ * math.log(2) - math.log(____)",
     ),
@@ -56,8 +56,8 @@ def to_cql_gap(raw, weight, action_dim, n_candidates):
 
 @mutant("09.1", "weight forgotten", seen="what is asked in aviralkumar2907/CQL issue 23")
 def _(raw, weight, action_dim, n_candidates):
-    """the weight is left out. The target is subtracted from the *weighted* gap: the gap itself is held at raw divided by
-    the weight."""
+    """the weight is left out. The target is subtracted from the *weighted* gap: the gap itself is held at raw over the
+    weight."""
     return raw - action_dim * LOG_2 - math.log(n_candidates)
 
 
@@ -141,8 +141,8 @@ def _(raw, weight, action_dim, n_candidates):
     hints=(
         "While the gap stays on one side of its target the gradient keeps its sign. How far does Adam move a parameter "
         "at every step then, whatever the gradient's size?",
-        "By its step size. The way is a difference: of the multipliers, or of their logarithms. Ways down count as much "
-        "as ways up.",
+        "By its step size. The way is a difference: of the multipliers, or of their logarithms. Ways down count "
+        "as much as ways up.",
         "way = math.log(end / start) if of_log else ____; return abs(way) / ____",
     ),
     meaning=(
@@ -334,7 +334,7 @@ def frozen_line():
 for _number, _message in {
     2: "line 2 is right: a step size and a place are all that it needs.",
     3: "line 3 is right: the logarithm starts at 0, a multiplier of 1, and asks for a gradient.",
-    4: "line 4 is right when it runs: the optimiser holds the tensor that the name means *then*. See what happens next.",
+    4: "line 4 is right when it runs: the optimiser holds the tensor that the name means then. See what comes next.",
     6: "line 6 is right: the multiplier is read from what the name means now.",
     7: "line 7 is right: the bounds are far away at a multiplier of 1, and exp has a gradient.",
     8: "line 8 is right: the gap and its target are what dual ascent needs.",
@@ -359,7 +359,10 @@ SYMPTOMS = {
     ("V", "held"): "A target that is held has the gap on it at the end. Here the gap ends well above it.",
     ("V", "natural"): "A target above the natural gap lets the multiplier fall to its lower bound. Here it rises.",
     ("V", "frozen"): "A multiplier that is not stepped is a flat line. Here it rises over four decades.",
-    ("V", "sign"): "With the wrong sign it would fall while the gap is above its target. Here the gap is above, and the "
+    (
+        "V",
+        "sign",
+    ): "With the wrong sign it would fall while the gap is above its target. Here the gap is above, and the "
     "multiplier rises, as it should.",
     ("W", "held"): "A target that is held has the gap on it at the end. Here the gap never comes to it.",
     ("W", "floor"): "A target below the floor drives the multiplier up. Here it does not move.",
@@ -405,8 +408,8 @@ def _judge_cause(found: object, run: str) -> str | None:
         'return {"V": "____", "W": "____", "X": "____", "Y": "____", "Z": "____"}[run]',
     ),
     meaning=(
-        "V: rises with the gap above its target, out of reach. Z: rises with the gap *below*, a wrong sign. Both curves "
-        "of the multiplier look the same; only the gap beside its target tells them apart."
+        "V: rises with the gap above its target, out of reach. Z: rises with the gap *below*, a wrong sign. Both "
+        "curves of the multiplier look the same; only the gap beside its target tells them apart."
     ),
     judge=_judge_cause,
 )
@@ -447,7 +450,7 @@ def _judge_procedure(found: object) -> str | None:
         return None
     said = ", ".join(f"{world} {value:.0f}" for world, value in regrets.items())
     return (
-        f"mean regret on three fresh logs of each world, per cent: {said}. The worst is {worst}, and it has to be below "
+        f"mean regret on three fresh logs of each world, per cent: {said}. The worst is {worst}; it has to be below "
         f"{most:.0f}: that is what the best single rule loses in its worst world."
     )
 

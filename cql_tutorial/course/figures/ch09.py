@@ -72,7 +72,9 @@ def multipliers(runs: Mapping[str, Any], right: Mapping[str, float] | None = Non
             axis.grid(alpha=0.25)
             axis.tick_params(labelsize=8)
         off = run.gap[-500:] - run.target
-        where = "on" if np.abs(off).max() < 0.02 else "above" if off.min() > 0 else "below" if off.max() < 0 else "about"
+        where = (
+            "on" if np.abs(off).max() < 0.02 else "above" if off.min() > 0 else "below" if off.max() < 0 else "about"
+        )
         said.append(f"{name}: multiplier {run.multiplier[-1]:.2g}, gap {where} its target")
     axes[0, 0].set_ylabel("multiplier", fontsize=9)
     axes[1, 0].set_ylabel("CQL gap (dotted: target)", fontsize=9)
