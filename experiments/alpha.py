@@ -225,7 +225,8 @@ def clone_divergence(agent: Any, unseen: OfflineDataset) -> float:
 
     KL(behaviour || uniform) minus KL(behaviour || clone): a lower estimate of the first, whose negative is the floor.
     """
-    scale, shift = (unseen.action_high - unseen.action_low) / 2, (unseen.action_high + unseen.action_low) / 2
+    low, high = torch.as_tensor(unseen.action_low), torch.as_tensor(unseen.action_high)
+    scale, shift = (high - low) / 2, (high + low) / 2
     actions = ((unseen.actions - shift) / scale).clamp(-MAX_ACTION, MAX_ACTION)
     with torch.no_grad():
         density = agent.actor(unseen.observations).log_prob(torch.atanh(actions))
