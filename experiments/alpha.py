@@ -165,7 +165,7 @@ def scaled(data: OfflineDataset, unit: float) -> OfflineDataset:
     """The same log with every reward multiplied by ``unit``."""
     columns = {name: getattr(data, name) for name in ("observations", "actions", "next_observations", "terminations",
                                                       "truncations", "episode_starts")}  # fmt: skip
-    bounds = {"action_low": data.action_low, "action_high": data.action_high}
+    bounds: Any = {"action_low": data.action_low, "action_high": data.action_high}
     return OfflineDataset.from_arrays(**columns, **bounds, rewards=unit * data.rewards, id=f"{data.id}, unit {unit:g}")
 
 
