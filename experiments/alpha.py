@@ -108,7 +108,12 @@ LOGS = {  # in the order in which they are measured: first those of which no oth
     ),
     "arm-uniform": Log(SIX_JOINTS, partial(arm_data, "uniform"), 3000, "uniform actions", (10.0, 20.0), ARM),
 }
-draw_of = cache(lambda name, draw: LOGS[name].data(draw))
+
+
+@cache
+def draw_of(name: str, draw: int) -> OfflineDataset:
+    """A draw of a kind of log, kept."""
+    return LOGS[name].data(draw)
 
 
 # ---------------------------------------------------------------- which runs
@@ -126,6 +131,11 @@ class Job:
 def runs_of(name: str, draws: tuple[int, ...], unit: float = 1.0) -> Iterator[Job]:
     """Every alpha on these draws."""
     yield from (Job(name, "cql", alpha, draw, unit) for draw in draws for alpha in ALPHAS)
+
+
+def of_log(name: str, draws: tuple[int, ...], rows: list[Row]) -> Iterator[Job]:
+    """A stage: every alpha on these draws of a log."""
+    return runs_of(name, draws)
 
 
 def clones(rows: list[Row]) -> Iterator[Job]:
@@ -149,7 +159,7 @@ def stages() -> Iterator[Callable[[list[Row]], Iterator[Job]]]:
     """Log by log the tuning draws, then the reported ones; then clones, other units, and one target for all."""
     for name in LOGS:
         for draws in (TUNING, REPORTED):
-            yield lambda rows, name=name, draws=draws: runs_of(name, draws)
+            yield partial(of_log, name, draws)
     yield clones
     yield other_unit
     yield one_target

@@ -103,8 +103,8 @@ def sheet() -> list[str]:
         "## alpha",
         "",
         "Logs of several qualities and coverages, the same ladder of alphas on each. Tuned: the alpha with the",
-        f"best mean return on draws {list(TUNING)}; everything else is from draws {list(REPORTED)}, each the seed of its",
-        f"log and agent; {STATES} states and {STARTS} starts common to all runs of a log (states of draw {COMMON}).",
+        f"best mean return on draws {list(TUNING)}; everything else is from draws {list(REPORTED)}, each the seed of",
+        f"its log and agent; {STATES} states and {STARTS} starts common to all runs of a log (of draw {COMMON}).",
         "`python -m experiments alpha`; "
         + (
             "complete."

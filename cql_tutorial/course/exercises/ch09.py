@@ -560,8 +560,8 @@ prediction(
 
 prediction(
     "09.p2",
-    "A multiplier holds the CQL gap that the best fixed alpha has on the tuning draws. Ten draws of five tasks: beside "
-    "that fixed alpha, its return is...",
+    "A multiplier holds the CQL gap that the tuned alpha has on the tuning draws. Ten other draws of five tasks: "
+    "beside that fixed alpha, its return is...",
     answer="b",
     a=(
         "higher on most tasks: it adapts alpha along the training",
