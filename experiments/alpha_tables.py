@@ -22,7 +22,7 @@ def has_all_draws(ladder: Ladder) -> bool:
 
 
 def rule_sentence(rows: list[Row]) -> str:
-    """What the rows say of the rule of thumb, one sentence; README.md has it, and a test holds it there."""
+    """What the rows say of the rule of thumb, one sentence; docs/results.md has it, and a test holds it."""
     judged = [ladder for ladder in complete_logs(rows) if ladder.rule is not None]
     if not judged:
         return "The rule of thumb for alpha is being tested: `python -m experiments alpha`."

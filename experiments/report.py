@@ -34,7 +34,7 @@ PAGES = {  # page -> the marks around its short tables
     "README.md": ("<!-- result: written by make results -->", "<!-- /result -->"),
 }
 IN_THE_README = "pendulum-medium"
-RULE_MARKS = ("<!-- rule: written by make results -->", "<!-- /rule -->")  # in README.md, around one sentence
+RULE_MARKS = ("<!-- rule: written by make results -->", "<!-- /rule -->")  # in docs/results.md, around one sentence
 
 
 def write_report(measured: bool = False) -> None:
@@ -53,9 +53,10 @@ def write_pages(root: Path) -> None:
         text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
         (root / page).write_text(text, encoding="utf-8")
     start, end = RULE_MARKS
-    before, rest = (root / "README.md").read_text(encoding="utf-8").split(start)
+    page = root / "docs" / "results.md"
+    before, rest = page.read_text(encoding="utf-8").split(start)
     sentence = fill(alpha_tables.rule_sentence(read_rows("alpha")), 120)
-    (root / "README.md").write_text("\n".join([before + start, sentence, end + rest.split(end)[1]]), encoding="utf-8")
+    page.write_text("\n".join([before + start, sentence, end + rest.split(end)[1]]), encoding="utf-8")
 
 
 def describe_origin(measured: bool) -> str:

@@ -74,10 +74,10 @@ def test_a_clone_of_wide_actions_lies_near_uniform() -> None:
     assert alpha.clone_divergence(Agent, data) == pytest.approx(wanted, abs=0.03)
 
 
-def test_the_sentence_in_the_readme_is_that_of_the_rows() -> None:
+def test_the_sentence_on_the_page_is_that_of_the_rows() -> None:
     rows = read_rows("alpha")
-    sentence, readme = alpha_tables.rule_sentence(rows), (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fill(sentence, 120) == readme.split(RULE_MARKS[0])[1].split(RULE_MARKS[1])[0].strip()
+    sentence, page = alpha_tables.rule_sentence(rows), (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert fill(sentence, 120) == page.split(RULE_MARKS[0])[1].split(RULE_MARKS[1])[0].strip()
     assert all(row["log"] in LOGS and int(row["draw"]) in (*alpha.TUNING, *alpha.REPORTED) for row in rows)
     complete = [ladder.log for ladder in alpha_tables.complete_logs(rows)]
     text = "\n".join(alpha_tables.sheet())

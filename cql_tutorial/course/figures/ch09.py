@@ -116,12 +116,8 @@ def held_table(world: Any, target: float) -> CaptionedFigure:
 
     ``world`` is `studies.ch09.Actions`. A target outside the window shows the table at the bound that it runs to.
     """
-    from ..studies.ch09 import RANGE
-
-    low, high = world.floor(), world.natural_gap()
-    inside = low < target < high
-    alpha = world.alpha_for(target) if inside else RANGE[0] if target >= high else RANGE[1]
-    q, rewards, actions = world.solve(alpha), world.rewards, world.actions
+    low, high, (alpha, q, said) = world.floor(), world.natural_gap(), world.end_of(target)
+    rewards, actions = world.rewards, world.actions
     figure = CaptionedFigure(figsize=(6.4, 3.4))
     axis = figure.subplots()
     axis.plot(actions, rewards, **{**TRUTH, "marker": ""}, label="truth: reward")
@@ -131,9 +127,5 @@ def held_table(world: Any, target: float) -> CaptionedFigure:
     axis.set(xlabel="action", ylabel="value", ylim=(-1.2, 3.2))
     axis.legend(fontsize=8, loc="upper left")
     axis.set_title(f"target {target:+.2f} in the window {low:.2f} to {high:+.2f}: multiplier {alpha:.3g}", fontsize=9)
-    where = "held" if inside else "above the natural gap: no penalty" if target >= high else "below the floor: the cap"
-    figure.caption = (
-        f"Target {target:+.2f}, {where}. Multiplier {alpha:.2g}; largest Q at action {actions[q.argmax()]:+.1f}, worth "
-        f"{rewards[q.argmax()]:.2f} of {rewards.max():.2f}."
-    )
+    figure.caption = said
     return figure

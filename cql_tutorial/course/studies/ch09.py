@@ -170,6 +170,9 @@ def _by_alpha(rows: Sequence[Mapping[str, str]], name: str, split: str) -> dict[
 
 
 # ---------------------------------------------------------------- a dual whose end is known
+RANGE = (1e-3, 1e4)  # of the multiplier, as in the package
+
+
 @dataclass(frozen=True)
 class Actions:
     """One state with 21 actions in [-1, 1], a table for a critic: penalty, floor and multiplier can be computed.
@@ -237,6 +240,20 @@ class Actions:
             low, high = (middle, high) if self.gap(self.solve(math.exp(middle))) > target else (low, middle)
         return math.exp(low)
 
+    def end_of(self, target: float) -> tuple[float, np.ndarray, str]:
+        """Where a multiplier with this target ends, the table there, and both in words.
+
+        A target outside the window ends at the bound that the multiplier runs to.
+        """
+        low, high = self.floor(), self.natural_gap()
+        inside = low < target < high
+        alpha = self.alpha_for(target) if inside else RANGE[0] if target >= high else RANGE[1]
+        q = self.solve(alpha)
+        where = "held" if inside else "above the natural gap" if target >= high else "below the floor"
+        best = int(q.argmax())
+        said = f"Target {target:+.2f}, {where}. Multiplier {alpha:.2g}; largest Q at action {self.actions[best]:+.1f}"
+        return alpha, q, f"{said}, worth {self.rewards[best]:.2f} of {self.rewards.max():.2f}."
+
 
 def _softmax(q: np.ndarray) -> np.ndarray:
     weights = np.exp(q - q.max())
@@ -267,9 +284,6 @@ class Ascent(NamedTuple):
     multiplier: np.ndarray
     gap: np.ndarray
     target: float
-
-
-RANGE = (1e-3, 1e4)  # of the multiplier, as in the package
 
 
 def ascend(
