@@ -332,6 +332,7 @@ def frozen_line():
 
 
 for _number, _message in {
+    1: "line 1 is right: a class of its own keeps the value and its optimiser together.",
     2: "line 2 is right: a step size and a place are all that it needs.",
     3: "line 3 is right: the logarithm starts at 0, a multiplier of 1, and asks for a gradient.",
     4: "line 4 is right when it runs: the optimiser holds the tensor that the name means then. See what comes next.",
