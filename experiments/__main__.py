@@ -16,6 +16,7 @@ from typing import Any
 
 from cql_tutorial.errors import CQLTutorialError
 from experiments import (
+    alpha,
     bugs,
     calibration,
     ensembles,
@@ -57,6 +58,7 @@ STUDIES: dict[str, Study[Any]] = {
             mujoco.STUDY,
             bugs.STUDY,
             bugs.TEST_STUDY,
+            alpha.STUDY,
         )
     },
 }
@@ -83,6 +85,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
         ("calibration", "calibration-versions"),
     ),
     "bugs": ("what curves, cards and tests say of published silent bugs", ("bugs", "bug-tests")),
+    "alpha": ("the table alpha alone: the rule of thumb for alpha, tested on nine kinds of log", ("alpha",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }
 

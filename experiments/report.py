@@ -6,11 +6,13 @@ import platform
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from textwrap import fill
 
 import torch
 
 from cql_tutorial import __version__
 from experiments import (
+    alpha_tables,
     bugs_tables,
     calibration_tables,
     ensembles_tables,
@@ -34,6 +36,7 @@ PAGES = {  # page -> the marks around its short tables
     "README.md": ("<!-- result: written by make results -->", "<!-- /result -->"),
 }
 IN_THE_README = "pendulum-medium"
+RULE_MARKS = ("<!-- rule: written by make results -->", "<!-- /rule -->")  # in docs/results.md, around one sentence
 
 
 def write_report(measured: bool = False) -> None:
@@ -52,6 +55,11 @@ def write_pages(root: Path) -> None:
         before, rest = (root / page).read_text(encoding="utf-8").split(start)
         text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
         (root / page).write_text(text, encoding="utf-8")
+    start, end = RULE_MARKS
+    page = root / "docs" / "results.md"
+    before, rest = page.read_text(encoding="utf-8").split(start)
+    sentence = fill(alpha_tables.rule_sentence(read_rows("alpha")), 120)
+    page.write_text("\n".join([before + start, sentence, end + rest.split(end)[1]]), encoding="utf-8")
 
 
 def describe_origin(measured: bool) -> str:
@@ -90,6 +98,7 @@ def sheet(origin: str) -> list[str]:
         ("pitfalls", wrong_penalties_tables.sheet),
         ("pitfalls-causes", wrong_penalties_tables.sheet_of_causes),
         ("pitfalls-own", wrong_penalties_tables.sheet_of_own_alphas),
+        ("alpha", alpha_tables.sheet),
         ("ope", off_policy_tables.sheet),
         ("calibration", calibration_tables.sheet),
         ("calibration-versions", calibration_tables.sheet_of_versions),

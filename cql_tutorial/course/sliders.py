@@ -28,6 +28,7 @@ from .figures.ch05 import backup_errors
 from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
+from .figures.ch09 import held_table
 from .figures.ch11 import bounded_push
 from .figures.ch12 import beside_healthy
 from .figures.ch13 import episode_shares
@@ -261,6 +262,12 @@ def explore_maze(world: Maze, places: Tensor, snapshots: Mapping[int, Mapping[st
         return maze_values(world, places, snapshots[updates], f"after {updates:,} updates")
 
     return Explorer(draw, list(snapshots), "updates", start=min(snapshots), options=[f"{u:,}" for u in snapshots])
+
+
+def explore_target(world: Any, targets: Sequence[float]) -> Explorer:
+    """Chapter 09: the table that a multiplier ends at, one target of the CQL gap at a time."""
+    options = [f"{target:+.2f}" for target in targets]
+    return Explorer(lambda here: held_table(world, here), targets, "target of the CQL gap", targets[0], options)
 
 
 def explore_bound(pushes: Mapping[float, Any]) -> Explorer:

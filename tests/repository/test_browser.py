@@ -79,6 +79,12 @@ WRONG = {
         "def temperature_loss(log_temperature, log_prob, action_dim):\n"
         "    return log_temperature * (log_prob.detach().mean() - action_dim)\n",
     ),
+    "09": (
+        "09.1",
+        "weight forgotten",
+        "def to_cql_gap(raw, weight, action_dim, n_candidates):\n"
+        "    return raw - action_dim * math.log(2) - math.log(n_candidates)\n",
+    ),
     "11": (
         "11.1",
         "plain CQL",

@@ -21,6 +21,7 @@ from .ch05 import (
 from .ch06 import error_against_cost, error_against_count, estimate_histograms, policy_densities, third_proposal_study
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values, metric_curves
+from .ch09 import alpha_ladders, held_table, multipliers, regrets
 from .ch11 import Course, bounded_push, critics_agree, online_curves
 from .ch11_soft import good_and_bad, mixed_logs, soft_backups, two_peaks_densities, two_peaks_table
 from .ch12 import beside_healthy, detection_map
@@ -41,6 +42,7 @@ __all__ = [
     "HANGING",
     "CaptionedFigure",
     "Course",
+    "alpha_ladders",
     "arms",
     "author_error",
     "backup_errors",
@@ -65,6 +67,7 @@ __all__ = [
     "falling",
     "good_and_bad",
     "greedy_kinds",
+    "held_table",
     "improvement",
     "interval_coverage",
     "invented",
@@ -76,6 +79,7 @@ __all__ = [
     "maze_values",
     "metric_curves",
     "mixed_logs",
+    "multipliers",
     "nearest_rows",
     "online_curves",
     "penalties",
@@ -86,6 +90,7 @@ __all__ = [
     "push",
     "record_path",
     "soft_backups",
+    "regrets",
     "runs_by_alpha",
     "settling",
     "sharing",
