@@ -40,6 +40,7 @@ RUN = """\
 #!/usr/bin/env bash
 # Gradescope runs this for each hand-in: submission/ is read, results/results.json is written.
 root="${AUTOGRADER:-/autograder}"
+cd "$root"  # Python looks for modules where it starts
 exec "$root/venv/bin/python" -m cql_tutorial.course.assignments.gradescope "$root"
 """
 
