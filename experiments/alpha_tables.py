@@ -29,10 +29,11 @@ def rule_sentence(rows: list[Row]) -> str:
     told = [ladder for ladder in judged if sum(ladder.paired(ladder.rule or 0.0, ladder.tuned)) < 0]
     lost = max(judged, key=lambda ladder: ladder.regret(ladder.rule or 0.0))
     worst = lost.regret(lost.rule or 0.0)
+    kinds = "kind" if len(judged) == 1 else "kinds"
     return (
-        f"The rule of thumb for alpha (expert data 1 to 2, medium 5, random or mixed 10 to 20) was tested on "
-        f"{len(judged)} {'kind' if len(judged) == 1 else 'kinds'} of log: it earns less than an alpha tuned on other draws, the interval leaving out 0, on "
-        f"{len(told)} of them, and loses up to {worst:.0f} % of the spread between best and worst alpha "
+        "The rule of thumb for alpha (expert data 1 to 2, medium 5, random or mixed 10 to 20) was tested on "
+        f"{len(judged)} {kinds} of log: it earns less than an alpha tuned on other draws, the interval leaving out 0, "
+        f"on {len(told)} of them, and loses up to {worst:.0f} % of the spread between best and worst alpha "
         f"({lost.log})."
     )
 

@@ -56,10 +56,10 @@ def write_pages(root: Path) -> None:
         text = "\n".join([before + start, *lines, end + rest.split(end)[1]])
         (root / page).write_text(text, encoding="utf-8")
     start, end = RULE_MARKS
-    page = root / "docs" / "results.md"
-    before, rest = page.read_text(encoding="utf-8").split(start)
+    results = root / "docs" / "results.md"
+    before, rest = results.read_text(encoding="utf-8").split(start)
     sentence = fill(alpha_tables.rule_sentence(read_rows("alpha")), 120)
-    page.write_text("\n".join([before + start, sentence, end + rest.split(end)[1]]), encoding="utf-8")
+    results.write_text("\n".join([before + start, sentence, end + rest.split(end)[1]]), encoding="utf-8")
 
 
 def describe_origin(measured: bool) -> str:
