@@ -60,7 +60,7 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables
     assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[-2:] == ["signature", "picture"]
-    assert written == [False] * 9  # none for another folder
+    assert written == [False] * 10  # none for another folder
     ran.clear()
     assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
     ran.clear()
