@@ -558,7 +558,10 @@ quiz_question(
     "Three healthy runs and a fourth look alike in all curves. What do you know about the fourth?",
     answer="c",
     a=("its update is right", "Some of the bugs above leave every curve where it was."),
-    b=("its policy will act as well as theirs", "The policy that acts is the loaded one, and no curve has seen it."),
+    b=(
+        "its policy will act as well as theirs, in the states that all of them have seen",
+        "The policy that acts is the loaded one, and no curve has seen it.",
+    ),
     c=(
         "it has no bug that moves a curve by more than healthy runs differ",
         "That, and no more: the rest takes a test.",
@@ -574,7 +577,10 @@ quiz_question(
         "It says whether the multiplier works against the penalty, and takes a second.",
     ),
     b=("a larger step size of the multiplier", "If its sign is wrong it will run away faster."),
-    c=("ten seeds in place of one", "A wrong sign is wrong at every seed."),
+    c=(
+        "ten seeds in place of one, so that an interval tells whether the rise is luck",
+        "A wrong sign is wrong at every seed.",
+    ),
 )
 
 quiz_question(
@@ -589,5 +595,8 @@ quiz_question(
         "no number that it looked at is odd by itself: tests and a loaded agent come next",
         "A card needs a number that cannot be right; most bugs leave none.",
     ),
-    c=("the run is healthy, unless its return is low", "The return needs a simulator, and healthy runs differ in it."),
+    c=(
+        "the run is healthy, unless its return is low, which a simulator tells at once",
+        "The return needs a simulator, and healthy runs differ in it.",
+    ),
 )
