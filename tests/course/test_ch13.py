@@ -36,7 +36,8 @@ def test_planted_defects_are_found_and_mended_rows_are_the_clean_ones(seed: int)
     log = make_log(seed)
     found = {one.mend for one in defects.find(log.stored)}
     assert len(log.planted) == 5 and set(log.planted) <= found
-    assert found - set(log.planted) <= study.shadows(log)  # what else is found is a symptom
+    more = found - set(log.planted)
+    assert not more or more == study.shadows(log)  # what else is found is a symptom, and no planted one is
     mended = read(log)
     rows = compare_with_clean(mended, log)
     assert rows["same"] == log.recoverable > 3000 and rows["changed"] <= log.ambiguous
@@ -120,7 +121,7 @@ def test_states_and_observations_are_inverse_and_a_trip_ends() -> None:
 
 
 # ---------------------------------------------------------------- the page
-@pytest.mark.parametrize("seed", [2, 31, 36])
+@pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (31, 36))])
 def test_the_engineers_page_gets_full_marks_and_each_entry_counts(seed: int) -> None:
     log = make_log(seed)
     page = study.engineers_page(log)

@@ -326,8 +326,9 @@ def make_log(seed: int, defects: Sequence[str] | None = None, episodes: int = EP
         for gains in OPERATORS
     ]
     rows = record_episodes(world, parts, generator=generator)
+    columns: dict[str, Any] = {name: rows[name] for name in _COLUMN_NAMES}
     clean = OfflineDataset.from_arrays(
-        **{name: rows[name] for name in _COLUMN_NAMES},
+        **columns,
         episode_starts=rows["episode_starts"],
         action_low=LOW,
         action_high=HIGH,
