@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .base import BLUE, GREY, SKY, TRUTH, CaptionedFigure, algorithm_style
+from .base import ALGORITHMS, BLUE, GREEN, GREY, SKY, TRUTH, CaptionedFigure, algorithm_style
 
 
 def estimate_intervals(
@@ -23,7 +23,7 @@ def estimate_intervals(
     names, said = list({**estimates, **(truth or {})}), []
     axis.axvspan(log[0] - log[1], log[0] + log[1], color=GREY, alpha=0.25, linewidth=0, label="the log's mean, 95 %")
     for place, name in enumerate(names):
-        look = algorithm_style(name)
+        look = algorithm_style(name) if name in ALGORITHMS else {"color": GREEN}  # a person's controller
         if name in estimates:
             low, high = estimates[name]
             axis.plot(
