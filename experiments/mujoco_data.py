@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from cql_tutorial import OfflineDataset, __version__, load_agent, load_dataset
+from cql_tutorial.agents.agent import subnormals_as_zero
 from cql_tutorial.datasets.mujoco_recording import Columns, dataset_of_columns, joined, record_mujoco
 from cql_tutorial.envs.mujoco_env import make_mujoco, mujoco_id
 from cql_tutorial.errors import ConfigError, DataError, require, require_data
@@ -316,6 +317,7 @@ def take(name: str, source: str) -> str:
     return id
 
 
+@subnormals_as_zero()
 def make(only: Iterable[str] = (), taken: Iterable[str] = (), minutes: float = 55, processes: int = 2) -> bool:
     """Train what has no rows, make the sets that are not there (or those of ``only``), write the sheet.
 
@@ -331,7 +333,6 @@ def make(only: Iterable[str] = (), taken: Iterable[str] = (), minutes: float = 5
         return True
     make_mujoco(next(iter(BUDGETS)))  # says at once where MuJoCo is not installed
     torch.set_num_threads(1)  # so that the order of sums does not depend on the machine's cores
-    torch.set_flush_denormal(True)
     trained = read_rows(training.STUDY.table)
     complete, measured = True, 0
     if any(one.quality != "random" and (one.task, one.draw) not in draws(trained) for one in wanted or SETS.values()):

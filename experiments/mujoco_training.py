@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from cql_tutorial import BCAgent
+from cql_tutorial.agents.agent import subnormals_as_zero
 from cql_tutorial.agents.sac import SACAgent
 from cql_tutorial.datasets.mujoco_recording import Columns, joined, play_episodes
 from cql_tutorial.envs.mujoco_env import MujocoCopies, make_mujoco
@@ -102,6 +103,7 @@ def work_folder(task: str, seed: int) -> Path:
     return CACHE / "training" / f"{task}-seed{seed}"
 
 
+@subnormals_as_zero()
 def measure(jobs: list[Training]) -> list[dict[str, Any]]:
     """The rows of one run. Seconds are those of the processor, without the evaluations.
 
@@ -109,7 +111,6 @@ def measure(jobs: list[Training]) -> list[dict[str, Any]]:
     """
     (job,) = jobs
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     folder = work_folder(job.task, job.seed)
     if (folder / "replay.npz").is_file():
         with open(folder / "rows.csv", newline="", encoding="utf-8") as file:

@@ -233,7 +233,7 @@ class IQLAgent(ImplicitAgent):
     def _build_actor(self) -> NormalPolicy:
         sizes = self.config.mlp_sizes(self.config.state_dim, self.config.action_dim)
         policy = NormalPolicy(sizes, self._init_generator).to(self.device, self.dtype)
-        if self.config.policy_std is not None:
+        if isinstance(self.config, IQLConfig) and self.config.policy_std is not None:  # sparse Q-learning has none
             policy.log_std.requires_grad_(False).fill_(math.log(self.config.policy_std))
         return policy
 

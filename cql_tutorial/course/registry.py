@@ -107,13 +107,13 @@ def mutant(id: str, name: str, *, seen: str = "", message: str = "") -> Callable
     return register
 
 
-def wrong_choice(id: str, name: str, choice: Any, message: str) -> None:
+def wrong_choice(id: str, name: str, choice: Any, message: str, seen: str = "") -> None:
     """Register a wrong answer to an exercise that asks for one choice: a line's number, or a letter."""
 
     def chosen() -> Any:
         return choice
 
-    mutant(id, name, message=message)(chosen)
+    mutant(id, name, seen=seen, message=message)(chosen)
 
 
 def prediction(id: str, text: str, *, answer: str, **choices: tuple[str, str]) -> None:

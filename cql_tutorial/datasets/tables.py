@@ -661,7 +661,8 @@ def _raise_no_table(file: Path, header: list[str], delimiter: str, columns: Any,
             expected = f"cells separated by {delimiter!r}"
             raise DataError(f"file {file}", "one column only", expected, mend) from error
     asked = columns.values() if isinstance(columns, Mapping) else ()
-    names = {one for entry in asked for one in ([entry] if isinstance(entry, str) else entry) if isinstance(one, str)}
+    lists = [entry if isinstance(entry, (list, tuple)) else [entry] for entry in asked]
+    names = {one for entry in lists for one in entry if isinstance(one, str)}
     with _text(file) as text:
         for number, line in enumerate(islice(text, 100), 1):
             cells = [cell.strip().strip('"') for cell in line.strip().lstrip("#").split(delimiter)]

@@ -23,7 +23,11 @@ from tests.datasets.test_offline_dataset import make, same
 
 Columns = dict[str, Any]
 D4RL = {"terminations": "terminals", "truncations": "timeouts"}
-SHIPPED = sorted(file.parents[1].relative_to(DATA).as_posix() for file in DATA.rglob("main_data.hdf5"))
+SHIPPED = sorted(  # data/mujoco/ is a cache
+    file.parents[1].relative_to(DATA).as_posix()
+    for file in DATA.rglob("main_data.hdf5")
+    if DATA / "mujoco" not in file.parents
+)
 MAPPING = {
     "observations": "obs_*",
     "actions": ["act_0", "act_1"],

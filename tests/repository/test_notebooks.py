@@ -268,6 +268,7 @@ AFRESH = """\
 %reset -f
 import torch
 torch.set_default_dtype(torch.float32)
+torch.set_printoptions(profile="default", sci_mode=None)
 del torch"""
 
 

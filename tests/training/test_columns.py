@@ -18,7 +18,7 @@ from cql_tutorial.errors import CQLWarning, DivergedError
 
 torch.set_num_threads(1)
 DATA = Path(__file__).parents[2] / "data"
-SHIPPED = sorted(f"{path.parent.name}/{path.name}" for path in DATA.glob("*/*-v0") if path.is_dir())
+SHIPPED = sorted(f"{path.parent.name}/{path.name}" for path in DATA.glob("[!m]*/*-v0") if path.is_dir())
 
 
 def columns(seed: int = 0, n: int = 400, width: int = 3) -> torch.Tensor:

@@ -32,6 +32,7 @@ def _numbers(values: object) -> Tensor:
         Example((6.0, 2.0, 1, 4), "worked by hand: 6 is a target for twice the raw gap; 3 - log 2 - log 4"),
         Example((-2.5, 5.0, 3, 12), "a negative target, a weight of five, three dimensions"),
         Example((0.8, 0.5, 8, 30), "a weight of a half, eight dimensions", shown=False),
+        Example((40.0, 4.0, 2, 7), "a large target", shown=False),
     ),
     hints=(
         "Which CQL gap does a critic have whose *weighted raw* gap is exactly the target? Take the steps backwards.",

@@ -52,7 +52,8 @@ for _name, _why in {
     "time-limit": "shifts that end in a trip after as many steps as the longest stay, whatever else is mended.",
     "not-finite": "an empty cell stays empty until its row is dropped; no other remedy touches it.",
 }.items():
-    wrong_choice("13.1", _name, _name, f"{_name} is a cause: {_why}")
+    _seen = "thu-ml/tianshou's offline CQL takes a time limit for an end" if _name == "time-limit" else ""
+    wrong_choice("13.1", _name, _name, f"{_name} is a cause: {_why}", seen=_seen)
 
 
 # ---------------------------------------------------------------- 13.2
