@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ... import losses
 from ..checker import Example
 from ..registry import exercise, mutant, prediction, quiz_question, wrong_choice
 from ..studies import ch12 as study
@@ -142,9 +144,16 @@ for _number, _why in RIGHT_LINES.items():
 
 
 # ---------------------------------------------------------------- 12.3
+def _truth(verdict: object) -> bool | None:
+    """True or False, also as torch's or NumPy's single one; None for anything else."""
+    if isinstance(verdict, (Tensor, np.generic)) and verdict.ndim == 0:
+        verdict = verdict.item()
+    return verdict if isinstance(verdict, bool) else None
+
+
 def _judge_penalty_test(verdict: object, penalty: object, q: Tensor, log_density: Tensor, q_data: Tensor) -> str | None:
     """None where the verdict on an implementation is true."""
-    if not isinstance(verdict, bool):
+    if (verdict := _truth(verdict)) is None:
         return "True or False is wanted: is this the penalty?"
     right, about = study.PENALTIES[penalty.__name__]  # type: ignore[attr-defined]
     if verdict == right:
@@ -235,16 +244,46 @@ def _(penalty, q, log_density, q_data):
     return found.shape == q.shape[:1] and torch.allclose(found, _right(q, log_density, q_data))
 
 
+@mutant("12.3", "fails everything")
+def _(penalty, q, log_density, q_data):
+    """your test fails every program, the right ones too. Print what you compare with beside what the package's penalty
+    gives on the example by hand. Either your own formula gives another number there, or you ask for equality to the
+    last digit."""
+    return False
+
+
 @mutant("12.3", "to the last digit")
 def _(penalty, q, log_density, q_data):
     """your test asks for equality to the last digit, and fails a right program that sums in another order: allow for
     rounding."""
     q = q.clone().requires_grad_()
-    found, right = penalty(q, log_density, q_data), _right(q, log_density, q_data)
+    found, right = penalty(q, log_density, q_data), losses.cql_penalty(q, log_density, q_data)
     if found.shape != right.shape or not found.requires_grad:
         return False
     (moved,), (wanted,) = (torch.autograd.grad(value.sum(), q, retain_graph=True) for value in (found, right))
     return torch.equal(found, right) and torch.equal(moved, wanted)
+
+
+@mutant("12.3", "some gradient")
+def _(penalty, q, log_density, q_data):
+    """your test asks for right values and for *a* gradient, not for the right one: half of it passes."""
+    q = q.clone().requires_grad_()
+    found = penalty(q, log_density, q_data)
+    if found.shape != q.shape[:1] or not found.requires_grad:
+        return False
+    return torch.allclose(found, _right(q, log_density, q_data))
+
+
+@mutant("12.3", "a wide tolerance")
+def _(penalty, q, log_density, q_data):
+    """your tolerance is wide: a penalty that is wrong by 0.02 passes. These are double precision numbers, and two right
+    programs differ by rounding alone."""
+    q = q.clone().requires_grad_()
+    found, right = penalty(q, log_density, q_data), _right(q, log_density, q_data)
+    if found.shape != right.shape or not found.requires_grad:
+        return False
+    (moved,), (wanted,) = (torch.autograd.grad(value.sum(), q, retain_graph=True) for value in (found, right))
+    return torch.allclose(found, right, atol=0.1) and torch.allclose(moved, wanted, atol=0.1)
 
 
 @mutant("12.3", "gradients add up")
@@ -316,7 +355,7 @@ _defect("f", "the largest action is the same in both logs.")
 # ---------------------------------------------------------------- 12.5
 def _judge_resume_test(verdict: object, make: object, resume: object, batches: object) -> str | None:
     """None where the verdict on a way to resume is true."""
-    if not isinstance(verdict, bool):
+    if (verdict := _truth(verdict)) is None:
         return "True or False is wanted: does the resumed run go on as the other one does?"
     right, about = study.RESUMES[resume.__name__]  # type: ignore[attr-defined]
     return None if verdict == right else f"your test {'passes' if verdict else 'fails'} {about}."
@@ -387,7 +426,9 @@ def _(make, resume, batches):
 
 @mutant("12.5", "the resumed one twice")
 def _(make, resume, batches):
-    """both of your agents are resumed: they agree whatever a resume loses. One of them has to go on unbroken."""
+    """your test passes every way to resume. Do both of your agents come back from a file, or do you compare what cannot
+    differ? One has to go on unbroken and the other from its file, on the same batches; then everything that state()
+    holds must be the same."""
     one, other = resume(make()), resume(make())
     for batch in batches:
         one.update(batch)
@@ -406,8 +447,8 @@ def _(make, resume, batches):
 
 @mutant("12.5", "the unbroken one stands still")
 def _(make, resume, batches):
-    """only the resumed agent goes on: it must differ from one that stands still, and a right resume fails your test.
-    Give both the same batches."""
+    """your test fails every way to resume, the right one too. Does only one of your agents go on? Give both the same
+    batches in the same order, and compare what state() holds."""
     unbroken, resumed = make(), resume(make())
     for batch in batches:
         resumed.update(batch)

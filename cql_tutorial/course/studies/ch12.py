@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -340,6 +341,16 @@ def without_gradient(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     return losses.cql_penalty(q.detach(), log_density, q_data)
 
 
+def half_gradient(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """Right numbers, and half of the push-down."""
+    return losses.cql_penalty(0.5 * q + 0.5 * q.detach(), log_density, q_data)
+
+
+def a_little_off(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """Wrong by a fiftieth everywhere, as after a constant that was rounded."""
+    return losses.cql_penalty(q, log_density, q_data) + 0.02
+
+
 def one_number(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     """One number, the mean over the critics."""
     return losses.cql_penalty(q, log_density, q_data).mean()
@@ -358,6 +369,8 @@ PENALTIES: dict[str, tuple[bool, str]] = {
     "swapped_density": (False, "a penalty with base and exponent of the uniform density swapped"),
     "no_density": (False, "a penalty without any density"),
     "hard_maximum": (False, "a penalty with a hard maximum"),
+    "half_gradient": (False, "a penalty with right numbers and half of the gradient"),
+    "a_little_off": (False, "a penalty that is wrong by 0.02: mind your tolerance"),
     "one_number": (False, "a penalty that is one number for all critics"),
     "summed_over_states": (False, "a penalty that is summed over the states"),
 }
@@ -371,6 +384,8 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
         no_density,
         hard_maximum,
         without_gradient,
+        half_gradient,
+        a_little_off,
         one_number,
         summed_over_states,
     )
@@ -409,7 +424,7 @@ def complete(agent: CQLAgent) -> CQLAgent:
 
 def stale_temperature(agent: CQLAgent) -> CQLAgent:
     """The optimiser keeps the old tensor."""
-    bug = BUGS["stale_optimizer"].resume
+    bug, agent = BUGS["stale_optimizer"].resume, copy.deepcopy(agent)
     assert bug is not None
     bug(agent)
     return agent
@@ -417,7 +432,7 @@ def stale_temperature(agent: CQLAgent) -> CQLAgent:
 
 def lost_target(agent: CQLAgent) -> CQLAgent:
     """The target critics are a copy of the critics."""
-    bug = BUGS["target_lost"].resume
+    bug, agent = BUGS["target_lost"].resume, copy.deepcopy(agent)
     assert bug is not None
     bug(agent)
     return agent
@@ -425,7 +440,7 @@ def lost_target(agent: CQLAgent) -> CQLAgent:
 
 def lost_statistics(agent: CQLAgent) -> CQLAgent:
     """Observations are no longer normalised by what they were."""
-    bug = BUGS["statistics_lost"].load
+    bug, agent = BUGS["statistics_lost"].load, copy.deepcopy(agent)
     assert bug is not None
     bug(agent)
     return agent
@@ -433,6 +448,7 @@ def lost_statistics(agent: CQLAgent) -> CQLAgent:
 
 def lost_moments(agent: CQLAgent) -> CQLAgent:
     """The optimisers begin anew."""
+    agent = copy.deepcopy(agent)
     for optimizer in agent.optimizers.values():
         for state in optimizer.state.values():
             for value in state.values():
@@ -442,6 +458,7 @@ def lost_moments(agent: CQLAgent) -> CQLAgent:
 
 def restarted_stream(agent: CQLAgent) -> CQLAgent:
     """The random numbers begin again with the first."""
+    agent = copy.deepcopy(agent)
     agent.generator = CQLAgent(agent.config).generator
     return agent
 
