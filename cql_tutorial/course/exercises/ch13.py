@@ -239,6 +239,8 @@ for _name, _why in {
     "wall_C": "the heater moves wall_C by some degrees, and the operators heat differently.",
     "feed_kg_h": "feed_kg_h stays within a few hundredths of its mean: that is chance.",
     "pressure_Pa": "pressure_Pa has large numbers, and they hardly differ: look at the change, not at the size.",
+    "mains_V": "mains_V stays within a unit of its mean: that is chance.",
+    "vibration_mm_s": "vibration_mm_s stays within a tenth of its mean: that is chance.",
     "lamp_hours": "lamp_hours changes slowly and within its usual range: that is chance.",
 }.items():
     wrong_choice("13.3", _name, _name, _why)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from ...datasets import OfflineDataset
+from ...datasets import OfflineDataset, mend
 from ...evaluation.true_values import monte_carlo_value
 from .ch13_log import COLUMNS, HIGH, LOW, Dryer, Log, make_log, read
 
@@ -263,7 +263,12 @@ def judge_page(page: Any, log: Log) -> str | None:
     """
     if not isinstance(page, Mapping) or set(page) != set(ENTRIES):
         return f"a dict with the entries {', '.join(ENTRIES)} is wanted."
-    named = {str(name) for name in ([page["defects"]] if isinstance(page["defects"], str) else page["defects"])}
+    given = [page["defects"]] if isinstance(page["defects"], str) else page["defects"]
+    if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in given):
+        return "defects: a list of remedies' names is wanted, as the report above spells them."
+    named = set(given)
+    if unknown := sorted(named - set(mend.REMEDIES)):
+        return f"defects: {unknown[0]!r} is no remedy's name; the names stand before the colons of the report above."
     missing, extra = len(set(log.planted) - named), len(named - set(log.planted))
     if missing or extra:
         return (
@@ -277,10 +282,15 @@ def judge_page(page: Any, log: Log) -> str | None:
     low, high = float(page["low"]), float(page["high"])
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         return f"the interval, {low:g} to {high:g}, is none: low comes before high, and both are finite."
-    if not callable(page["policy"]):
-        return "policy: a function of observations is wanted, such as agent.policy(deterministic=True)."
+    if fault := _policy_fault(page["policy"]):
+        return f"policy: {fault}"
     earned, best = reach(log.seed)
     value, half = true_value(page["policy"])
+    if value < earned:
+        return (
+            f"policy: it is worth {value:.2f}, less than the {earned:.2f} that the operators earn on average. Are its "
+            "actions in per cent, the heater first? Does it get the observations as they were logged?"
+        )
     if high - low > WIDTH * (best - earned):
         return (
             f"the interval, {low:.2f} to {high:.2f}, is {high - low:.2f} wide, and {WIDTH * (best - earned):.2f} is "
@@ -295,6 +305,23 @@ def judge_page(page: Any, log: Log) -> str | None:
             f"{REGRET * (best - earned):.2f} is the bar. The estimates you had told it from a better one."
         )
     return None
+
+
+def _policy_fault(policy: Any) -> str | None:
+    """Why this is no policy: observations ``[n, 10]`` -> actions ``[n, 2]``; None if it is one."""
+    wanted = "a function of observations is wanted, such as agent.policy(deterministic=True)."
+    if not callable(policy) or hasattr(policy, "policy"):
+        return f"a {type(policy).__name__} stands there; {wanted}"
+    generator = torch.Generator().manual_seed(0)
+    states = Dryer().observe(Dryer().reset(3, generator))
+    try:
+        actions = _with_generator(policy)(states, generator)
+    except Exception as error:
+        return f"of three observations it makes {type(error).__name__}: {error}; {wanted}"
+    if not isinstance(actions, Tensor) or actions.shape != (3, 2):
+        found = f"shape {list(actions.shape)}" if isinstance(actions, Tensor) else f"a {type(actions).__name__}"
+        return f"of three observations it makes {found}, and [3, 2] is wanted; {wanted}"
+    return None if bool(actions.isfinite().all()) else "its actions are not finite."
 
 
 def shadows(log: Log) -> set[str]:
