@@ -16,6 +16,7 @@ import torch
 from . import checks as check
 
 _BLOCK_BYTES = 2**23
+_RUN_BYTES = 2**18  # a call to read costs as much as copying some tens of kilobytes
 _SORTED = 2**24  # numbers that are held to count what narrowing lost
 
 
@@ -79,10 +80,10 @@ class StoredColumn:
         return result[:at]
 
     def _may_be_read_twice(self, kept: np.ndarray) -> bool:
-        """Whether rows are stored as they are wanted, in long runs: to read twice then costs what a copy does."""
-        item = self.items[0]
+        """Whether rows are stored as they are wanted, in runs of many bytes: a second read is then a copy."""
+        item, runs = self.items[0], 1 + int(np.count_nonzero(~kept))
         as_wanted = len(self.items) == 1 and item.dtype == self.dtype and item.chunks is None
-        return as_wanted and 64 * int(np.count_nonzero(~kept)) < len(kept)
+        return as_wanted and self.shape[0] * self.shape[1] * self.dtype.itemsize > runs * _RUN_BYTES
 
     def _read_runs(self, kept: np.ndarray, result: np.ndarray, following: np.ndarray) -> np.ndarray:
         """Read each run of kept rows to its place, and the same run one row later to the place of the rows after."""
