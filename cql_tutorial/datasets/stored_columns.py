@@ -16,7 +16,6 @@ import torch
 from . import checks as check
 
 _BLOCK_BYTES = 2**23
-_RUN_BYTES = 2**18  # a call to read costs as much as copying some tens of kilobytes
 _SORTED = 2**24  # numbers that are held to count what narrowing lost
 
 
@@ -65,8 +64,6 @@ class StoredColumn:
 
     def _read_kept(self, kept: np.ndarray, following: np.ndarray | None) -> np.ndarray:
         result = np.empty(self.shape, self.dtype)
-        if following is not None and self._may_be_read_twice(kept):
-            return self._read_runs(kept, result, following)
         follows = np.concatenate([np.zeros(1, bool), kept[:-1]])
         at = at_following = 0
         for rows in self._blocks():
@@ -77,31 +74,6 @@ class StoredColumn:
                 at_following = pack(values, follows[rows], following, at_following)
             at = pack(values, kept[rows], result, at)
         self._count_collapsed()
-        return result[:at]
-
-    def _may_be_read_twice(self, kept: np.ndarray) -> bool:
-        """Whether rows are stored as they are wanted, in runs of many bytes: a second read is then a copy."""
-        item, runs = self.items[0], 1 + int(np.count_nonzero(~kept))
-        as_wanted = len(self.items) == 1 and item.dtype == self.dtype and item.chunks is None
-        return as_wanted and self.shape[0] * self.shape[1] * self.dtype.itemsize > runs * _RUN_BYTES
-
-    def _read_runs(self, kept: np.ndarray, result: np.ndarray, following: np.ndarray) -> np.ndarray:
-        """Read each run of kept rows to its place, and the same run one row later to the place of the rows after."""
-        item, at, n = self.items[0], 0, self.shape[0]
-        self.finite, shape = True, item.shape[1:]
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]])))
-        most = max(1, _BLOCK_BYTES // max(1, self.shape[1] * self.dtype.itemsize))
-        for start, end in edges.reshape(-1, 2).tolist():
-            for first in range(start, end, most):
-                size = min(most, end - first)
-                rows, after = result[at : at + size], following[at : at + min(size, n - first - 1)]
-                if rows.size:
-                    item.read_direct(rows.reshape(size, *shape), slice(first, first + size))
-                    self.finite = self.finite and bool(torch.from_numpy(rows).sum().isfinite())
-                if after.size:
-                    item.read_direct(after.reshape(len(after), *shape), slice(first + 1, first + 1 + len(after)))
-                    self.finite = self.finite and bool(np.isfinite(after[-1]).all())  # a row that is not kept, perhaps
-                at += size
         return result[:at]
 
     # ---- a block -------------------------------------------------------------------------------------------------

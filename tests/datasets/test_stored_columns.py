@@ -27,7 +27,6 @@ def test_kept_rows_and_the_rows_after(data: st.DataObject, tmp_path: Path, monke
     kept[rng.integers(0, n, few)] = False
     chunks = data.draw(st.sampled_from((None, (7, 1))))
     monkeypatch.setattr(stored_columns, "_BLOCK_BYTES", data.draw(st.sampled_from((1, 100, 2**20))))
-    monkeypatch.setattr(stored_columns, "_RUN_BYTES", data.draw(st.sampled_from((1, 100, 2**20))))
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         file.create_dataset("x", data=values, chunks=chunks if n >= 7 else None)
     with h5py.File(tmp_path / "x.hdf5") as file:
@@ -42,18 +41,3 @@ def test_kept_rows_and_the_rows_after(data: st.DataObject, tmp_path: Path, monke
     looked_at[places], looked_at[inside + 1] = True, True
     assert column.finite <= bool(np.isfinite(values[looked_at]).all()), "never called finite where it is not"
     assert column.finite or not np.isfinite(values).all()
-
-
-def test_long_runs_are_read_to_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is moved in memory, which for a wide log costs more than a second read."""
-    monkeypatch.setattr(stored_columns, "pack", None)
-    monkeypatch.setattr(stored_columns, "_RUN_BYTES", 100)
-    values = np.arange(400, dtype="f4").reshape(200, 2)
-    kept = np.ones(200, bool)
-    kept[99::100] = False
-    with h5py.File(tmp_path / "x.hdf5", "w") as file:
-        file["x"] = values
-    with h5py.File(tmp_path / "x.hdf5") as file:
-        rows, following = StoredColumn([file["x"]], "float32").read_kept_and_next(kept)
-    np.testing.assert_array_equal(rows, values[kept])
-    np.testing.assert_array_equal(following, values[np.flatnonzero(kept) + 1])
