@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -23,7 +23,6 @@ from cql_tutorial.envs.arm import arm_episodes
 from cql_tutorial.envs.base import UniformPolicy, World
 from cql_tutorial.evaluation import EVALUATION_SEED, estimation_report, evaluate_policy
 from cql_tutorial.losses import uniform_log_density
-from cql_tutorial.networks import MAX_ACTION
 from cql_tutorial.training.online import train_online
 from cql_tutorial.training.population import Member
 from experiments.logs import DATA, maze_data, pendulum_data, swinging_data
@@ -173,10 +172,7 @@ def population_key(job: Job) -> tuple[Any, ...] | None:
 
 def scaled(data: OfflineDataset, unit: float) -> OfflineDataset:
     """The same log with every reward multiplied by ``unit``."""
-    columns = {name: getattr(data, name) for name in ("observations", "actions", "next_observations", "terminations",
-                                                      "truncations", "episode_starts")}  # fmt: skip
-    bounds: Any = {"action_low": data.action_low, "action_high": data.action_high}
-    return OfflineDataset.from_arrays(**columns, **bounds, rewards=unit * data.rewards, id=f"{data.id}, unit {unit:g}")
+    return replace(data, rewards=unit * data.rewards, id=f"{data.id}, unit {unit:g}")
 
 
 def agent_settings(job: Job, data: OfflineDataset) -> dict[str, Any]:
@@ -235,11 +231,7 @@ def clone_divergence(agent: Any, unseen: OfflineDataset) -> float:
 
     KL(behaviour || uniform) minus KL(behaviour || clone): a lower estimate of the first, whose negative is the floor.
     """
-    low, high = torch.as_tensor(unseen.action_low), torch.as_tensor(unseen.action_high)
-    scale, shift = (high - low) / 2, (high + low) / 2
-    actions = ((unseen.actions - shift) / scale).clamp(-MAX_ACTION, MAX_ACTION)
-    with torch.no_grad():
-        density = agent.actor(unseen.observations).log_prob(torch.atanh(actions))
+    density = agent.log_prob(unseen.observations, unseen.actions)
     return float(density.mean()) - uniform_log_density(unseen.action_dim)
 
 

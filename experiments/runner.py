@@ -7,15 +7,12 @@ a time, so that a program that was killed loses only what it was measuring.
 from __future__ import annotations
 
 import math
-import multiprocessing
-import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from cql_tutorial.evaluation.benchmark import on_processes
 from cql_tutorial.training.population import BLOCK
 from experiments.storage import RESULTS, Row, read_rows, to_text, write_rows
 
@@ -98,7 +95,7 @@ def run(study: Study[Any], processes: int = 2, deadline: float = math.inf, folde
         missing = [job for job in jobs if study.key_of_job(job) not in present]
         print(f"{study.table}: {len(jobs) - len(missing)} runs are there, {len(missing)} to measure", flush=True)
         groups = group_jobs(missing, study.population_key, study.group_size)
-        for measured in measure_groups(study.measure, groups, processes, deadline):
+        for measured in on_processes(study.measure, groups, processes, deadline):
             new = [{name: to_text(row.get(name, "")) for name in study.columns} for row in measured]
             rows += new
             count += len(new)
@@ -143,29 +140,3 @@ def group_jobs(
             last[key] = groups[-1]
         last[key].append(job)
     return groups
-
-
-def measure_groups(
-    measure: Callable[[list[JobT]], list[dict[str, Any]]], groups: list[list[JobT]], processes: int, deadline: float
-) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each group as soon as they are there; no group is begun after the deadline.
-
-    With one process the groups are measured in this one.
-    """
-    if processes == 1:
-        for group in groups:
-            if time.monotonic() >= deadline:
-                return
-            yield measure(group)
-        return
-    waiting = deque(groups)
-    running: set[Future[list[dict[str, Any]]]] = set()
-    # "spawn": a forked child of a process that has run torch can hang in its thread pool.
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while True:
-            while waiting and len(running) < processes and time.monotonic() < deadline:
-                running.add(pool.submit(measure, waiting.popleft()))
-            if not running:
-                return
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in finished)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cql_tutorial.course.sliders import FRAMES
+from scripts.workspace import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "book"
@@ -30,7 +31,6 @@ SLIDER = re.compile(r"^(explore|watch)_\w+\(", re.MULTILINE)
 # Pages and what they link to keep their places, so that a link of the checkout is one of the site.
 PAGES = ("notebooks/*.ipynb", "docs/*.md", "data/*.md", "data/results/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 FILES = ("LICENSE", "NOTICE", "CITATION.cff", "data/results/*.csv", "data/results/*.png", "cql_tutorial/agents/*.py")
-CHAPTERS = ("notebooks/[0-9]*", "notebooks/a*")
 MODULES = {
     "losses": "every equation as a function",
     "agents": "what learns",
@@ -74,9 +74,8 @@ def to_index(text: str, path: Path) -> str:
 
 def contents(source: Path) -> str:
     """The tables of contents, which a page shows at its side."""
-    chapters = [page for pattern in CHAPTERS for page in sorted(source.glob(f"{pattern}.ipynb"))]
     parts = {
-        "Chapters": [page.relative_to(source).with_suffix("").as_posix() for page in chapters],
+        "Chapters": [f"notebooks/{page.stem}" for page in chapters(source / "notebooks").values()],
         "Pages": [f"docs/{page.stem}" for page in sorted(source.glob("docs/*.md"))],
         "Results and data": ["data/results/README", "data/DATASHEET", "CONTRIBUTING", "CHANGELOG"],
         "The package": [f"api/{module}" for module in MODULES],

@@ -10,13 +10,14 @@ import csv
 import json
 import math
 import multiprocessing
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -34,6 +35,7 @@ from .off_policy import initial_state_value
 from .rollouts import EVALUATION_SEED, evaluate_env
 
 Row = dict[str, Any]
+JobT = TypeVar("JobT")
 COLUMNS = (
     "preset", "task", "environment", "data", "fingerprint", "algorithm", "cql_alpha", "seed", "steps", "episodes",
     "return", "score", "predicted", "log_return", "log_score", "seconds", "note", "settings",
@@ -277,18 +279,29 @@ def group(runs: Iterable[Run], together: bool) -> list[list[Run]]:
 
 # ---------------------------------------------------------------- all of them
 def on_processes(
-    work: Callable[[list[Run]], list[Row]], groups: list[list[Run]], processes: int = 1
+    work: Callable[[list[JobT]], list[Row]],
+    groups: Sequence[list[JobT]],
+    processes: int = 1,
+    deadline: float = math.inf,
 ) -> Iterator[list[Row]]:
-    """The rows of each group as soon as they are there; with one process they are made in this one."""
+    """The rows of each group as soon as they are there; no group is begun after the deadline (of `time.monotonic`).
+
+    With one process they are made in this one.
+    """
     if processes == 1:
-        yield from map(work, groups)
+        for group in groups:
+            if time.monotonic() >= deadline:
+                return
+            yield work(group)
         return
     waiting, running = deque(groups), set[Future[list[Row]]]()
     # "spawn": a forked child of a process that has run torch can hang in its thread pool.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        while waiting or running:
-            while waiting and len(running) < processes:
+        while True:
+            while waiting and len(running) < processes and time.monotonic() < deadline:
                 running.add(pool.submit(work, waiting.popleft()))
+            if not running:
+                return
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in finished)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cql_tutorial.networks import pre_tanh_of
 from experiments import alpha, alpha_tables
 from experiments.alpha import LOGS, Job
 from experiments.report import RULE_MARKS
@@ -65,6 +66,10 @@ def test_a_clone_of_wide_actions_lies_near_uniform() -> None:
             def log_prob(self, u: torch.Tensor) -> torch.Tensor:
                 normal = torch.distributions.Normal(0.0, 1.0).log_prob(u).sum(-1)
                 return normal - torch.log1p(-torch.tanh(u).square()).sum(-1)
+
+        @classmethod
+        def log_prob(cls, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+            return cls.actor(observations).log_prob(pre_tanh_of(actions))
 
     data = alpha.arm_data("uniform", 3)
     # KL(uniform || tanh-normal) in closed form by quadrature, one dimension: the estimate is minus that, six times.

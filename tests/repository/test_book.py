@@ -6,7 +6,6 @@ import base64
 import importlib.util
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,9 +16,8 @@ from cql_tutorial.course.sliders import FRAMES, Explorer, explore_discount
 from scripts import book
 from tests import ROOT
 from tests.pace import limit
+from tests.repository.test_browser import CHROMIUM, FLAGS
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 SPHINX = all(importlib.util.find_spec(name) for name in ("sphinx", "myst_nb", "furo", "latex2mathml"))
 
 
