@@ -37,7 +37,7 @@ ONLINE = {
     "hidden_dim": 64, "discount": 0.99, "tau": 0.005, "critic_lr": 1e-3, "actor_lr": 1e-3, "temperature_lr": 1e-3,
 }  # fmt: skip
 BATCH, START_STEPS, UPDATE_EVERY = 128, 5000, 2
-BUDGETS = {"hopper": 150_000, "halfcheetah": 150_000, "walker2d": 200_000}  # steps
+BUDGETS = {"hopper": 150_000, "halfcheetah": 150_000, "walker2d": 300_000}  # steps
 EVERY, EPISODES = 2500, 5
 MEDIUM = 100 / 3  # D4RL's score
 DRAWS = 2

@@ -15,7 +15,7 @@ import torch
 
 from . import checks as check
 
-_BLOCK_BYTES = 2**23
+_BLOCK_BYTES = 2**24
 _SORTED = 2**24  # numbers that are held to count what narrowing lost
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cql_tutorial import OfflineDataset, fit, fit_population, load_agent, make_agent
 from cql_tutorial.agents import AGENTS
-from cql_tutorial.agents.normaliser import column_statistics, warn_of_width
+from cql_tutorial.agents.normaliser import BLOCK, _blocks, column_statistics, warn_of_width
 from cql_tutorial.batch import Noise
 from cql_tutorial.errors import CheckpointError, ConfigError, CQLWarning, DataError
 from cql_tutorial.evaluation.off_policy import bellman_error, fitted_q_evaluation, initial_state_value
@@ -108,6 +108,17 @@ def test_constant_and_tiny_columns_are_safe() -> None:
     big = torch.zeros(4, 1, dtype=torch.float64)
     big[::2] = 1e200  # its square would be infinite
     assert column_statistics(big)[1].item() == pytest.approx(5e199)
+
+
+def test_blocks_lie_in_one_memory() -> None:
+    """A new one for each could not be reused where small results lie in it, and twice the column was in memory."""
+    columns = torch.randn(3 * BLOCK // 4 + 7, 4)
+    kept, places = [], set()
+    for part in _blocks(columns):
+        kept.append(part.clone())
+        places.add(part.data_ptr())
+    assert len(kept) == 4 and len(places) == 1
+    assert torch.equal(torch.cat(kept), columns.double())
 
 
 def test_float32_columns_are_summed_in_float64() -> None:
