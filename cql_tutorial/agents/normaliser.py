@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -118,8 +118,12 @@ class ColumnFault:
     outlier: bool = False
 
 
-def column_faults(columns: Tensor, following: Tensor | None = None) -> list[ColumnFault]:
+def column_faults(
+    columns: Tensor, following: Tensor | None = None, names: Sequence[str] | None = None
+) -> list[ColumnFault]:
     """Columns of observations ``[N, S]`` that networks learn badly from as they are; none of a constant column.
+
+    ``names`` are what their source calls them, told beside the numbers.
 
     Told are a standard deviation outside 0.1..10, a mean farther from 0 than 10 or than 10 standard deviations, and a
     value, also of ``following`` (next observations), farther from the median than 50 interquartile ranges. A range that
@@ -152,7 +156,12 @@ def column_faults(columns: Tensor, following: Tensor | None = None) -> list[Colu
         elif abs(centre) > FARTHEST_MEAN or (abs(centre) > FARTHEST_MEAN * spread and not indicator):
             text = f"column {c} has mean {centre:.3g} at standard deviation {spread:.3g}"
             found.append(ColumnFault(c, text))
-    return found
+    return found if names is None else [_named(fault, names[fault.column]) for fault in found]
+
+
+def _named(fault: ColumnFault, name: str) -> ColumnFault:
+    column = f"column {fault.column}"
+    return replace(fault, text=fault.text.replace(f"{column} ", f"{column} ({name[:40]}) ", 1))
 
 
 def _is_rare_and_of_order_1(values: np.ndarray, reach: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,23 +98,15 @@ def _scales(dataset: OfflineDataset) -> dict[str, Any]:
     from ..agents.normaliser import column_faults, column_statistics, several
 
     names = names_of(dataset.metadata, "observations", dataset.observation_dim)
-
-    def named(text: str) -> str:
-        if names is None:
-            return text
-        return re.sub(r"\bcolumn (\d+)\b", lambda found: f"column {found[1]} ({names[int(found[1])][:40]})", text)
-
     mean, std = (values.tolist() for values in column_statistics(dataset.observations))
-    faults = column_faults(dataset.observations, dataset.next_observations)
+    faults = column_faults(dataset.observations, dataset.next_observations, names)
     scales, outliers = ([one for one in faults if one.outlier is kind] for kind in (False, True))
     titles = names or list(map(str, range(dataset.observation_dim)))
     shown = [f"{c[:40]}: {m:.3g} ± {s:.3g}" for c, m, s in zip(titles, mean, std, strict=True)]
     print(f"observation scale      {', '.join(shown[:12])}{', ...' if len(shown) > 12 else ''} (mean ± sd)")
     if scales:
-        print(f"  not of order 1: {named(several(scales))}.")
+        print(f"  not of order 1: {several(scales)}.")
         print("  Normalise them: train does so by itself; in Python set normalize_observations=True.")
     if outliers:
-        print(
-            f"  far from all others: {named(several(outliers))}. Correct or drop those rows: normalising does not help."
-        )
+        print(f"  far from all others: {several(outliers)}. Correct or drop those rows: normalising does not help.")
     return {"observation_scale": {"columns": titles, "mean": mean, "std": std, "told": [one.text for one in faults]}}

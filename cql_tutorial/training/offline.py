@@ -19,6 +19,7 @@ from ..agents.checkpoint import agent_header, copy_state, header_settings, read_
 from ..agents.normaliser import ColumnFault, column_faults, several, warn_of_columns
 from ..batch import Batch
 from ..datasets.offline_dataset import OfflineDataset
+from ..datasets.roles import names_of
 from ..errors import CallbackError, CheckpointError, ConfigError, CQLTutorialError, DivergedError, check_int
 from ..fast.fused import FasterUpdate
 from ..files import atomic_write, prepare_output_path
@@ -178,7 +179,8 @@ class Run:
         self.agent.take_statistics(dataset.observations)
         known, number = {} if known is None else known, id(dataset)
         if number not in known:
-            known[number] = column_faults(dataset.observations, dataset.next_observations)
+            names = names_of(dataset.metadata, "observations", dataset.observation_dim)
+            known[number] = column_faults(dataset.observations, dataset.next_observations, names)
             warn_of_columns(known[number], self.agent.normaliser is not None, self.agent.told, stacklevel=4)
         self.faults = known[number]
 

@@ -513,6 +513,29 @@ def test_a_discrete_and_a_double_table_come_back_exactly(tmp_path: Path) -> None
         write_csv(grid, tmp_path / "folder.csv")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_writing_a_table_takes_little_memory(tmp_path: Path) -> None:
+    """Text of a whole table, built at once, took tens of times the memory of its numbers."""
+    path = tmp_path / "log.csv"
+    code = f"""
+import re, sys, torch
+from pathlib import Path
+from cql_tutorial import OfflineDataset
+from cql_tutorial.cli.convert import write_csv
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+n, path = 30_000, Path({str(path)!r})
+observations, flags = torch.randn(n, 20), torch.zeros(n, dtype=torch.bool)
+log = OfflineDataset.from_arrays(observations, torch.zeros(n, 1), torch.zeros(n), observations, flags)
+write_csv(log.subset(range(n // 10)), path)
+before = peak()
+write_csv(log, path)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < path.stat().st_size / 2  # at once it is numpy's text, four bytes a letter: eight times
+
+
 @pytest.mark.parametrize("policy", ["random", "online"])
 def test_collect_from_a_world(policy: str, tmp_path: Path) -> None:
     words = ["--world", "pendulum", "--policy", policy, "--steps", 520, "--id", "tt/a-v0", "--out", tmp_path, "--quiet"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,15 @@ def test_a_finite_number_far_from_all_others(value: float, normalised: bool) -> 
     following[5, 1] = value
     (message,) = told(dataset(columns(), following), normalize_observations=normalised)
     assert f"next observations, column 1 holds {value:.3g} in row 5" in message
+
+
+def test_columns_with_names_are_told_by_them() -> None:
+    observations = columns()
+    observations[:, 0] *= 1000
+    observations[17, 2] = 1e9
+    named = replace(dataset(observations), metadata={"columns": {"observations": ["heat", "flow", "load"]}})
+    (message,) = told(named)
+    assert "column 0 (heat) has standard deviation" in message and "column 2 (load) holds 1e+09 in row 17" in message
 
 
 @pytest.mark.parametrize("value", [1e30, 1e36])
