@@ -28,6 +28,7 @@ from experiments import (
     over_estimation,
     own_alpha,
     report,
+    run_doctor,
     sepsis,
     signature,
     soft_q,
@@ -58,6 +59,7 @@ STUDIES: dict[str, Study[Any]] = {
             mujoco.STUDY,
             bugs.STUDY,
             bugs.TEST_STUDY,
+            run_doctor.STUDY,
             alpha.STUDY,
         )
     },
@@ -85,6 +87,7 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
         ("calibration", "calibration-versions"),
     ),
     "bugs": ("what curves, cards and tests say of published silent bugs", ("bugs", "bug-tests")),
+    "run_doctor": ("what doctor --run says of folders of healthy and broken runs", ("run-doctor",)),
     "alpha": ("the table alpha alone: the rule of thumb for alpha, tested on nine kinds of log", ("alpha",)),
     "report": ("measure nothing: write data/results/README.md and the pages' tables from the rows", ()),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cql_tutorial.course.silent_bugs import BUGS
 from cql_tutorial.course.studies import ch12 as study
 from experiments.bugs import REPORTED, TEST_SEEDS, TUNING
+from experiments.run_doctor import BROKEN, HEALTHY, STEPS
 from experiments.storage import read_rows
 from experiments.tables import markdown_lines
 
@@ -46,3 +47,22 @@ def sheet() -> list[str]:
         f"({elsewhere}).",
     ]
     return lines
+
+
+def sheet_of_folders() -> list[str]:
+    """The part of the results' data sheet on run folders: what the doctor says of each."""
+    rows = read_rows("run-doctor")
+    lines = [
+        "## run-doctor",
+        "",
+        f"`cql-tutorial doctor --run` on folders of `cql-tutorial train`, {STEPS:,} updates each: healthy runs on a",
+        "dozen logs, and runs with a fault in the log or in a setting, chosen before any was run.",
+        "",
+    ]
+    table = [[row["kind"], row["run"], row["log"], row["names"] or "no card"] for row in rows]
+    lines += markdown_lines(["kind", "run", "log", "cards"], table)
+    parts = []
+    for kind, word in ((BROKEN, "broken"), (HEALTHY, "healthy")):
+        of = [row for row in rows if row["kind"] == kind]
+        parts.append(f"{sum(int(row['cards']) > 0 for row in of)} of {len(of)} {word} runs")
+    return [*lines, "", f"A card applies to {' and to '.join(parts)}."]

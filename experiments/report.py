@@ -109,6 +109,7 @@ def sheet(origin: str) -> list[str]:
         ("sparse-mixed", sparse_q_tables.sheet),
         ("mujoco", mujoco_tables.sheet),
         ("bugs", bugs_tables.sheet),
+        ("run-doctor", bugs_tables.sheet_of_folders),
     ):
         # Tuning alone is no result; nothing is tuned in the study of causes.
         if any(row.get("split", "report") == "report" or table == "pitfalls-causes" for row in read_rows(table)):

@@ -182,6 +182,7 @@ CARDS: dict[str, Card] = {
                 "over-estimation: alpha too small, or the penalty does not reach the policy's actions",
                 "rewards or discount of another unit",
                 "terminations that are not there",
+                "none: the log is poor, as of random actions, and the policy better than it",
             ),
             experiment="fitted Q-evaluation of the policy on the same log (evaluate --rules fqe)",
             needs=("q_minus_return", "return_spread"),
