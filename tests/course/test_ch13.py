@@ -186,7 +186,7 @@ def test_the_chapters_log_has_one_symptom_and_the_changed_one_no_finding() -> No
 
 
 def test_a_page_in_words_is_told_what_is_wanted() -> None:
-    told = check_answer(SESSION.exercises["13.5"], lambda: "deploy CQL")
+    told = check_answer(SESSION.exercises["13.4"], lambda: "deploy CQL")
     assert told.status == "wrong" and "defects, rows, low, high, policy" in told.message
 
 

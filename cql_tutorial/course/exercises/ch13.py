@@ -1,4 +1,4 @@
-"""Exercises of chapter 13, your own data: causes and symptoms, weights, a silent change, a loop, a page of numbers."""
+"""Exercises of chapter 13, your own data: causes and symptoms, a silent change, weights, a page of numbers, a loop."""
 
 from __future__ import annotations
 
@@ -59,6 +59,44 @@ for _name, _why in {
 # ---------------------------------------------------------------- 13.2
 @exercise(
     "13.2",
+    title="what no check finds",
+    kind="diagnose",
+    difficulty=2,
+    importance=5,
+    minutes=6,
+    examples=(Example((), "the table above", shown=False),),
+    hints=(
+        "Which of these means can the heater and the fan not move?",
+        "Hold the second third against the two others. By how much may the weather differ between operators?",
+        'return "____"  # a column that no operator can change',
+    ),
+    meaning="9 C / 5 + 32: the second operator's sensor wrote Fahrenheit. Every number is valid, so no check objects.",
+)
+def changed_column():
+    """The column whose unit another sensor changed in some of the shifts.
+
+    -> a column's name
+    """
+    return "outside_C"
+
+
+for _name, _why in {
+    "product_C": "product_C differs because the operators differ: it is what they control.",
+    "moisture": "moisture differs because the operators differ: it is what they control.",
+    "air_humidity_pct": "the fan moves air_humidity_pct by some units, and the operators run the fan differently.",
+    "wall_C": "the heater moves wall_C by some degrees, and the operators heat differently.",
+    "feed_kg_h": "feed_kg_h stays within a few hundredths of its mean: that is chance.",
+    "pressure_Pa": "pressure_Pa has large numbers, and they hardly differ: look at the change, not at the size.",
+    "mains_V": "mains_V stays within a unit of its mean: that is chance.",
+    "vibration_mm_s": "vibration_mm_s stays within a tenth of its mean: that is chance.",
+    "lamp_hours": "lamp_hours changes slowly and within its usual range: that is chance.",
+}.items():
+    wrong_choice("13.2", _name, _name, _why)
+
+
+# ---------------------------------------------------------------- 13.3
+@exercise(
+    "13.3",
     title="how many episodes speak for a policy",
     kind="build",
     difficulty=3,
@@ -113,25 +151,25 @@ def _pair(shares, returns):
     return (shares * returns).sum(), 1 / shares.square().sum()
 
 
-@mutant("13.2", "mean of the ratios")
+@mutant("13.3", "mean of the ratios")
 def _(log_ratio, returns):
     """the logarithms are averaged along an episode. Its weight is the *product* of the ratios: add them."""
     return _pair(torch.softmax(log_ratio.mean(1), 0), returns)
 
 
-@mutant("13.2", "last step")
+@mutant("13.3", "last step")
 def _(log_ratio, returns):
     """only the last step's ratio counts. All steps led there: the weight is the product of all of them."""
     return _pair(torch.softmax(log_ratio[:, -1], 0), returns)
 
 
-@mutant("13.2", "first step")
+@mutant("13.3", "first step")
 def _(log_ratio, returns):
     """only the first step's ratio counts. The later steps are the policy's as well: multiply all ratios."""
     return _pair(torch.softmax(log_ratio[:, 0], 0), returns)
 
 
-@mutant("13.2", "not divided by the weights")
+@mutant("13.3", "not divided by the weights")
 def _(log_ratio, returns):
     """the weighted returns are divided by the number of episodes: unbiased, and far noisier. Divide by the sum of the
     weights."""
@@ -139,28 +177,28 @@ def _(log_ratio, returns):
     return (weights * returns).mean(), weights.sum() ** 2 / weights.square().sum()
 
 
-@mutant("13.2", "weights not made shares")
+@mutant("13.3", "weights not made shares")
 def _(log_ratio, returns):
     """the weights are not divided by their sum: neither the estimate nor the number is on its scale."""
     weights = log_ratio.sum(1).exp()
     return (weights * returns).sum(), 1 / weights.square().sum()
 
 
-@mutant("13.2", "overflow")
+@mutant("13.3", "overflow")
 def _(log_ratio, returns):
     """right for small weights, but exp(919) overflows to inf. Subtract the largest logarithm first, as softmax does."""
     weights = log_ratio.sum(1).exp()
     return _pair(weights / weights.sum(), returns)
 
 
-@mutant("13.2", "ratios turned")
+@mutant("13.3", "ratios turned")
 def _(log_ratio, returns):
     """the ratio is turned: episodes that the policy would hardly make count most. log_ratio is log pi minus log
     behaviour already."""
     return _pair(torch.softmax(-log_ratio.sum(1), 0), returns)
 
 
-@mutant("13.2", "exponential of each step, summed")
+@mutant("13.3", "exponential of each step, summed")
 def _(log_ratio, returns):
     """the ratios are added along an episode. Probabilities of steps in a row multiply: add the logarithms, then take
     the exponential."""
@@ -168,21 +206,21 @@ def _(log_ratio, returns):
     return _pair(weights / weights.sum(), returns)
 
 
-@mutant("13.2", "all episodes")
+@mutant("13.3", "all episodes")
 def _(log_ratio, returns):
     """the estimate is right. The effective number is not the number of episodes: where one weight is large, one
     episode speaks."""
     return _pair(torch.softmax(log_ratio.sum(1), 0), returns)[0], _numbers(float(len(returns)))
 
 
-@mutant("13.2", "one over the largest share")
+@mutant("13.3", "one over the largest share")
 def _(log_ratio, returns):
     """the estimate is right. The number is 1 over the largest share; wanted is 1 over the sum of all squared shares."""
     shares = torch.softmax(log_ratio.sum(1), 0)
     return (shares * returns).sum(), 1 / shares.amax()
 
 
-@mutant("13.2", "sum of squares")
+@mutant("13.3", "sum of squares")
 def _(log_ratio, returns):
     """the estimate is right. The sum of the squared shares is 1 for a single episode and small for many: take 1 over
     it."""
@@ -190,65 +228,115 @@ def _(log_ratio, returns):
     return (shares * returns).sum(), shares.square().sum()
 
 
-@mutant("13.2", "other order")
+@mutant("13.3", "other order")
 def _(log_ratio, returns):
     """the right two numbers in the other order: the estimate comes first."""
     return tuple(reversed(_pair(torch.softmax(log_ratio.sum(1), 0), returns)))
 
 
-@mutant("13.2", "shares over the steps")
+@mutant("13.3", "shares over the steps")
 def _(log_ratio, returns):
     """the shares are taken along each episode's steps. Episodes are what is weighed against each other."""
     return _pair(torch.softmax(log_ratio, 1).prod(1), returns)
 
 
-@mutant("13.2", "plain mean")
+@mutant("13.3", "plain mean")
 def _(log_ratio, returns):
     """that is the mean return of the log, in which nothing of the policy is left. Each return has its weight."""
     return returns.mean(), 1 / torch.softmax(log_ratio.sum(1), 0).square().sum()
 
 
-# ---------------------------------------------------------------- 13.3
-@exercise(
-    "13.3",
-    title="what no check finds",
-    kind="diagnose",
-    difficulty=2,
-    importance=5,
-    minutes=6,
-    examples=(Example((), "the table above", shown=False),),
-    hints=(
-        "Which of these means can the heater and the fan not move?",
-        "Hold the second third against the two others. By how much may the weather differ between operators?",
-        'return "____"  # a column that no operator can change',
-    ),
-    meaning="9 C / 5 + 32: the second operator's sensor wrote Fahrenheit. Every number is valid, so no check objects.",
-)
-def changed_column():
-    """The column whose unit another sensor changed in some of the shifts.
-
-    -> a column's name
-    """
-    return "outside_C"
-
-
-for _name, _why in {
-    "product_C": "product_C differs because the operators differ: it is what they control.",
-    "moisture": "moisture differs because the operators differ: it is what they control.",
-    "air_humidity_pct": "the fan moves air_humidity_pct by some units, and the operators run the fan differently.",
-    "wall_C": "the heater moves wall_C by some degrees, and the operators heat differently.",
-    "feed_kg_h": "feed_kg_h stays within a few hundredths of its mean: that is chance.",
-    "pressure_Pa": "pressure_Pa has large numbers, and they hardly differ: look at the change, not at the size.",
-    "mains_V": "mains_V stays within a unit of its mean: that is chance.",
-    "vibration_mm_s": "vibration_mm_s stays within a tenth of its mean: that is chance.",
-    "lamp_hours": "lamp_hours changes slowly and within its usual range: that is chance.",
-}.items():
-    wrong_choice("13.3", _name, _name, _why)
-
-
 # ---------------------------------------------------------------- 13.4
+def _judge(page: object) -> str | None:
+    return study.judge_page(page, study.chapter_log())
+
+
 @exercise(
     "13.4",
+    title="one page of numbers",
+    kind="design",
+    difficulty=4,
+    importance=5,
+    minutes=25,
+    examples=(Example((), "the chapter's log"),),
+    hints=(
+        "Everything is printed above: the causes, the rows of `data`, three policies with their estimates.",
+        "Two rules judge each policy, fitted Q-evaluation and the linear model. Where they disagree, at least one is "
+        "wrong: an interval around one of them alone, as narrow as its starts allow, is a bet. The bar on the width is "
+        "wide enough for a unit and more on either side.",
+        'return {"defects": [...], "rows": len(data), "low": ____, "high": ____, "policy": agents["cql"].policy(____)}',
+    ),
+    meaning="The planted defects, every row that can be kept, an interval that holds the truth, and a policy near the "
+    "best known.",
+    judge=_judge,
+)
+def one_page():
+    """Your decision in numbers.
+
+    -> a dict: "defects" (the causes' remedies), "rows" (after mending), "policy" (observations [n, 10] -> actions
+    [n, 2] in per cent), "low" and "high" of its discounted value per shift start
+    """
+    return study.chapter_page()
+
+
+def _page(**changes):
+    return {**one_page(), **changes}
+
+
+@mutant("13.4", "every finding is a cause")
+def _():
+    """every finding stands on the page as a cause. One is a symptom: 13.1."""
+    return _page(defects=[*study.chapter_log().planted, "next-episode"])
+
+
+@mutant("13.4", "nothing found")
+def _():
+    """the page says that nothing was wrong with the file. The report counts what was."""
+    return _page(defects=[])
+
+
+@mutant("13.4", "rows of the file")
+def _():
+    """the number of rows is the file's, before mending: some of them are written twice, and some hold no state."""
+    return _page(rows=len(study.chapter_log().table["rewards"]))
+
+
+@mutant("13.4", "no interval")
+def _():
+    """low and high are one number: that claims to know the value exactly."""
+    page = one_page()
+    return {**page, "low": page["high"]}
+
+
+@mutant("13.4", "anything is possible")
+def _():
+    """the interval holds everything that the rewards can pay. It is true, and no decision follows from it."""
+    return _page(low=-50.0, high=10.0)
+
+
+@mutant("13.4", "the log's mean")
+def _():
+    """the interval is that of the log's own mean return. It says what the operators earned, not what your policy
+    will."""
+    log = study.chapter_log()
+    mean, half = study.log_value(log, study.read(log))
+    return _page(low=mean - half, high=mean + half)
+
+
+@mutant("13.4", "all off")
+def _():
+    """the policy leaves heater and fan at half power whatever it sees."""
+    value, _ = study.true_value(_half_power)
+    return _page(policy=_half_power, low=value - 1, high=value + 1)
+
+
+def _half_power(observations, generator=None):
+    return torch.full((len(observations), 2), 50.0)
+
+
+# ---------------------------------------------------------------- 13.5
+@exercise(
+    "13.5",
     title="the wrong line of a control loop",
     kind="read",
     difficulty=3,
@@ -283,95 +371,7 @@ for _number, _why in {
     8: "line 8 is right: the file takes a batch, so a row is made one, and its only answer taken out.",
     9: "line 9 is right: the file answers in per cent, the first number the heater's and the second the fan's.",
 }.items():
-    wrong_choice("13.4", f"line {_number}", _number, _why)
-
-
-# ---------------------------------------------------------------- 13.5
-def _judge(page: object) -> str | None:
-    return study.judge_page(page, study.chapter_log())
-
-
-@exercise(
-    "13.5",
-    title="one page of numbers",
-    kind="design",
-    difficulty=4,
-    importance=5,
-    minutes=25,
-    examples=(Example((), "the chapter's log"),),
-    hints=(
-        "Everything is printed above: the causes, the rows of `data`, three policies with their estimates.",
-        "Two rules judge each policy, fitted Q-evaluation and the linear model. Where they disagree, at least one is "
-        "wrong: an interval around one of them alone, as narrow as its starts allow, is a bet. The bar on the width is "
-        "wide enough for a unit and more on either side.",
-        'return {"defects": [...], "rows": len(data), "low": ____, "high": ____, "policy": agents["cql"].policy(____)}',
-    ),
-    meaning="The planted defects, every row that can be kept, an interval that holds the truth, and a policy near the "
-    "best known.",
-    judge=_judge,
-)
-def one_page():
-    """Your decision in numbers.
-
-    -> a dict: "defects" (the causes' remedies), "rows" (after mending), "policy" (observations [n, 10] -> actions
-    [n, 2] in per cent), "low" and "high" of its discounted value per shift start
-    """
-    return study.chapter_page()
-
-
-def _page(**changes):
-    return {**one_page(), **changes}
-
-
-@mutant("13.5", "every finding is a cause")
-def _():
-    """every finding stands on the page as a cause. One is a symptom: 13.1."""
-    return _page(defects=[*study.chapter_log().planted, "next-episode"])
-
-
-@mutant("13.5", "nothing found")
-def _():
-    """the page says that nothing was wrong with the file. The report counts what was."""
-    return _page(defects=[])
-
-
-@mutant("13.5", "rows of the file")
-def _():
-    """the number of rows is the file's, before mending: some of them are written twice, and some hold no state."""
-    return _page(rows=len(study.chapter_log().table["rewards"]))
-
-
-@mutant("13.5", "no interval")
-def _():
-    """low and high are one number: that claims to know the value exactly."""
-    page = one_page()
-    return {**page, "low": page["high"]}
-
-
-@mutant("13.5", "anything is possible")
-def _():
-    """the interval holds everything that the rewards can pay. It is true, and no decision follows from it."""
-    return _page(low=-50.0, high=10.0)
-
-
-@mutant("13.5", "the log's mean")
-def _():
-    """the interval is that of the log's own mean return. It says what the operators earned, not what your policy
-    will."""
-    log = study.chapter_log()
-    mean, half = study.log_value(log, study.read(log))
-    return _page(low=mean - half, high=mean + half)
-
-
-@mutant("13.5", "all off")
-def _():
-    """the policy leaves heater and fan at half power whatever it sees."""
-    value, _ = study.true_value(_half_power)
-    return _page(policy=_half_power, low=value - 1, high=value + 1)
-
-
-def _half_power(observations, generator=None):
-    return torch.full((len(observations), 2), 50.0)
+    wrong_choice("13.5", f"line {_number}", _number, _why)
 
 
 # ---------------------------------------------------------------- predictions and quiz
