@@ -867,7 +867,9 @@ def _asks_for_gradients(function: Function) -> bool:
         text = inspect.getsource(function)
     except (OSError, TypeError):
         return True
-    return re.search(r"requires_grad(_\(|\s*=)|nn\.|Parameter|parameters|torch\.func|jacobian|hessian", text) is not None
+    return (
+        re.search(r"requires_grad(_\(|\s*=)|nn\.|Parameter|parameters|torch\.func|jacobian|hessian", text) is not None
+    )
 
 
 def _call(name: str, given: Any) -> str:

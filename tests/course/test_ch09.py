@@ -153,7 +153,17 @@ def test_the_bar_is_below_every_single_rule_and_ranks_merge_by_hand() -> None:
     [None, 3, "fqe", ("fqe", "sum"), (("fqe", "fqe"), "sum"), (("q",), "sum"), (("fqe",), "mean"), ((), "sum")],
 )
 def test_an_odd_procedure_is_sent_back(answer: object) -> None:
-    assert "part" in str(ch09._judge_procedure(answer)) or "pair" in str(ch09._judge_procedure(answer))
+    assert any(word in str(ch09._judge_procedure(answer)) for word in ("part", "pair", "one text"))
+
+
+def test_a_procedure_that_is_sent_back_is_told_what_its_scores_lose() -> None:
+    fresh = study.candidates(OPE, study.FRESH)
+    told = str(ch09._judge_procedure((("initial-value", "wis"), "lowest")))
+    alone = [study.regret_of_choices(fresh, study.single_choices(fresh, name)) for name in ("initial-value", "wis")]
+    assert "The worst is pendulum-medium" in told
+    assert "initial-value {:.0f}, wis {:.0f}.".format(*(each["pendulum-medium"] for each in alone)) in told
+    for found in (("td-error", "sum"), ["fqe", "median"]):
+        assert "with a comma" in str(ch09._judge_procedure(found)) and "one text" in str(ch09._judge_procedure(found))
 
 
 # ---------------------------------------------------------------- tables and figures

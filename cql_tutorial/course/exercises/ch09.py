@@ -335,7 +335,8 @@ def frozen_line():
 for _number, _message in {
     1: "line 1 is right: a class of its own keeps the value and its optimiser together.",
     2: "line 2 is right: a step size and a place are all that it needs.",
-    3: "line 3 is right: the logarithm starts at 0, a multiplier of 1, and asks for a gradient.",
+    3: "line 3 is right: the logarithm starts at 0, a multiplier of 1, and asks for a gradient. It is made on the "
+    "processor, which is no fault by itself: see what happens to the name afterwards.",
     4: "line 4 is right when it runs: the optimiser holds the tensor that the name means then. See what comes next.",
     6: "line 6 is right: the multiplier is read from what the name means now.",
     7: "line 7 is right: the bounds are far away at a multiplier of 1, and exp has a gradient.",
@@ -438,6 +439,8 @@ def _judge_procedure(found: object) -> str | None:
     from ..studies.common import result_rows
 
     known, ways = ", ".join(study.ESTIMATES), ", ".join(study.WAYS)
+    if isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[0], str) and found[1] in study.WAYS:
+        return f"the names are one text, {found[0]!r}, and a tuple of names is wanted: ({found[0]!r},), with a comma."
     if not isinstance(found, (tuple, list)) or len(found) != 2 or not isinstance(found[0], (tuple, list, set)):
         return "a pair is wanted: the names of the scores that are asked, and how their ranks become one."
     names = [str(name) for name in found[0]]
@@ -451,9 +454,11 @@ def _judge_procedure(found: object) -> str | None:
     if regrets[worst] < most:
         return None
     said = ", ".join(f"{world} {value:.0f}" for world, value in regrets.items())
+    alone = {name: study.regret_of_choices(logs, study.single_choices(logs, name))[worst] for name in names}
+    why = f" Asked alone there: {', '.join(f'{name} {value:.0f}' for name, value in alone.items())}."
     return (
         f"mean regret on three fresh logs of each world, per cent: {said}. The worst is {worst}; it has to be below "
-        f"{most:.0f}: that is what the best single rule loses in its worst world."
+        f"{most:.0f}: that is what the best single rule loses in its worst world.{why if len(names) > 1 else ''}"
     )
 
 

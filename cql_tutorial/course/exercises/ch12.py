@@ -168,8 +168,7 @@ def _judge_penalty_test(verdict: object, penalty: object, q: Tensor, log_density
 
 
 def _what_else_passes(test: object, verdict: object) -> str:
-    """Which formula a test compares with, if it fails right programs; how far off a program may be, if it passes wrong
-    ones."""
+    """Which formula a test compares with that fails right programs; how far off one may be that passes wrong ones."""
     assert callable(test)
     if _truth(verdict) is None:
         return ""
@@ -391,7 +390,9 @@ def _judge_resume_test(verdict: object, make: object, resume: object, batches: o
     if unlike := study.unlike_histories(make, resume):
         return f"{told} {unlike}"
     if verdict:
-        return f"{told} Its agents go on alike, so it is the comparison: does it ask *all* tensors of state(), by value?"
+        return (
+            f"{told} Its agents go on alike, so it is the comparison: does it ask *all* tensors of state(), by value?"
+        )
     return f"{told} Its agents have equally many updates: on the same batches, in the same order, compared by value?"
 
 

@@ -104,12 +104,12 @@ for _name, _why in {
     minutes=12,
     examples=(
         Example(
-            (_numbers([[0.0, 0.0], [1.0986122886681098, 0.0]]), _numbers([4.0, 8.0])),
-            "worked by hand: two episodes; the policy makes the second three times as likely as the log did",
+            (torch.log(_numbers([[2.0, 0.5], [6.0, 0.5], [2.0, 2.5]])), _numbers([4.0, 8.0, -2.0])),
+            "worked by hand: the ratios of the steps are 2 and 1/2, 6 and 1/2, 2 and 5/2",
         ),
         Example(
             (
-                _numbers([[0.4, -1.1, 0.3], [-0.8, 0.9, 1.3], [0.2, -0.5, -0.6], [1.2, 0.1, -2.0]]),
+                _numbers([[0.4, -1.1, 0.3], [-0.8, 0.9, 1.3], [0.2, -0.5, -0.6], [1.2, 0.1, -0.1]]),
                 _numbers([-3.0, 2.5, 0.7, -1.2]),
             ),
             "four episodes of three steps",
@@ -129,12 +129,14 @@ for _name, _why in {
         ),
     ),
     hints=(
-        "By hand: the weights are 1 and 3, their shares 1/4 and 3/4. The estimate is 1 + 6 = 7, and the effective "
-        "number 1 / (1/16 + 9/16) = 1.6.",
+        "By hand: the weights are 1, 3 and 5, their shares 1/9, 3/9 and 5/9. The estimate is (4 + 24 - 10) / 9 = 2, and "
+        "the effective number 1 / (1/81 + 9/81 + 25/81) = 81/35.",
         "An episode's weight is the product of its steps' ratios: add the logarithms along a row. torch.softmax turns "
         "log-weights into shares that add up to 1, and does not overflow.",
         "shares = torch.softmax(log_ratio.____, 0); return (shares * returns).sum(), 1 / ____",
     ),
+    sizes="An episode is a row of log_ratio: its weight is made of its own steps, along axis 1, so that there are as many "
+    "weights as returns.",
     meaning="Shares of the weights: their weighted mean, and 1 over the sum of their squares.",
 )
 def weighted_estimate(log_ratio, returns):
@@ -238,6 +240,35 @@ def _(log_ratio, returns):
 def _(log_ratio, returns):
     """the shares are taken along each episode's steps. Episodes are what is weighed against each other."""
     return _pair(torch.softmax(log_ratio, 1).prod(1), returns)
+
+
+@mutant("13.3", "returns added up")
+def _(log_ratio, returns):
+    """the first number is the plain sum of the returns. Is there a weight on each? Shares [E, 1] (keepdim) times
+    returns [E] make a table [E, E], whose sum that is: the shares have to be [E] as well."""
+    return returns.sum(), 1 / torch.softmax(log_ratio.sum(1), 0).square().sum()
+
+
+@mutant("13.3", "always one")
+def _(log_ratio, returns):
+    """the estimate is right. The second number is 1 whatever the weights are: the shares sum to 1, and so does the
+    square of their sum. Square each of them, then add."""
+    return _pair(torch.softmax(log_ratio.sum(1), 0), returns)[0], _numbers(1.0)
+
+
+@mutant("13.3", "count of the heavy ones")
+def _(log_ratio, returns):
+    """the estimate is right. You count the episodes whose share is above a half: one at most. The effective number
+    weighs all of them."""
+    shares = torch.softmax(log_ratio.sum(1), 0)
+    return (shares * returns).sum(), (shares > 0.5).sum().double()
+
+
+@mutant("13.3", "one logarithm for all")
+def _(log_ratio, returns):
+    """the weights are the sums of the logarithms themselves. A weight is a product of ratios: exp of that sum."""
+    weights = log_ratio.sum(1)
+    return (weights * returns).sum() / weights.sum(), weights.sum() ** 2 / weights.square().sum()
 
 
 @mutant("13.3", "plain mean")
@@ -367,7 +398,8 @@ for _number, _why in {
     3: "line 3 is right: a plant has no end of its own.",
     4: "line 4 is right: the sensors, by their names.",
     5: "line 5 is right: the columns in the order of the training log, in its units.",
-    6: "line 6 is right: the graph cannot raise an error, so a reading that is not finite is caught before it.",
+    6: "line 6 is right: the graph cannot raise an error, so a reading that is not finite is caught before it, and the loop "
+    "begins again.",
     8: "line 8 is right: the file takes a batch, so a row is made one, and its only answer taken out.",
     9: "line 9 is right: the file answers in per cent, the first number the heater's and the second the fan's.",
 }.items():

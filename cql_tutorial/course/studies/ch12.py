@@ -424,7 +424,9 @@ FORMULAS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "that leaves the logged action's value out": lambda q, p, d: _terms(q, p).mean(-1),
     "that adds the logged action's value": lambda q, p, d: (_terms(q, p) + d).mean(-1),
     "that adds log K": lambda q, p, d: (torch.logsumexp(q - p, -1) + math.log(q.shape[-1]) - d).mean(-1),
-    "that takes one logarithm over all states": lambda q, p, d: _terms((q - p).flatten(1), q.new_zeros(())) - d.mean(-1),
+    "that takes one logarithm over all states": lambda q, p, d: (
+        _terms((q - p).flatten(1), q.new_zeros(())) - d.mean(-1)
+    ),
     "that sums over the states": lambda q, p, d: (_terms(q, p) - d).sum(-1),
     "with the largest term, less log K": lambda q, p, d: ((q - p).amax(-1) - math.log(q.shape[-1]) - d).mean(-1),
     "with the largest term in place of the log-mean": lambda q, p, d: ((q - p).amax(-1) - d).mean(-1),
@@ -450,7 +452,9 @@ NEARLY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """The right penalty, and what a test must not let pass."""
 
 
-def passed_by(test: Callable[..., Any], programs: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]]) -> list[str]:
+def passed_by(
+    test: Callable[..., Any], programs: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]]
+) -> list[str]:
     """Which of some programs a student's test passes, on random numbers."""
     found = []
     for name, program in programs.items():
