@@ -38,90 +38,90 @@ def _numbers(values: object) -> Tensor:
         "Which CQL gap does a critic have whose *weighted raw* gap is exactly the target? Take the steps backwards.",
         "First the weight: raw gap = target / weight. A flat Q has the raw gap action_dim log 2 + log n_candidates and "
         "the CQL gap 0.",
-        "return raw / weight - ____ * math.log(2) - math.log(____)",
+        "return target / weight - ____ * math.log(2) - math.log(____)",
     ),
     meaning="One number means another CQL gap at every weight, dimension and count of candidates: convert, never copy.",
-    steps=lambda raw, weight, action_dim, n_candidates: {
-        "the target without the weight": raw / weight,
+    steps=lambda target, weight, action_dim, n_candidates: {
+        "the target without the weight": target / weight,
         "raw gap of a flat Q": action_dim * LOG_2 + math.log(n_candidates),
     },
 )
-def to_cql_gap(raw, weight, action_dim, n_candidates):
-    """The target of the CQL gap that is held where weight times the raw gap is held at `raw`.
+def to_cql_gap(target, weight, action_dim, n_candidates):
+    """The target of the CQL gap that is held where weight times the raw gap is held at `target`.
 
     The raw gap: log of the *sum* of exp(Q) / density over all n_candidates of a state, minus the logged action's Q.
     Four numbers -> a number
     """
-    return raw / weight - action_dim * math.log(2) - math.log(n_candidates)
+    return target / weight - action_dim * math.log(2) - math.log(n_candidates)
 
 
 @mutant("09.1", "weight forgotten", seen="what is asked in aviralkumar2907/CQL issue 23")
-def _(raw, weight, action_dim, n_candidates):
-    """the weight is left out. The target is subtracted from the *weighted* gap: the gap itself is held at raw over the
+def _(target, weight, action_dim, n_candidates):
+    """the weight is left out. The target is subtracted from the *weighted* gap: the gap itself is held at target over
     weight."""
-    return raw - action_dim * LOG_2 - math.log(n_candidates)
+    return target - action_dim * LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "weight multiplied")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """the target is multiplied by the weight. Where weight times gap equals the target, the gap is target *over*
     weight."""
-    return raw * weight - action_dim * LOG_2 - math.log(n_candidates)
+    return target * weight - action_dim * LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "weight on everything")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """everything is divided by the weight. Only the target is: the offset of a flat Q belongs to the gap itself."""
-    return (raw - action_dim * LOG_2 - math.log(n_candidates)) / weight
+    return (target - action_dim * LOG_2 - math.log(n_candidates)) / weight
 
 
 @mutant("09.1", "log of the count forgotten")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """log n_candidates is missing: the raw form sums over the candidates, and a flat Q adds up that many times."""
-    return raw / weight - action_dim * LOG_2
+    return target / weight - action_dim * LOG_2
 
 
 @mutant("09.1", "volume forgotten")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """action_dim log 2 is missing: the candidates are divided by their densities, and the box has the volume
     2 ** action_dim."""
-    return raw / weight - math.log(n_candidates)
+    return target / weight - math.log(n_candidates)
 
 
 @mutant("09.1", "log 2 once")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """log 2 is subtracted once. The box is two wide in *each* dimension."""
-    return raw / weight - LOG_2 - math.log(n_candidates)
+    return target / weight - LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "offset added")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """the offset is added. A flat Q has a raw gap above 0 and a CQL gap of 0: subtract it."""
-    return raw / weight + action_dim * LOG_2 + math.log(n_candidates)
+    return target / weight + action_dim * LOG_2 + math.log(n_candidates)
 
 
 @mutant("09.1", "count added")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """log n_candidates is added. A sum is larger than a mean: subtract it."""
-    return raw / weight - action_dim * LOG_2 + math.log(n_candidates)
+    return target / weight - action_dim * LOG_2 + math.log(n_candidates)
 
 
 @mutant("09.1", "volume added")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """action_dim log 2 is added: subtract it, as for the count of candidates."""
-    return raw / weight + action_dim * LOG_2 - math.log(n_candidates)
+    return target / weight + action_dim * LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "count, not its log")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """the number of candidates is subtracted, not its logarithm."""
-    return raw / weight - action_dim * LOG_2 - n_candidates
+    return target / weight - action_dim * LOG_2 - n_candidates
 
 
 @mutant("09.1", "log of twice the dimension")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """that is log(2 action_dim). The volume is 2 to the *power* of the dimension: its logarithm is action_dim log 2."""
-    return raw / weight - math.log(2 * action_dim) - math.log(n_candidates)
+    return target / weight - math.log(2 * action_dim) - math.log(n_candidates)
 
 
 # ---------------------------------------------------------------- 09.2

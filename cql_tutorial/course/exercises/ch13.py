@@ -129,14 +129,14 @@ for _name, _why in {
         ),
     ),
     hints=(
-        "By hand: the weights are 1, 3 and 5, their shares 1/9, 3/9 and 5/9. The estimate is (4 + 24 - 10) / 9 = 2, and "
-        "the effective number 1 / (1/81 + 9/81 + 25/81) = 81/35.",
+        "By hand: the weights are 1, 3 and 5, their shares 1/9, 3/9 and 5/9. The estimate is (4 + 24 - 10) / 9 = 2, "
+        "and the effective number 1 / (1/81 + 9/81 + 25/81) = 81/35.",
         "An episode's weight is the product of its steps' ratios: add the logarithms along a row. torch.softmax turns "
         "log-weights into shares that add up to 1, and does not overflow.",
         "shares = torch.softmax(log_ratio.____, 0); return (shares * returns).sum(), 1 / ____",
     ),
-    sizes="An episode is a row of log_ratio: its weight is made of its own steps, along axis 1, so that there are as many "
-    "weights as returns.",
+    sizes="An episode is a row of log_ratio: its weight is made of its own steps, along axis 1, so that there are as "
+    "many weights as returns.",
     meaning="Shares of the weights: their weighted mean, and 1 over the sum of their squares.",
 )
 def weighted_estimate(log_ratio, returns):
@@ -398,8 +398,8 @@ for _number, _why in {
     3: "line 3 is right: a plant has no end of its own.",
     4: "line 4 is right: the sensors, by their names.",
     5: "line 5 is right: the columns in the order of the training log, in its units.",
-    6: "line 6 is right: the graph cannot raise an error, so a reading that is not finite is caught before it, and the loop "
-    "begins again.",
+    6: "line 6 is right: the graph cannot raise an error, so a reading that is not finite is caught before it, and the "
+    "loop begins again.",
     8: "line 8 is right: the file takes a batch, so a row is made one, and its only answer taken out.",
     9: "line 9 is right: the file answers in per cent, the first number the heater's and the second the fan's.",
 }.items():

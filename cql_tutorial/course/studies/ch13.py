@@ -290,8 +290,8 @@ def judge_page(page: Any, log: Log) -> str | None:
     least, most = -5 / (1 - DISCOUNT), 1 / (1 - DISCOUNT)  # a trip costs five, and a row pays at most one
     if low >= most or high <= least:
         return (
-            f"the interval, {low:.2f} to {high:.2f}, holds nothing that a policy can be worth: with a reward of at most "
-            f"1 and a discount of {DISCOUNT:g} that is at most {most:.0f}. Is it a sum over a shift, undiscounted?"
+            f"the interval, {low:.2f} to {high:.2f}, holds nothing that a policy can be worth: with a reward of at "
+            f"most 1 and a discount of {DISCOUNT:g} that is at most {most:.0f}. Is it a sum over a shift, undiscounted?"
         )
     earned, best = reach(log.seed)
     value, half = true_value(page["policy"])
