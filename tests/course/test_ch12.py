@@ -182,6 +182,16 @@ def test_the_formula_in_a_test_of_the_penalty_is_found_by_what_it_passes() -> No
     assert "plus 0.1" in loose
     own = torch.tensor([[[0.0, 1.0, 2.0]]], dtype=DOUBLE)
 
+    def of_one_candidate(program: Any, q: Any, density: Any, data: Any) -> bool:
+        one, other = q.clone().requires_grad_(), q.clone().requires_grad_()
+        found, wanted = program(one, density, data), losses.cql_penalty(other, density, data)
+        if found.shape != wanted.shape or not found.requires_grad:
+            return False
+        moved, right = (torch.autograd.grad(x.sum(), y)[0] for x, y in ((found, one), (wanted, other)))
+        return torch.allclose(found, wanted) and torch.allclose(moved[..., 0], right[..., 0])
+
+    assert "pushes down the uniform candidates alone" in said("12.3", of_one_candidate)
+
     def by_hand(program: Any, q: Any, density: Any, data: Any) -> bool:
         return bool(torch.isclose(program(own, own[0] * 0, own[..., 0]), own.logsumexp(-1)[0] - math.log(3)))
 
@@ -227,6 +237,13 @@ def test_what_a_test_of_a_resume_did_with_its_agents_is_counted() -> None:
         return torch.equal(one["parameter.log_temperature"], other["parameter.log_temperature"])
 
     assert "all* tensors" in judged(first, "lost_target", 1) and not judged(first, "lost_target", 2)
+
+    def critics(make: Any, resume: Any, batches: Any) -> bool:
+        one, other = (go_on(agent, batches).state() for agent in (make(), resume(make())))
+        return all(torch.equal(one[name], other[name]) for name in one if "critic" in name)
+
+    assert "all* tensors" in judged(critics, stale, 1) and not judged(critics, "lost_target", 1)
+    assert not {"stale_temperature", "lost_target"} ^ set(ch12.ONE_BATCH)
 
     def one_agent(make: Any, resume: Any, batches: Any) -> bool:
         one = make()

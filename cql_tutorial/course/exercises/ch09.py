@@ -94,6 +94,13 @@ def _(target, weight, action_dim, n_candidates):
     return target / weight - LOG_2 - math.log(n_candidates)
 
 
+@mutant("09.1", "weight on the offset")
+def _(target, weight, action_dim, n_candidates):
+    """the offset of a flat Q is divided by the weight, and the target is not. The weight multiplies the whole raw gap:
+    divide the target, then subtract the offset."""
+    return target - (action_dim * LOG_2 + math.log(n_candidates)) / weight
+
+
 @mutant("09.1", "offset added")
 def _(target, weight, action_dim, n_candidates):
     """the offset is added. A flat Q has a raw gap above 0 and a CQL gap of 0: subtract it."""
@@ -178,6 +185,12 @@ def _(start, end, step, of_log):
 def _(start, end, step, of_log):
     """that is the logarithm to the base 10. The parameter is the natural one, whose exp is the multiplier."""
     return abs(math.log10(end / start) if of_log else end - start) / step
+
+
+@mutant("09.2", "octaves")
+def _(start, end, step, of_log):
+    """that is the logarithm to the base 2. The parameter is the natural one, whose exp is the multiplier."""
+    return abs(math.log2(end / start) if of_log else end - start) / step
 
 
 @mutant("09.2", "signed")
@@ -440,7 +453,8 @@ def _judge_procedure(found: object) -> str | None:
 
     known, ways = ", ".join(study.ESTIMATES), ", ".join(study.WAYS)
     if isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[0], str) and found[1] in study.WAYS:
-        return f"the names are one text, {found[0]!r}, and a tuple of names is wanted: ({found[0]!r},), with a comma."
+        wanted = f"({found[0]!r},), with a comma" if found[0] in study.ESTIMATES else "each name in its own quotes"
+        return f"the names are one text, {found[0]!r}, and a tuple of names is wanted: {wanted}."
     if not isinstance(found, (tuple, list)) or len(found) != 2 or not isinstance(found[0], (tuple, list, set)):
         return "a pair is wanted: the names of the scores that are asked, and how their ranks become one."
     names = [str(name) for name in found[0]]
@@ -456,9 +470,10 @@ def _judge_procedure(found: object) -> str | None:
     said = ", ".join(f"{world} {value:.0f}" for world, value in regrets.items())
     alone = {name: study.regret_of_choices(logs, study.single_choices(logs, name))[worst] for name in names}
     why = f" Asked alone there: {', '.join(f'{name} {value:.0f}' for name, value in alone.items())}."
+    just = " and this is no less" if f"{regrets[worst]:.0f}" == f"{most:.0f}" else ""
     return (
         f"mean regret on three fresh logs of each world, per cent: {said}. The worst is {worst}; it has to be below "
-        f"{most:.0f}: that is what the best single rule loses in its worst world.{why if len(names) > 1 else ''}"
+        f"{most:.0f}{just}: that is what the best single rule loses in its worst world.{why if len(names) > 1 else ''}"
     )
 
 

@@ -396,7 +396,7 @@ def _judge_resume_test(verdict: object, make: object, resume: object, batches: o
     return f"{told} Its agents have equally many updates: on the same batches, in the same order, compared by value?"
 
 
-ONE_BATCH = ("lost_target",)  # in the first update after it some tensors alone are others
+ONE_BATCH = ("stale_temperature", "lost_target")  # in the first update after it some tensors alone are others
 
 
 @exercise(
@@ -482,6 +482,14 @@ def _(make, resume, batches):
     ask all of them (no return inside the loop, no choice of names), each to the last digit (no tolerance, no sums)."""
     one, other = (agent.state() for agent in _after(make, resume, batches))
     return torch.equal(one["parameter.log_temperature"], other["parameter.log_temperature"])
+
+
+@mutant("12.5", "networks alone")
+def _(make, resume, batches):
+    """your test compares the networks, or what they do. In the first update after it a stale temperature moves none of
+    them: ask everything that state() holds."""
+    one, other = (agent.state() for agent in _after(make, resume, batches))
+    return all(torch.equal(one[name], other[name]) for name in one if "critic" in name)
 
 
 @mutant("12.5", "a wide tolerance")

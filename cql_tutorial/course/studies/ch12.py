@@ -347,6 +347,12 @@ def half_gradient(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     return losses.cql_penalty(0.5 * q + 0.5 * q.detach(), log_density, q_data)
 
 
+def some_detached(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """Right numbers; the policy's candidates are constants, and the uniform ones alone are pushed down."""
+    n = of_three(q)
+    return losses.cql_penalty(torch.cat([q[..., :n], q[..., n:].detach()], -1), log_density, q_data)
+
+
 def a_little_off(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     """Wrong by a fiftieth everywhere, as after a constant that was rounded."""
     return losses.cql_penalty(q, log_density, q_data) + 0.02
@@ -371,6 +377,7 @@ PENALTIES: dict[str, tuple[bool, str]] = {
     "no_density": (False, "a penalty without any density"),
     "hard_maximum": (False, "a penalty with a hard maximum"),
     "half_gradient": (False, "a penalty with right numbers and half of the gradient"),
+    "some_detached": (False, "a penalty that pushes down the uniform candidates alone"),
     "a_little_off": (False, "a penalty that is wrong by 0.02: mind your tolerance"),
     "one_number": (False, "a penalty that is one number for all critics"),
     "summed_over_states": (False, "a penalty that is summed over the states"),
@@ -386,6 +393,7 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
         hard_maximum,
         without_gradient,
         half_gradient,
+        some_detached,
         a_little_off,
         one_number,
         summed_over_states,
@@ -435,6 +443,8 @@ FORMULAS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "that takes the logarithm over the states' axis": lambda q, p, d: (
         (torch.logsumexp(q - p, 1) - math.log(q.shape[1])).mean(-1) - d.mean(-1)
     ),
+    "without the logarithm": lambda q, p, d: ((q - p).exp().mean(-1) - d).mean(-1),
+    "half as large": lambda q, p, d: 0.5 * losses.cql_penalty(q, p, d),
     "that is one number, the mean over the critics": lambda q, p, d: losses.cql_penalty(q, p, d).mean(),
     "that keeps one number a state, with no mean over them": lambda q, p, d: _terms(q, p) - d,
     "of the other sign": lambda q, p, d: -losses.cql_penalty(q, p, d),
