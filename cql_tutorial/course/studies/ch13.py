@@ -278,6 +278,11 @@ def judge_page(page: Any, log: Log) -> str | None:
             f"defects: {missing} of the {len(log.planted)} that were planted are not on the page, and {extra} of the "
             f"{len(named)} named are no cause: mend one at a time, and look which findings are left."
         )
+    for name in ("rows", "low", "high"):
+        try:
+            float(page[name])
+        except (TypeError, ValueError):
+            return f"{name}: one number is wanted, and {str(page[name])[:40]!r} stands there."
     rows, right = int(page["rows"]), log.recoverable
     if not right <= rows <= right + log.ambiguous:
         more = "fewer than can be kept" if rows < right else "more than are right"
