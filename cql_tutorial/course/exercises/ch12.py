@@ -450,8 +450,8 @@ def _after(make, resume, batches):
 
 @mutant("12.5", "at once")
 def _(make, resume, batches):
-    """your test compares right after the resume. A stale optimiser holds the same numbers then: it shows once both
-    agents have gone on after it."""
+    """your test does not see a stale optimiser. Right after the resume all numbers are the same, and so are the losses
+    of the first update: compare what state() holds, once both agents have gone on after the resume."""
     one, other = make().state(), resume(make()).state()
     return all(torch.equal(one[name], other[name]) for name in one)
 
