@@ -109,6 +109,8 @@ class Exercise:
     # What comes of a number that is not the right one, if it is put into the condition that defines it: called with the
     # answer, of the right shape and finite, and the example's arguments; told where no mistake is recognised.
     tried: Callable[..., str] | None = None
+    # Where the answer is itself a test: called with it and its wrong verdict, says what else it passes; "" if no news.
+    probe: Callable[[Function, Any], str] | None = None
     sizes: str = ""  # what to say where an answer stops because sizes do not fit, beside the shapes of the arguments
     # How an assignment draws other arguments for an example, where `assignments.redraw` would make invalid ones: called
     # with NumPy's generator, the example's number (from 0) and the example.
@@ -192,7 +194,7 @@ def check_answer(exercise: Exercise, function: Function, exercises: Mapping[str,
         if touched := changed(arguments, example.arguments):
             return Result(exercise, WRONG, _explain_change(exercise, touched, found, expected))
         if exercise.judge is not None:
-            verdict = _judge(exercise, found.value, example)
+            verdict = _judge(exercise, found.value, arguments)
             if verdict is not None:
                 return _explain_verdict(exercise, function, example, found, verdict)
         elif not found.agrees(expected, exercise.tolerance):
@@ -246,13 +248,13 @@ def _differentiable(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.requires_grad and 0 < value.numel() <= LIMIT
 
 
-def _judge(exercise: Exercise, value: Any, example: Example) -> str | None:
+def _judge(exercise: Exercise, value: Any, given: Sequence[Any]) -> str | None:
+    """What the judge says of an answer to these arguments: those of the call, which may remember what was done."""
     assert exercise.judge is not None
-    try:
-        given = example.arguments  # without any there is no entry to be asked for
+    try:  # without any arguments there is no entry to be asked for
         if given and isinstance(value, dict) and not any(isinstance(each, dict) for each in given):
             return "your function returns a whole dictionary: return the one entry that is asked for."
-        return exercise.judge(value, *copies(example.arguments))
+        return exercise.judge(value, *given)
     except Exception as error:  # a judge measures what it is given; what cannot be measured is not right
         return f"what your function returns cannot be judged: {type(error).__name__}, {error}"
 
@@ -498,6 +500,8 @@ def _explain_verdict(exercise: Exercise, function: Function, example: Example, f
     )
     mutant = next(fits, None)
     said = f"{mutant.message} {verdict[:1].upper()}{verdict[1:]}" if mutant else verdict
+    if exercise.probe is not None and (more := exercise.probe(function, found.value)):
+        said = f"{said} {more}"
     facts = f"\n{show_example(exercise, example)}\n  yours:    {show(found.value)}\n"
     return Result(
         exercise, WRONG, f"{said}{facts}  next: hint({exercise.id!r})", mutant.name if mutant is not None else ""
@@ -734,13 +738,20 @@ def _explain_change(exercise: Exercise, touched: Sequence[int], found: Answer, e
     names = list(inspect.signature(exercise.reference).parameters)
     what = " and ".join(f"`{names[place]}`" for place in touched)
     said = f"your function changes its inputs in place ({what}); whoever calls it still needs them. Work on a copy, "
-    if isinstance(exercise.examples[0].arguments[touched[0]], torch.Tensor):
+    first = exercise.examples[0].arguments[touched[0]]
+    if isinstance(first, torch.Tensor):
         said += f"for example {names[touched[0]]}.clone(), or q - x in place of q -= x."
+    elif type(first) in (dict, list) and not any(isinstance(x, torch.Tensor) for x in _inside(first)):
+        said += f"for example {type(first).__name__}({names[touched[0]]}), or make a new one."
     else:
         said += "by .clone() or .detach().clone() of the tensor that you change, or write q - x in place of q -= x."
     if exercise.judge is None and not exercise.secret and found.agrees(expected, exercise.tolerance):
         said += " What it returns is right."
     return said
+
+
+def _inside(value: dict[Any, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _explain_error(
@@ -829,6 +840,8 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
     advice = next((f"\n  {said}" for found, said in ADVICE if re.search(found, str(error))), "")
     if own and (bare := _without_brackets(own[-1].line or "", chained="ambiguous" in str(error))):
         advice = f"\n  {bare}"
+    if re.search(r"does not require grad", str(error)) and not exercise.gradients and not _asks_for_gradients(function):
+        advice = "\n  nothing in your function asks for a gradient: x = x.clone().requires_grad_() before x is used."
     if "no tensor" in advice and not any(isinstance(given, torch.Tensor) for given in example.arguments):
         advice = ""
     of_one = "got (Tensor, Tensor" not in str(error)  # of two, the advice is another
@@ -846,6 +859,17 @@ def _explain_crash(exercise: Exercise, function: Function, error: BaseException,
     advice += "\n  the arguments are torch tensors: use torch's functions in place of numpy's" if mixed else ""
     call = f"called with: {_show_call(exercise, example)}".replace(": \n", ":\n")
     return f"{type(error).__name__}{where}{line}\n  {error}{advice}\n  {call}"
+
+
+def _asks_for_gradients(function: Function) -> bool:
+    """Whether something in a function's text, as far as it can be read, makes torch keep track of gradients."""
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        return True
+    return (
+        re.search(r"requires_grad(_\(|\s*=)|nn\.|Parameter|parameters|torch\.func|jacobian|hessian", text) is not None
+    )
 
 
 def _call(name: str, given: Any) -> str:

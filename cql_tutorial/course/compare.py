@@ -57,7 +57,7 @@ def _changed(a: Any, b: Any) -> bool:
         return not (x.shape == y.shape and np.array_equal(x, y, equal_nan=True))
     if type(a) in (list, tuple) and type(b) in (list, tuple):
         return len(a) != len(b) or any(_changed(one, other) for one, other in zip(a, b, strict=True) if one is not a)
-    return False
+    return type(a) is str and type(b) is str and a != b
 
 
 def agree(found: Any, expected: Any, tolerance: float) -> bool:

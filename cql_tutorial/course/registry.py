@@ -51,6 +51,7 @@ def exercise(
     steps: Callable[..., Mapping[str, Any]] | None = None,
     ladder: Ladder | None = None,
     tried: Callable[..., str] | None = None,
+    probe: Callable[[Callable[..., Any], Any], str] | None = None,
     sizes: str = "",
     redraw: Callable[..., tuple[Any, ...]] | None = None,
 ) -> Callable[[F], F]:
@@ -79,6 +80,7 @@ def exercise(
             steps=steps,
             ladder=ladder,
             tried=tried,
+            probe=probe,
             sizes=sizes,
             redraw=redraw,
         )

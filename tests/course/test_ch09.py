@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -18,6 +19,7 @@ from cql_tutorial.course.studies.common import result_rows
 from cql_tutorial.errors import ConfigError, DataError
 from experiments import off_policy_tables
 from experiments.alpha import ALPHAS, LOGS, REPORTED
+from tests import ROOT
 
 WORLD = study.Actions()
 OPE = result_rows("ope")
@@ -102,6 +104,10 @@ def test_the_listings_do_what_the_chapter_says() -> None:
             multiplier.update(torch.tensor(2.0), 1.0)
         moved[where] = multiplier.value().item()
     assert moved[torch.float32] > 1.5 and moved[torch.float64] == 1.0
+    assert ch09.FROZEN in "".join(
+        "".join(cell["source"])
+        for cell in json.loads((ROOT / "notebooks/09_alpha_and_lagrange.ipynb").read_text(encoding="utf-8"))["cells"]
+    )
     assert f" {ch09.frozen_line()}  " in ch09.FROZEN and ".to(device)" in ch09.FROZEN.splitlines()[4]
 
 
@@ -153,7 +159,19 @@ def test_the_bar_is_below_every_single_rule_and_ranks_merge_by_hand() -> None:
     [None, 3, "fqe", ("fqe", "sum"), (("fqe", "fqe"), "sum"), (("q",), "sum"), (("fqe",), "mean"), ((), "sum")],
 )
 def test_an_odd_procedure_is_sent_back(answer: object) -> None:
-    assert "part" in str(ch09._judge_procedure(answer)) or "pair" in str(ch09._judge_procedure(answer))
+    assert any(word in str(ch09._judge_procedure(answer)) for word in ("part", "pair", "one text"))
+
+
+def test_a_procedure_that_is_sent_back_is_told_what_its_scores_lose() -> None:
+    fresh = study.candidates(OPE, study.FRESH)
+    told = str(ch09._judge_procedure((("initial-value", "wis"), "lowest")))
+    alone = [study.regret_of_choices(fresh, study.single_choices(fresh, name)) for name in ("initial-value", "wis")]
+    assert "The worst is pendulum-medium" in told
+    assert "initial-value {:.0f}, wis {:.0f}.".format(*(each["pendulum-medium"] for each in alone)) in told
+    assert "each name in its own quotes" in str(ch09._judge_procedure(("fqe, wis", "sum")))
+    assert "below 57 and this is no less" in str(ch09._judge_procedure((("wis", "td-error"), "lowest")))
+    for found in (("td-error", "sum"), ["fqe", "median"]):
+        assert "with a comma" in str(ch09._judge_procedure(found)) and "one text" in str(ch09._judge_procedure(found))
 
 
 # ---------------------------------------------------------------- tables and figures

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
 
 from cql_tutorial import CQLAgent, losses
+from cql_tutorial.course import SESSION
+from cql_tutorial.course.checker import check_answer
 from cql_tutorial.course.exercises import ch12
 from cql_tutorial.course.silent_bugs import BUGS, end_rows
 from cql_tutorial.course.studies import ch12 as study
@@ -150,6 +153,120 @@ def test_students_tests_hold_on_fresh_seeds() -> None:
         for seed in (600, 601):
             found = ch12.resumes_exactly(study.maker(seed), study.RESUME_FUNCTIONS[name], study.batches(seed + 9))
             assert found is right, (name, seed)
+
+
+def said(id: str, function: Any) -> str:
+    result = check_answer(SESSION.exercises[id], function)
+    assert result.status in ("wrong", "crashed"), result
+    return result.message
+
+
+def test_the_formula_in_a_test_of_the_penalty_is_found_by_what_it_passes() -> None:
+    q, density, data = study.penalty_numbers(3)
+    right = losses.cql_penalty(q, density, data)
+    values = {name: formula(q, density, data) for name, formula in study.FORMULAS.items()}
+    for name, value in values.items():  # each is wrong, by value, or by its gradient alone
+        assert "gradient" in name or value.shape != right.shape or not torch.allclose(value, right), name
+    for name, formula in study.FORMULAS.items():
+
+        def test(program: Any, q: Any, density: Any, data: Any, formula: Any = formula) -> bool:
+            found, wanted = (each(q.clone().requires_grad_(), density, data) for each in (program, formula))
+            if found.shape != wanted.shape or not wanted.requires_grad:
+                return False
+            return bool(torch.allclose(found, wanted))
+
+        if "gradient" not in name:
+            assert f"It passes a penalty {name}" in said("12.3", test), name
+    assert "none of" in said("12.3", lambda *given: False) and "never calls" in said("12.3", lambda *given: False)
+    loose = said("12.3", lambda program, q, p, d: torch.allclose(program(q, p, d), losses.cql_penalty(q, p, d), atol=1))
+    assert "plus 0.1" in loose
+    own = torch.tensor([[[0.0, 1.0, 2.0]]], dtype=DOUBLE)
+
+    def of_one_candidate(program: Any, q: Any, density: Any, data: Any) -> bool:
+        one, other = q.clone().requires_grad_(), q.clone().requires_grad_()
+        found, wanted = program(one, density, data), losses.cql_penalty(other, density, data)
+        if found.shape != wanted.shape or not found.requires_grad:
+            return False
+        moved, right = (torch.autograd.grad(x.sum(), y)[0] for x, y in ((found, one), (wanted, other)))
+        return torch.allclose(found, wanted) and torch.allclose(moved[..., 0], right[..., 0])
+
+    assert "pushes down the uniform candidates alone" in said("12.3", of_one_candidate)
+
+    def by_hand(program: Any, q: Any, density: Any, data: Any) -> bool:
+        return bool(torch.isclose(program(own, own[0] * 0, own[..., 0]), own.logsumexp(-1)[0] - math.log(3)))
+
+    assert "never about the q that it is given" in said("12.3", by_hand)
+
+
+@pytest.mark.slow
+def test_what_a_test_of_a_resume_did_with_its_agents_is_counted() -> None:
+    def equal(one: Any, other: Any) -> bool:
+        left, right = one.state(), other.state()
+        return all(torch.equal(left[name], right[name]) for name in left)
+
+    def go_on(agent: Any, batches: Any) -> Any:
+        for batch in batches:
+            agent.update(batch)
+        return agent
+
+    def judged(test: Any, name: str, many: int = 3) -> str:
+        make, resume, batches = study.Maker(1), study.Resume(name), study.batches(5, many)
+        return ch12._judge_resume_test(test(make, resume, batches), make, resume, batches) or ""
+
+    stale, right = "stale_temperature", "complete"
+    for name, test, words in (
+        (stale, lambda make, resume, batches: True, "calls neither make nor resume"),
+        (stale, lambda make, resume, batches: equal(go_on(make(), batches), go_on(make(), batches)), "never calls"),
+        (stale, lambda make, resume, batches: equal(*(go_on(resume(make()), batches) for _ in range(2))), "none goes"),
+        (stale, lambda make, resume, batches: equal(make(), resume(make())), "no update after its resume"),
+        (
+            right,
+            lambda make, resume, batches: equal(go_on(make(), batches[:-1]), go_on(resume(make()), batches)),
+            "gets 2 updates, and the resumed one 3",
+        ),
+        (
+            right,
+            lambda make, resume, batches: equal(go_on(make(), batches), go_on(resume(make()), batches[::-1])),
+            "in the same order",
+        ),
+    ):
+        assert words in judged(test, name), words
+
+    def first(make: Any, resume: Any, batches: Any) -> bool:
+        one, other = (go_on(agent, batches).state() for agent in (make(), resume(make())))
+        return torch.equal(one["parameter.log_temperature"], other["parameter.log_temperature"])
+
+    assert "all* tensors" in judged(first, "lost_target", 1) and not judged(first, "lost_target", 2)
+
+    def critics(make: Any, resume: Any, batches: Any) -> bool:
+        one, other = (go_on(agent, batches).state() for agent in (make(), resume(make())))
+        return all(torch.equal(one[name], other[name]) for name in one if "critic" in name)
+
+    assert "all* tensors" in judged(critics, stale, 1) and not judged(critics, "lost_target", 1)
+    assert not {"stale_temperature", "lost_target"} ^ set(ch12.ONE_BATCH)
+
+    def one_agent(make: Any, resume: Any, batches: Any) -> bool:
+        one = make()
+        other = resume(one)
+        return equal(go_on(one, batches), go_on(other, batches))
+
+    assert not judged(one_agent, right) and not judged(one_agent, stale)
+
+
+def test_a_dictionary_that_was_changed_is_to_be_copied_and_a_missing_gradient_asked_for() -> None:
+    def pops(caught: dict[str, list[str]]) -> list[str]:
+        caught.pop("penalty by a slow loop")
+        return list(caught)
+
+    assert "for example dict(caught)" in said("12.6", pops) and ".clone()" not in said("12.6", pops)
+    few = said("12.6", lambda caught: [name for name in ch12.suite(caught) if "clone" not in name])
+    assert "one bug is caught by none of them: 'another_sample'" in few
+
+    def backward(penalty: Any, q: Any, log_density: Any, q_data: Any) -> bool:
+        penalty(q, log_density, q_data).sum().backward()
+        return True
+
+    assert "asks for a gradient: x = x.clone()" in said("12.3", backward)
 
 
 def test_the_listing_has_one_wrong_line_and_mended_is_the_package() -> None:

@@ -133,7 +133,13 @@ def test_the_engineers_page_gets_full_marks_and_each_entry_counts(seed: int) -> 
         ({"defects": [*log.planted, "made-up"]}, "'made-up' is no remedy's name"),
         ({"defects": 5}, "a list of remedies' names"),
         ({"policy": lambda observations: page["policy"](observations)[0]}, "[3, 2] is wanted"),
-        ({"policy": lambda observations: page["policy"](observations) / 100}, "the heater first"),
+        ({"defects": ", ".join(log.planted)}, "one text stands there"),
+        ({"policy": lambda observations: page["policy"](observations) / 100}, "within -1 to 1"),
+        ({"policy": lambda observations: page["policy"](observations).flip(1)}, "the heater first"),
+        ({"low": 12.0, "high": 14.0}, "undiscounted"),
+        ({"rows": "3,369"}, "rows: one number"),
+        ({"low": None}, "low: one number"),
+        ({"high": (7.0, 9.0)}, "high: one number"),
         ({"rows": log.recoverable - 1}, "fewer than can be kept"),
         ({"low": 8.5, "high": 9.5}, "lies below it"),
         ({"low": -9.0}, "wide"),
@@ -142,7 +148,7 @@ def test_the_engineers_page_gets_full_marks_and_each_entry_counts(seed: int) -> 
         told = study.judge_page({**page, **change}, log)
         assert told is not None and said in told
     told = study.judge_page({**page, "policy": ch13._half_power, "low": -4.0, "high": -2.0}, log)
-    assert told is not None and "that the operators earn on average" in told
+    assert told is not None and "that the operators earn on average. Its actions are the same" in told
     earned, best = study.reach(seed)
     for share in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):  # on the way to half power: worse, and still no nonsense
         between = _between(page["policy"], ch13._half_power, share)
@@ -185,8 +191,28 @@ def test_the_chapters_log_has_one_symptom_and_the_changed_one_no_finding() -> No
     assert len(starts) < len(read(log).episode_starts)
 
 
+def told(id: str, function: Any) -> str:
+    result = check_answer(SESSION.exercises[id], function)
+    assert result.status in ("wrong", "crashed")
+    return result.message
+
+
+def test_ways_to_miss_the_effective_number_are_told_apart() -> None:
+    def shares(log_ratio: torch.Tensor, axis: int = 1, keepdim: bool = False) -> torch.Tensor:
+        return torch.softmax(log_ratio.sum(axis, keepdim=keepdim), 0)
+
+    for wrong, words in (
+        (lambda z, g: ((shares(z, 0) * g).sum(), 1 / shares(z, 0).square().sum()), "along axis 1"),
+        (lambda z, g: ((shares(z, 1, True) * g).sum(), 1 / shares(z, 1, True).square().sum()), "(keepdim)"),
+        (lambda z, g: ((shares(z) * g).sum(), shares(z).sum() ** 2 / shares(z).sum() ** 2), "whatever the weights"),
+        (lambda z, g: ((shares(z) * g).sum(), (shares(z) > 0.5).sum()), "above a half"),
+        (lambda z, g: ((shares(z) * g).sum(), 1 / shares(z).sum()), "whatever the weights"),
+    ):
+        assert words in told("13.3", wrong), words
+
+
 def test_a_page_in_words_is_told_what_is_wanted() -> None:
-    told = check_answer(SESSION.exercises["13.5"], lambda: "deploy CQL")
+    told = check_answer(SESSION.exercises["13.4"], lambda: "deploy CQL")
     assert told.status == "wrong" and "defects, rows, low, high, policy" in told.message
 
 

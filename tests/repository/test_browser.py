@@ -98,7 +98,7 @@ WRONG = {
         "    return bool(torch.isfinite(penalty(q, log_density, q_data)).all())\n",
     ),
     "13": (
-        "13.2",
+        "13.3",
         "last step",
         "def weighted_estimate(log_ratio, returns):\n"
         "    shares = torch.softmax(log_ratio[:, -1], 0)\n"

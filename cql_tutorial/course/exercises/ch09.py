@@ -38,90 +38,97 @@ def _numbers(values: object) -> Tensor:
         "Which CQL gap does a critic have whose *weighted raw* gap is exactly the target? Take the steps backwards.",
         "First the weight: raw gap = target / weight. A flat Q has the raw gap action_dim log 2 + log n_candidates and "
         "the CQL gap 0.",
-        "return raw / weight - ____ * math.log(2) - math.log(____)",
+        "return target / weight - ____ * math.log(2) - math.log(____)",
     ),
     meaning="One number means another CQL gap at every weight, dimension and count of candidates: convert, never copy.",
-    steps=lambda raw, weight, action_dim, n_candidates: {
-        "the target without the weight": raw / weight,
+    steps=lambda target, weight, action_dim, n_candidates: {
+        "the target without the weight": target / weight,
         "raw gap of a flat Q": action_dim * LOG_2 + math.log(n_candidates),
     },
 )
-def to_cql_gap(raw, weight, action_dim, n_candidates):
-    """The target of the CQL gap that is held where weight times the raw gap is held at `raw`.
+def to_cql_gap(target, weight, action_dim, n_candidates):
+    """The target of the CQL gap that is held where weight times the raw gap is held at `target`.
 
     The raw gap: log of the *sum* of exp(Q) / density over all n_candidates of a state, minus the logged action's Q.
     Four numbers -> a number
     """
-    return raw / weight - action_dim * math.log(2) - math.log(n_candidates)
+    return target / weight - action_dim * math.log(2) - math.log(n_candidates)
 
 
 @mutant("09.1", "weight forgotten", seen="what is asked in aviralkumar2907/CQL issue 23")
-def _(raw, weight, action_dim, n_candidates):
-    """the weight is left out. The target is subtracted from the *weighted* gap: the gap itself is held at raw over the
+def _(target, weight, action_dim, n_candidates):
+    """the weight is left out. The target is subtracted from the *weighted* gap: the gap itself is held at target over
     weight."""
-    return raw - action_dim * LOG_2 - math.log(n_candidates)
+    return target - action_dim * LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "weight multiplied")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """the target is multiplied by the weight. Where weight times gap equals the target, the gap is target *over*
     weight."""
-    return raw * weight - action_dim * LOG_2 - math.log(n_candidates)
+    return target * weight - action_dim * LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "weight on everything")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """everything is divided by the weight. Only the target is: the offset of a flat Q belongs to the gap itself."""
-    return (raw - action_dim * LOG_2 - math.log(n_candidates)) / weight
+    return (target - action_dim * LOG_2 - math.log(n_candidates)) / weight
 
 
 @mutant("09.1", "log of the count forgotten")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """log n_candidates is missing: the raw form sums over the candidates, and a flat Q adds up that many times."""
-    return raw / weight - action_dim * LOG_2
+    return target / weight - action_dim * LOG_2
 
 
 @mutant("09.1", "volume forgotten")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """action_dim log 2 is missing: the candidates are divided by their densities, and the box has the volume
     2 ** action_dim."""
-    return raw / weight - math.log(n_candidates)
+    return target / weight - math.log(n_candidates)
 
 
 @mutant("09.1", "log 2 once")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """log 2 is subtracted once. The box is two wide in *each* dimension."""
-    return raw / weight - LOG_2 - math.log(n_candidates)
+    return target / weight - LOG_2 - math.log(n_candidates)
+
+
+@mutant("09.1", "weight on the offset")
+def _(target, weight, action_dim, n_candidates):
+    """the offset of a flat Q is divided by the weight, and the target is not. The weight multiplies the whole raw gap:
+    divide the target, then subtract the offset."""
+    return target - (action_dim * LOG_2 + math.log(n_candidates)) / weight
 
 
 @mutant("09.1", "offset added")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """the offset is added. A flat Q has a raw gap above 0 and a CQL gap of 0: subtract it."""
-    return raw / weight + action_dim * LOG_2 + math.log(n_candidates)
+    return target / weight + action_dim * LOG_2 + math.log(n_candidates)
 
 
 @mutant("09.1", "count added")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """log n_candidates is added. A sum is larger than a mean: subtract it."""
-    return raw / weight - action_dim * LOG_2 + math.log(n_candidates)
+    return target / weight - action_dim * LOG_2 + math.log(n_candidates)
 
 
 @mutant("09.1", "volume added")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """action_dim log 2 is added: subtract it, as for the count of candidates."""
-    return raw / weight + action_dim * LOG_2 - math.log(n_candidates)
+    return target / weight + action_dim * LOG_2 - math.log(n_candidates)
 
 
 @mutant("09.1", "count, not its log")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """the number of candidates is subtracted, not its logarithm."""
-    return raw / weight - action_dim * LOG_2 - n_candidates
+    return target / weight - action_dim * LOG_2 - n_candidates
 
 
 @mutant("09.1", "log of twice the dimension")
-def _(raw, weight, action_dim, n_candidates):
+def _(target, weight, action_dim, n_candidates):
     """that is log(2 action_dim). The volume is 2 to the *power* of the dimension: its logarithm is action_dim log 2."""
-    return raw / weight - math.log(2 * action_dim) - math.log(n_candidates)
+    return target / weight - math.log(2 * action_dim) - math.log(n_candidates)
 
 
 # ---------------------------------------------------------------- 09.2
@@ -178,6 +185,12 @@ def _(start, end, step, of_log):
 def _(start, end, step, of_log):
     """that is the logarithm to the base 10. The parameter is the natural one, whose exp is the multiplier."""
     return abs(math.log10(end / start) if of_log else end - start) / step
+
+
+@mutant("09.2", "octaves")
+def _(start, end, step, of_log):
+    """that is the logarithm to the base 2. The parameter is the natural one, whose exp is the multiplier."""
+    return abs(math.log2(end / start) if of_log else end - start) / step
 
 
 @mutant("09.2", "signed")
@@ -335,7 +348,8 @@ def frozen_line():
 for _number, _message in {
     1: "line 1 is right: a class of its own keeps the value and its optimiser together.",
     2: "line 2 is right: a step size and a place are all that it needs.",
-    3: "line 3 is right: the logarithm starts at 0, a multiplier of 1, and asks for a gradient.",
+    3: "line 3 is right: the logarithm starts at 0, a multiplier of 1, and asks for a gradient. It is made on the "
+    "processor, which is no fault by itself: see what happens to the name afterwards.",
     4: "line 4 is right when it runs: the optimiser holds the tensor that the name means then. See what comes next.",
     6: "line 6 is right: the multiplier is read from what the name means now.",
     7: "line 7 is right: the bounds are far away at a multiplier of 1, and exp has a gradient.",
@@ -438,6 +452,9 @@ def _judge_procedure(found: object) -> str | None:
     from ..studies.common import result_rows
 
     known, ways = ", ".join(study.ESTIMATES), ", ".join(study.WAYS)
+    if isinstance(found, (tuple, list)) and len(found) == 2 and isinstance(found[0], str) and found[1] in study.WAYS:
+        wanted = f"({found[0]!r},), with a comma" if found[0] in study.ESTIMATES else "each name in its own quotes"
+        return f"the names are one text, {found[0]!r}, and a tuple of names is wanted: {wanted}."
     if not isinstance(found, (tuple, list)) or len(found) != 2 or not isinstance(found[0], (tuple, list, set)):
         return "a pair is wanted: the names of the scores that are asked, and how their ranks become one."
     names = [str(name) for name in found[0]]
@@ -451,9 +468,12 @@ def _judge_procedure(found: object) -> str | None:
     if regrets[worst] < most:
         return None
     said = ", ".join(f"{world} {value:.0f}" for world, value in regrets.items())
+    alone = {name: study.regret_of_choices(logs, study.single_choices(logs, name))[worst] for name in names}
+    why = f" Asked alone there: {', '.join(f'{name} {value:.0f}' for name, value in alone.items())}."
+    just = " and this is no less" if f"{regrets[worst]:.0f}" == f"{most:.0f}" else ""
     return (
         f"mean regret on three fresh logs of each world, per cent: {said}. The worst is {worst}; it has to be below "
-        f"{most:.0f}: that is what the best single rule loses in its worst world."
+        f"{most:.0f}{just}: that is what the best single rule loses in its worst world.{why if len(names) > 1 else ''}"
     )
 
 

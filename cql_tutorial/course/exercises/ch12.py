@@ -155,10 +155,36 @@ def _judge_penalty_test(verdict: object, penalty: object, q: Tensor, log_density
     """None where the verdict on an implementation is true."""
     if (verdict := _truth(verdict)) is None:
         return "True or False is wanted: is this the penalty?"
-    right, about = study.PENALTIES[penalty.__name__]  # type: ignore[attr-defined]
+    assert isinstance(penalty, study.Program)
+    right, about = study.PENALTIES[penalty.name]
     if verdict == right:
         return None
-    return f"your test {'passes' if verdict else 'fails'} {about}."
+    told = f"your test {'passes' if verdict else 'fails'} {about}."
+    if not penalty.seen:
+        return f"{told} It never calls the program."
+    if not any(torch.equal(given, q) for given in penalty.seen):
+        return f"{told} It asks the program about numbers of its own alone, and never about the q that it is given."
+    return told
+
+
+def _what_else_passes(test: object, verdict: object) -> str:
+    """Which formula a test compares with that fails right programs; how far off one may be that passes wrong ones."""
+    assert callable(test)
+    if _truth(verdict) is None:
+        return ""
+    if _truth(verdict):
+        near = study.passed_by(test, study.NEARLY)
+        return f"It also passes the right penalty {near[0]}." if near else ""
+    passed = study.passed_by(test, study.FORMULAS)
+    if len(passed) in (1, 2):
+        return f"It passes a penalty {' and one '.join(passed)}: is that the formula in it?"
+    if passed:
+        return ""
+    return (
+        f"It passes none of {len(study.FORMULAS)} wrong formulas either. Print what you compare with beside what the "
+        "package's penalty gives on the example by hand: do the numbers differ, or do you ask for equality to the last "
+        "digit?"
+    )
 
 
 def _numbers(*shape: int, seed: int, size: float = 1.0) -> Tensor:
@@ -169,7 +195,7 @@ def _penalty_example(name: str, seed: int, shape: tuple[int, int, int]) -> Examp
     e, b, k = shape
     density = _numbers(b, k, seed=seed + 1)
     density[:, : k // 3] = -2 * math.log(2.0)
-    arguments = (study.IMPLEMENTATIONS[name], _numbers(e, b, k, seed=seed), density, _numbers(e, b, seed=seed + 2))
+    arguments = (study.Program(name), _numbers(e, b, k, seed=seed), density, _numbers(e, b, seed=seed + 2))
     return Example(arguments, f"{study.PENALTIES[name][1]}, on fresh numbers", shown=False)
 
 
@@ -198,6 +224,7 @@ def _penalty_example(name: str, seed: int, shape: tuple[int, int, int]) -> Examp
         "rounding, so the comparison needs a tolerance; a wrong one differs by far more."
     ),
     judge=_judge_penalty_test,
+    probe=_what_else_passes,
 )
 def is_the_penalty(penalty, q, log_density, q_data):
     """Whether a program computes CQL's penalty of each critic, in the log-mean form, and its gradient in q.
@@ -246,9 +273,7 @@ def _(penalty, q, log_density, q_data):
 
 @mutant("12.3", "fails everything")
 def _(penalty, q, log_density, q_data):
-    """your test fails every program, the right ones too. Print what you compare with beside what the package's penalty
-    gives on the example by hand. Either your own formula gives another number there, or you ask for equality to the
-    last digit."""
+    """your test fails every program, the right ones too."""
     return False
 
 
@@ -354,11 +379,24 @@ _defect("f", "the largest action is the same in both logs.")
 
 # ---------------------------------------------------------------- 12.5
 def _judge_resume_test(verdict: object, make: object, resume: object, batches: object) -> str | None:
-    """None where the verdict on a way to resume is true."""
+    """None where the verdict on a way to resume is true; else what the test did with its agents, or what it asks."""
     if (verdict := _truth(verdict)) is None:
         return "True or False is wanted: does the resumed run go on as the other one does?"
-    right, about = study.RESUMES[resume.__name__]  # type: ignore[attr-defined]
-    return None if verdict == right else f"your test {'passes' if verdict else 'fails'} {about}."
+    assert isinstance(make, study.Maker) and isinstance(resume, study.Resume)
+    right, about = study.RESUMES[resume.name]
+    if verdict == right:
+        return None
+    told = f"your test {'passes' if verdict else 'fails'} {about}."
+    if unlike := study.unlike_histories(make, resume):
+        return f"{told} {unlike}"
+    if verdict:
+        return (
+            f"{told} Its agents go on alike, so it is the comparison: does it ask *all* tensors of state(), by value?"
+        )
+    return f"{told} Its agents have equally many updates: on the same batches, in the same order, compared by value?"
+
+
+ONE_BATCH = ("stale_temperature", "lost_target")  # in the first update after it some tensors alone are others
 
 
 @exercise(
@@ -369,10 +407,12 @@ def _judge_resume_test(verdict: object, make: object, resume: object, batches: o
     importance=5,
     minutes=15,
     examples=tuple(
-        Example((study.maker(20 + number), resume, study.batches(70 + number)), about, shown=False)
-        for number, (resume, about) in enumerate(
-            (study.RESUME_FUNCTIONS[name], about) for name, (_, about) in study.RESUMES.items()
+        Example(
+            (study.Maker(20 + number), study.Resume(name), study.batches(70 + number, 1 if name in ONE_BATCH else 3)),
+            about,
+            shown=False,
         )
+        for number, (name, (_, about)) in enumerate(study.RESUMES.items())
     ),
     hints=(
         "Two agents from make(): one goes on, the other is resumed and then goes on. When do they differ, and where?",
@@ -390,7 +430,7 @@ def resumes_exactly(make, resume, batches):
     """Whether a run that is resumed ends with the very numbers of one that was never broken off.
 
     make() -> an agent that has trained a little, always the same one; resume(agent) -> the agent that comes back from
-    its file; some batches for agent.update(batch); agent.state() is a dict of tensors -> True or False
+    its file; one batch or several for agent.update(batch); agent.state() is a dict of tensors -> True or False
     """
     unbroken, resumed = make(), resume(make())
     for batch in batches:
@@ -410,8 +450,8 @@ def _after(make, resume, batches):
 
 @mutant("12.5", "at once")
 def _(make, resume, batches):
-    """your test compares right after the resume. A stale optimiser holds the same numbers then: it shows once both
-    agents have gone on for some updates."""
+    """your test does not see a stale optimiser. Right after the resume all numbers are the same, and so are the losses
+    of the first update: compare what state() holds, once both agents have gone on after the resume."""
     one, other = make().state(), resume(make()).state()
     return all(torch.equal(one[name], other[name]) for name in one)
 
@@ -426,15 +466,30 @@ def _(make, resume, batches):
 
 @mutant("12.5", "the resumed one twice")
 def _(make, resume, batches):
-    """your test passes every way to resume. Do both of your agents come back from a file, or do you compare what cannot
-    differ? One has to go on unbroken and the other from its file, on the same batches; then everything that state()
-    holds must be the same."""
+    """your test passes every way to resume. One agent has to go on unbroken and the other from its file, on the same
+    batches; then everything that state() holds must be the same."""
     one, other = resume(make()), resume(make())
     for batch in batches:
         one.update(batch)
         other.update(batch)
     left, right = one.state(), other.state()
     return all(torch.equal(left[name], right[name]) for name in left)
+
+
+@mutant("12.5", "some tensors alone")
+def _(make, resume, batches):
+    """your test asks too little. In the first update after it a lost target network moves some tensors, and by little:
+    ask all of them (no return inside the loop, no choice of names), each to the last digit (no tolerance, no sums)."""
+    one, other = (agent.state() for agent in _after(make, resume, batches))
+    return torch.equal(one["parameter.log_temperature"], other["parameter.log_temperature"])
+
+
+@mutant("12.5", "networks alone")
+def _(make, resume, batches):
+    """your test compares the networks, or what they do. In the first update after it a stale temperature moves none of
+    them: ask everything that state() holds."""
+    one, other = (agent.state() for agent in _after(make, resume, batches))
+    return all(torch.equal(one[name], other[name]) for name in one if "critic" in name)
 
 
 @mutant("12.5", "a wide tolerance")
@@ -447,8 +502,7 @@ def _(make, resume, batches):
 
 @mutant("12.5", "the unbroken one stands still")
 def _(make, resume, batches):
-    """your test fails every way to resume, the right one too. Does only one of your agents go on? Give both the same
-    batches in the same order, and compare what state() holds."""
+    """your test fails every way to resume, the right one too."""
     unbroken, resumed = make(), resume(make())
     for batch in batches:
         resumed.update(batch)
@@ -467,6 +521,8 @@ def _judge_suite(names: object, caught: dict[str, list[str]]) -> str | None:
     if len(set(names)) > MOST:
         return f"{len(set(names))} tests; the bar is {MOST} at most."
     missed = sorted({bug for bugs in caught.values() for bug in bugs} - {bug for name in names for bug in caught[name]})
+    if len(missed) == 1:
+        return f"one bug is caught by none of them: {missed[0]!r}."
     return f"{len(missed)} bugs are caught by none of them, {missed[0]!r} for one." if missed else None
 
 

@@ -1,4 +1,4 @@
-"""Exercises of chapter 13, your own data: causes and symptoms, weights, a silent change, a loop, a page of numbers."""
+"""Exercises of chapter 13, your own data: causes and symptoms, a silent change, weights, a page of numbers, a loop."""
 
 from __future__ import annotations
 
@@ -59,158 +59,6 @@ for _name, _why in {
 # ---------------------------------------------------------------- 13.2
 @exercise(
     "13.2",
-    title="how many episodes speak for a policy",
-    kind="build",
-    difficulty=3,
-    importance=4,
-    minutes=12,
-    examples=(
-        Example(
-            (_numbers([[0.0, 0.0], [1.0986122886681098, 0.0]]), _numbers([4.0, 8.0])),
-            "worked by hand: two episodes; the policy makes the second three times as likely as the log did",
-        ),
-        Example(
-            (
-                _numbers([[0.4, -1.1, 0.3], [-0.8, 0.9, 1.3], [0.2, -0.5, -0.6], [1.2, 0.1, -2.0]]),
-                _numbers([-3.0, 2.5, 0.7, -1.2]),
-            ),
-            "four episodes of three steps",
-        ),
-        Example(
-            (
-                _numbers([[-0.3, 0.7], [0.9, -1.6], [1.4, 0.6], [-2.2, 0.5], [0.1, 0.8]]),
-                _numbers([5.1, -0.4, 1.9, -6.3, 2.2]),
-            ),
-            "five episodes of two steps",
-            shown=False,
-        ),
-        Example(
-            (_numbers([[500.0, 420.0, -1.0], [510.0, 409.5, 0.3], [-300.0, 90.0, 2.0]]), _numbers([1.5, -2.5, 9.0])),
-            "weights of exp(919)",
-            shown=False,
-        ),
-    ),
-    hints=(
-        "By hand: the weights are 1 and 3, their shares 1/4 and 3/4. The estimate is 1 + 6 = 7, and the effective "
-        "number 1 / (1/16 + 9/16) = 1.6.",
-        "An episode's weight is the product of its steps' ratios: add the logarithms along a row. torch.softmax turns "
-        "log-weights into shares that add up to 1, and does not overflow.",
-        "shares = torch.softmax(log_ratio.____, 0); return (shares * returns).sum(), 1 / ____",
-    ),
-    meaning="Shares of the weights: their weighted mean, and 1 over the sum of their squares.",
-)
-def weighted_estimate(log_ratio, returns):
-    """Mean return of a policy from weighted episodes of a log, and the number of episodes that it rests on.
-
-    log pi(a|s) - log behaviour(a|s) of E episodes of T steps [E, T], returns [E]
-    -> estimate [], effective number [] = (sum of weights)^2 / sum of squared weights
-    """
-    shares = torch.softmax(log_ratio.sum(1), 0)
-    return (shares * returns).sum(), 1 / shares.square().sum()
-
-
-def _pair(shares, returns):
-    return (shares * returns).sum(), 1 / shares.square().sum()
-
-
-@mutant("13.2", "mean of the ratios")
-def _(log_ratio, returns):
-    """the logarithms are averaged along an episode. Its weight is the *product* of the ratios: add them."""
-    return _pair(torch.softmax(log_ratio.mean(1), 0), returns)
-
-
-@mutant("13.2", "last step")
-def _(log_ratio, returns):
-    """only the last step's ratio counts. All steps led there: the weight is the product of all of them."""
-    return _pair(torch.softmax(log_ratio[:, -1], 0), returns)
-
-
-@mutant("13.2", "first step")
-def _(log_ratio, returns):
-    """only the first step's ratio counts. The later steps are the policy's as well: multiply all ratios."""
-    return _pair(torch.softmax(log_ratio[:, 0], 0), returns)
-
-
-@mutant("13.2", "not divided by the weights")
-def _(log_ratio, returns):
-    """the weighted returns are divided by the number of episodes: unbiased, and far noisier. Divide by the sum of the
-    weights."""
-    weights = log_ratio.sum(1).exp()
-    return (weights * returns).mean(), weights.sum() ** 2 / weights.square().sum()
-
-
-@mutant("13.2", "weights not made shares")
-def _(log_ratio, returns):
-    """the weights are not divided by their sum: neither the estimate nor the number is on its scale."""
-    weights = log_ratio.sum(1).exp()
-    return (weights * returns).sum(), 1 / weights.square().sum()
-
-
-@mutant("13.2", "overflow")
-def _(log_ratio, returns):
-    """right for small weights, but exp(919) overflows to inf. Subtract the largest logarithm first, as softmax does."""
-    weights = log_ratio.sum(1).exp()
-    return _pair(weights / weights.sum(), returns)
-
-
-@mutant("13.2", "ratios turned")
-def _(log_ratio, returns):
-    """the ratio is turned: episodes that the policy would hardly make count most. log_ratio is log pi minus log
-    behaviour already."""
-    return _pair(torch.softmax(-log_ratio.sum(1), 0), returns)
-
-
-@mutant("13.2", "exponential of each step, summed")
-def _(log_ratio, returns):
-    """the ratios are added along an episode. Probabilities of steps in a row multiply: add the logarithms, then take
-    the exponential."""
-    weights = log_ratio.exp().sum(1)
-    return _pair(weights / weights.sum(), returns)
-
-
-@mutant("13.2", "all episodes")
-def _(log_ratio, returns):
-    """the estimate is right. The effective number is not the number of episodes: where one weight is large, one
-    episode speaks."""
-    return _pair(torch.softmax(log_ratio.sum(1), 0), returns)[0], _numbers(float(len(returns)))
-
-
-@mutant("13.2", "one over the largest share")
-def _(log_ratio, returns):
-    """the estimate is right. The number is 1 over the largest share; wanted is 1 over the sum of all squared shares."""
-    shares = torch.softmax(log_ratio.sum(1), 0)
-    return (shares * returns).sum(), 1 / shares.amax()
-
-
-@mutant("13.2", "sum of squares")
-def _(log_ratio, returns):
-    """the estimate is right. The sum of the squared shares is 1 for a single episode and small for many: take 1 over
-    it."""
-    shares = torch.softmax(log_ratio.sum(1), 0)
-    return (shares * returns).sum(), shares.square().sum()
-
-
-@mutant("13.2", "other order")
-def _(log_ratio, returns):
-    """the right two numbers in the other order: the estimate comes first."""
-    return tuple(reversed(_pair(torch.softmax(log_ratio.sum(1), 0), returns)))
-
-
-@mutant("13.2", "shares over the steps")
-def _(log_ratio, returns):
-    """the shares are taken along each episode's steps. Episodes are what is weighed against each other."""
-    return _pair(torch.softmax(log_ratio, 1).prod(1), returns)
-
-
-@mutant("13.2", "plain mean")
-def _(log_ratio, returns):
-    """that is the mean return of the log, in which nothing of the policy is left. Each return has its weight."""
-    return returns.mean(), 1 / torch.softmax(log_ratio.sum(1), 0).square().sum()
-
-
-# ---------------------------------------------------------------- 13.3
-@exercise(
-    "13.3",
     title="what no check finds",
     kind="diagnose",
     difficulty=2,
@@ -243,56 +91,199 @@ for _name, _why in {
     "vibration_mm_s": "vibration_mm_s stays within a tenth of its mean: that is chance.",
     "lamp_hours": "lamp_hours changes slowly and within its usual range: that is chance.",
 }.items():
-    wrong_choice("13.3", _name, _name, _why)
+    wrong_choice("13.2", _name, _name, _why)
+
+
+# ---------------------------------------------------------------- 13.3
+@exercise(
+    "13.3",
+    title="how many episodes speak for a policy",
+    kind="build",
+    difficulty=3,
+    importance=4,
+    minutes=12,
+    examples=(
+        Example(
+            (torch.log(_numbers([[2.0, 0.5], [6.0, 0.5], [2.0, 2.5]])), _numbers([4.0, 8.0, -2.0])),
+            "worked by hand: the ratios of the steps are 2 and 1/2, 6 and 1/2, 2 and 5/2",
+        ),
+        Example(
+            (
+                _numbers([[0.4, -1.1, 0.3], [-0.8, 0.9, 1.3], [0.2, -0.5, -0.6], [1.2, 0.1, -0.1]]),
+                _numbers([-3.0, 2.5, 0.7, -1.2]),
+            ),
+            "four episodes of three steps",
+        ),
+        Example(
+            (
+                _numbers([[-0.3, 0.7], [0.9, -1.6], [1.4, 0.6], [-2.2, 0.5], [0.1, 0.8]]),
+                _numbers([5.1, -0.4, 1.9, -6.3, 2.2]),
+            ),
+            "five episodes of two steps",
+            shown=False,
+        ),
+        Example(
+            (_numbers([[500.0, 420.0, -1.0], [510.0, 409.5, 0.3], [-300.0, 90.0, 2.0]]), _numbers([1.5, -2.5, 9.0])),
+            "weights of exp(919)",
+            shown=False,
+        ),
+    ),
+    hints=(
+        "By hand: the weights are 1, 3 and 5, their shares 1/9, 3/9 and 5/9. The estimate is (4 + 24 - 10) / 9 = 2, "
+        "and the effective number 1 / (1/81 + 9/81 + 25/81) = 81/35.",
+        "An episode's weight is the product of its steps' ratios: add the logarithms along a row. torch.softmax turns "
+        "log-weights into shares that add up to 1, and does not overflow.",
+        "shares = torch.softmax(log_ratio.____, 0); return (shares * returns).sum(), 1 / ____",
+    ),
+    sizes="An episode is a row of log_ratio: its weight is made of its own steps, along axis 1, so that there are as "
+    "many weights as returns.",
+    meaning="Shares of the weights: their weighted mean, and 1 over the sum of their squares.",
+)
+def weighted_estimate(log_ratio, returns):
+    """Mean return of a policy from weighted episodes of a log, and the number of episodes that it rests on.
+
+    log pi(a|s) - log behaviour(a|s) of E episodes of T steps [E, T], returns [E]
+    -> estimate [], effective number [] = (sum of weights)^2 / sum of squared weights
+    """
+    shares = torch.softmax(log_ratio.sum(1), 0)
+    return (shares * returns).sum(), 1 / shares.square().sum()
+
+
+def _pair(shares, returns):
+    return (shares * returns).sum(), 1 / shares.square().sum()
+
+
+@mutant("13.3", "mean of the ratios")
+def _(log_ratio, returns):
+    """the logarithms are averaged along an episode. Its weight is the *product* of the ratios: add them."""
+    return _pair(torch.softmax(log_ratio.mean(1), 0), returns)
+
+
+@mutant("13.3", "last step")
+def _(log_ratio, returns):
+    """only the last step's ratio counts. All steps led there: the weight is the product of all of them."""
+    return _pair(torch.softmax(log_ratio[:, -1], 0), returns)
+
+
+@mutant("13.3", "first step")
+def _(log_ratio, returns):
+    """only the first step's ratio counts. The later steps are the policy's as well: multiply all ratios."""
+    return _pair(torch.softmax(log_ratio[:, 0], 0), returns)
+
+
+@mutant("13.3", "not divided by the weights")
+def _(log_ratio, returns):
+    """the weighted returns are divided by the number of episodes: unbiased, and far noisier. Divide by the sum of the
+    weights."""
+    weights = log_ratio.sum(1).exp()
+    return (weights * returns).mean(), weights.sum() ** 2 / weights.square().sum()
+
+
+@mutant("13.3", "weights not made shares")
+def _(log_ratio, returns):
+    """the weights are not divided by their sum: neither the estimate nor the number is on its scale."""
+    weights = log_ratio.sum(1).exp()
+    return (weights * returns).sum(), 1 / weights.square().sum()
+
+
+@mutant("13.3", "overflow")
+def _(log_ratio, returns):
+    """right for small weights, but exp(919) overflows to inf. Subtract the largest logarithm first, as softmax does."""
+    weights = log_ratio.sum(1).exp()
+    return _pair(weights / weights.sum(), returns)
+
+
+@mutant("13.3", "ratios turned")
+def _(log_ratio, returns):
+    """the ratio is turned: episodes that the policy would hardly make count most. log_ratio is log pi minus log
+    behaviour already."""
+    return _pair(torch.softmax(-log_ratio.sum(1), 0), returns)
+
+
+@mutant("13.3", "exponential of each step, summed")
+def _(log_ratio, returns):
+    """the ratios are added along an episode. Probabilities of steps in a row multiply: add the logarithms, then take
+    the exponential."""
+    weights = log_ratio.exp().sum(1)
+    return _pair(weights / weights.sum(), returns)
+
+
+@mutant("13.3", "all episodes")
+def _(log_ratio, returns):
+    """the estimate is right. The effective number is not the number of episodes: where one weight is large, one
+    episode speaks."""
+    return _pair(torch.softmax(log_ratio.sum(1), 0), returns)[0], _numbers(float(len(returns)))
+
+
+@mutant("13.3", "one over the largest share")
+def _(log_ratio, returns):
+    """the estimate is right. The number is 1 over the largest share; wanted is 1 over the sum of all squared shares."""
+    shares = torch.softmax(log_ratio.sum(1), 0)
+    return (shares * returns).sum(), 1 / shares.amax()
+
+
+@mutant("13.3", "sum of squares")
+def _(log_ratio, returns):
+    """the estimate is right. The sum of the squared shares is 1 for a single episode and small for many: take 1 over
+    it."""
+    shares = torch.softmax(log_ratio.sum(1), 0)
+    return (shares * returns).sum(), shares.square().sum()
+
+
+@mutant("13.3", "other order")
+def _(log_ratio, returns):
+    """the right two numbers in the other order: the estimate comes first."""
+    return tuple(reversed(_pair(torch.softmax(log_ratio.sum(1), 0), returns)))
+
+
+@mutant("13.3", "shares over the steps")
+def _(log_ratio, returns):
+    """the shares are taken along each episode's steps. Episodes are what is weighed against each other."""
+    return _pair(torch.softmax(log_ratio, 1).prod(1), returns)
+
+
+@mutant("13.3", "returns added up")
+def _(log_ratio, returns):
+    """the first number is the plain sum of the returns. Is there a weight on each? Shares [E, 1] (keepdim) times
+    returns [E] make a table [E, E], whose sum that is: the shares have to be [E] as well."""
+    return returns.sum(), 1 / torch.softmax(log_ratio.sum(1), 0).square().sum()
+
+
+@mutant("13.3", "always one")
+def _(log_ratio, returns):
+    """the estimate is right. The second number is 1 whatever the weights are: the shares sum to 1, and so does the
+    square of their sum. Square each of them, then add."""
+    return _pair(torch.softmax(log_ratio.sum(1), 0), returns)[0], _numbers(1.0)
+
+
+@mutant("13.3", "count of the heavy ones")
+def _(log_ratio, returns):
+    """the estimate is right. You count the episodes whose share is above a half: one at most. The effective number
+    weighs all of them."""
+    shares = torch.softmax(log_ratio.sum(1), 0)
+    return (shares * returns).sum(), (shares > 0.5).sum().double()
+
+
+@mutant("13.3", "one logarithm for all")
+def _(log_ratio, returns):
+    """the weights are the sums of the logarithms themselves. A weight is a product of ratios: exp of that sum."""
+    weights = log_ratio.sum(1)
+    return (weights * returns).sum() / weights.sum(), weights.sum() ** 2 / weights.square().sum()
+
+
+@mutant("13.3", "plain mean")
+def _(log_ratio, returns):
+    """that is the mean return of the log, in which nothing of the policy is left. Each return has its weight."""
+    return returns.mean(), 1 / torch.softmax(log_ratio.sum(1), 0).square().sum()
 
 
 # ---------------------------------------------------------------- 13.4
-@exercise(
-    "13.4",
-    title="the wrong line of a control loop",
-    kind="read",
-    difficulty=3,
-    importance=5,
-    minutes=8,
-    examples=(Example((), "the listing of nine lines above", shown=False),),
-    hints=(
-        "What does the exported file hold besides the network?",
-        "The agent was trained with normalize_observations=True. Where do its statistics live after the export?",
-        "return ____  # the line that does again what the file does",
-    ),
-    meaning=(
-        "Line 7: the file standardises what it is given, as the agent did. Standardised twice, every reading lies some "
-        "deviations from all that was logged, and nothing fails."
-    ),
-)
-def wrong_line():
-    """The number of the one wrong line.
-
-    -> an integer from 1 to 9
-    """
-    return 7
-
-
-for _number, _why in {
-    1: "line 1 is right: torch.export.load needs PyTorch alone, and module() gives a function of a batch.",
-    2: "line 2 only computes two rows of numbers. By itself it changes nothing: ask who uses them.",
-    3: "line 3 is right: a plant has no end of its own.",
-    4: "line 4 is right: the sensors, by their names.",
-    5: "line 5 is right: the columns in the order of the training log, in its units.",
-    6: "line 6 is right: the graph cannot raise an error, so a reading that is not finite is caught before it.",
-    8: "line 8 is right: the file takes a batch, so a row is made one, and its only answer taken out.",
-    9: "line 9 is right: the file answers in per cent, the first number the heater's and the second the fan's.",
-}.items():
-    wrong_choice("13.4", f"line {_number}", _number, _why)
-
-
-# ---------------------------------------------------------------- 13.5
 def _judge(page: object) -> str | None:
     return study.judge_page(page, study.chapter_log())
 
 
 @exercise(
-    "13.5",
+    "13.4",
     title="one page of numbers",
     kind="design",
     difficulty=4,
@@ -323,38 +314,38 @@ def _page(**changes):
     return {**one_page(), **changes}
 
 
-@mutant("13.5", "every finding is a cause")
+@mutant("13.4", "every finding is a cause")
 def _():
     """every finding stands on the page as a cause. One is a symptom: 13.1."""
     return _page(defects=[*study.chapter_log().planted, "next-episode"])
 
 
-@mutant("13.5", "nothing found")
+@mutant("13.4", "nothing found")
 def _():
     """the page says that nothing was wrong with the file. The report counts what was."""
     return _page(defects=[])
 
 
-@mutant("13.5", "rows of the file")
+@mutant("13.4", "rows of the file")
 def _():
     """the number of rows is the file's, before mending: some of them are written twice, and some hold no state."""
     return _page(rows=len(study.chapter_log().table["rewards"]))
 
 
-@mutant("13.5", "no interval")
+@mutant("13.4", "no interval")
 def _():
     """low and high are one number: that claims to know the value exactly."""
     page = one_page()
     return {**page, "low": page["high"]}
 
 
-@mutant("13.5", "anything is possible")
+@mutant("13.4", "anything is possible")
 def _():
     """the interval holds everything that the rewards can pay. It is true, and no decision follows from it."""
     return _page(low=-50.0, high=10.0)
 
 
-@mutant("13.5", "the log's mean")
+@mutant("13.4", "the log's mean")
 def _():
     """the interval is that of the log's own mean return. It says what the operators earned, not what your policy
     will."""
@@ -363,7 +354,7 @@ def _():
     return _page(low=mean - half, high=mean + half)
 
 
-@mutant("13.5", "all off")
+@mutant("13.4", "all off")
 def _():
     """the policy leaves heater and fan at half power whatever it sees."""
     value, _ = study.true_value(_half_power)
@@ -372,6 +363,47 @@ def _():
 
 def _half_power(observations, generator=None):
     return torch.full((len(observations), 2), 50.0)
+
+
+# ---------------------------------------------------------------- 13.5
+@exercise(
+    "13.5",
+    title="the wrong line of a control loop",
+    kind="read",
+    difficulty=3,
+    importance=5,
+    minutes=8,
+    examples=(Example((), "the listing of nine lines above", shown=False),),
+    hints=(
+        "What does the exported file hold besides the network?",
+        "The agent was trained with normalize_observations=True. Where do its statistics live after the export?",
+        "return ____  # the line that does again what the file does",
+    ),
+    meaning=(
+        "Line 7: the file standardises what it is given, as the agent did. Standardised twice, every reading lies some "
+        "deviations from all that was logged, and nothing fails."
+    ),
+)
+def wrong_line():
+    """The number of the one wrong line.
+
+    -> an integer from 1 to 9
+    """
+    return 7
+
+
+for _number, _why in {
+    1: "line 1 is right: torch.export.load needs PyTorch alone, and module() gives a function of a batch.",
+    2: "line 2 only computes two rows of numbers. By itself it changes nothing: ask who uses them.",
+    3: "line 3 is right: a plant has no end of its own.",
+    4: "line 4 is right: the sensors, by their names.",
+    5: "line 5 is right: the columns in the order of the training log, in its units.",
+    6: "line 6 is right: the graph cannot raise an error, so a reading that is not finite is caught before it, and the "
+    "loop begins again.",
+    8: "line 8 is right: the file takes a batch, so a row is made one, and its only answer taken out.",
+    9: "line 9 is right: the file answers in per cent, the first number the heater's and the second the fan's.",
+}.items():
+    wrong_choice("13.5", f"line {_number}", _number, _why)
 
 
 # ---------------------------------------------------------------- predictions and quiz

@@ -86,8 +86,9 @@ def detection_map(rates: Mapping[str, Mapping[str, float]], columns: Sequence[st
     sure = [row for row in bugs if best[row] == 1]
     false = {row: best[row] for row in rows if row.startswith("healthy") and best[row] > 0}
     figure.caption = (
-        f"{title}. Of {len(bugs)} bugs {len(sure)} are told in every run by one column at least, {len(silent)} by none "
-        f"in any run{': ' + ', '.join(silent) if silent else ''}. False alarms: "
+        f"{title}. Of {len(bugs)} bugs {len(sure)} are told in every run by one and the same column, {len(silent)} by "
+        f"none in any run{': ' + ', '.join(silent) if silent else ''}. False alarms in "
+        f"the column that has most: "
         f"{', '.join(f'{row} {share:.0%}' for row, share in false.items()) or 'none'}."
     )
     return figure

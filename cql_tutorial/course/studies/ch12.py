@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -346,6 +347,12 @@ def half_gradient(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     return losses.cql_penalty(0.5 * q + 0.5 * q.detach(), log_density, q_data)
 
 
+def some_detached(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+    """Right numbers; the policy's candidates are constants, and the uniform ones alone are pushed down."""
+    n = of_three(q)
+    return losses.cql_penalty(torch.cat([q[..., :n], q[..., n:].detach()], -1), log_density, q_data)
+
+
 def a_little_off(q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
     """Wrong by a fiftieth everywhere, as after a constant that was rounded."""
     return losses.cql_penalty(q, log_density, q_data) + 0.02
@@ -370,6 +377,7 @@ PENALTIES: dict[str, tuple[bool, str]] = {
     "no_density": (False, "a penalty without any density"),
     "hard_maximum": (False, "a penalty with a hard maximum"),
     "half_gradient": (False, "a penalty with right numbers and half of the gradient"),
+    "some_detached": (False, "a penalty that pushes down the uniform candidates alone"),
     "a_little_off": (False, "a penalty that is wrong by 0.02: mind your tolerance"),
     "one_number": (False, "a penalty that is one number for all critics"),
     "summed_over_states": (False, "a penalty that is summed over the states"),
@@ -385,6 +393,7 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
         hard_maximum,
         without_gradient,
         half_gradient,
+        some_detached,
         a_little_off,
         one_number,
         summed_over_states,
@@ -392,22 +401,166 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+@dataclass
+class Program:
+    """One of `IMPLEMENTATIONS`, which remembers the Q-values that it was called with."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def __call__(self, q: Tensor, log_density: Tensor, q_data: Tensor) -> Tensor:
+        self.seen.append(q.detach())
+        return IMPLEMENTATIONS[self.name](q, log_density, q_data)
+
+
+def _with_gradient(value: Tensor, factor: float) -> Tensor:
+    """The same number, its gradient multiplied."""
+    return factor * value + (1 - factor) * value.detach()
+
+
+def _terms(q: Tensor, log_density: Tensor) -> Tensor:
+    """Log-mean over the last axis."""
+    return torch.logsumexp(q - log_density, -1) - math.log(q.shape[-1])
+
+
+FORMULAS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "that sums over the candidates and leaves log K out": lambda q, p, d: (torch.logsumexp(q - p, -1) - d).mean(-1),
+    "that adds the log-density": lambda q, p, d: (_terms(q, -p) - d).mean(-1),
+    "without any density": lambda q, p, d: losses.cql_penalty(q, torch.zeros_like(p), d),
+    "that leaves the logged action's value out": lambda q, p, d: _terms(q, p).mean(-1),
+    "that adds the logged action's value": lambda q, p, d: (_terms(q, p) + d).mean(-1),
+    "that adds log K": lambda q, p, d: (torch.logsumexp(q - p, -1) + math.log(q.shape[-1]) - d).mean(-1),
+    "that takes one logarithm over all states": lambda q, p, d: (
+        _terms((q - p).flatten(1), q.new_zeros(())) - d.mean(-1)
+    ),
+    "that sums over the states": lambda q, p, d: (_terms(q, p) - d).sum(-1),
+    "with the largest term, less log K": lambda q, p, d: ((q - p).amax(-1) - math.log(q.shape[-1]) - d).mean(-1),
+    "with the largest term in place of the log-mean": lambda q, p, d: ((q - p).amax(-1) - d).mean(-1),
+    "with the largest Q": lambda q, p, d: (q.amax(-1) - d).mean(-1),
+    "that averages Q less its log-density, with no exp": lambda q, p, d: ((q - p).mean(-1) - d).mean(-1),
+    "that takes the logarithm over the states' axis": lambda q, p, d: (
+        (torch.logsumexp(q - p, 1) - math.log(q.shape[1])).mean(-1) - d.mean(-1)
+    ),
+    "without the logarithm": lambda q, p, d: ((q - p).exp().mean(-1) - d).mean(-1),
+    "half as large": lambda q, p, d: 0.5 * losses.cql_penalty(q, p, d),
+    "that is one number, the mean over the critics": lambda q, p, d: losses.cql_penalty(q, p, d).mean(),
+    "that keeps one number a state, with no mean over them": lambda q, p, d: _terms(q, p) - d,
+    "of the other sign": lambda q, p, d: -losses.cql_penalty(q, p, d),
+    "whose gradient lacks the 1/B of the mean over the states": lambda q, p, d: _with_gradient(
+        losses.cql_penalty(q, p, d), q.shape[1]
+    ),
+    "without a gradient": lambda q, p, d: losses.cql_penalty(q.detach(), p, d),
+}
+"""Wrong programs, each with the gradient of what it computes: a test that passes one of them compares with it."""
+NEARLY: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "plus 100": lambda q, p, d: losses.cql_penalty(q, p, d) + 100,
+    "plus 0.1": lambda q, p, d: losses.cql_penalty(q, p, d) + 0.1,
+    "with twice its gradient": lambda q, p, d: _with_gradient(losses.cql_penalty(q, p, d), 2.0),
+}
+"""The right penalty, and what a test must not let pass."""
+
+
+def passed_by(
+    test: Callable[..., Any], programs: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]]
+) -> list[str]:
+    """Which of some programs a student's test passes, on random numbers."""
+    found = []
+    for name, program in programs.items():
+        try:
+            verdict = bool(test(program, *penalty_numbers(900)))
+        except Exception:  # a student's test may stop at anything
+            continue
+        if verdict:
+            found.append(name)
+    return found
+
+
+TRAINED = 2  # updates of an agent that `maker` makes
+
+
 def batches(seed: int, count: int = 3) -> list[dict[str, Tensor]]:
     """Some random batches for a small agent."""
     return [small_batch(seed + number) for number in range(count)]
 
 
-def maker(seed: int) -> Callable[[], CQLAgent]:
-    """A function that makes a small agent that has trained a little: the same at every call."""
+@dataclass
+class Maker:
+    """Called without arguments it makes a small agent that has trained a little: the same at every call.
 
-    def make() -> CQLAgent:
-        agent = CQLAgent(small_settings(seed=seed, hidden_dim=8, normalize_observations=True, actor_lr=1e-3))
+    It remembers whom it made, so that a judge can count what a student's test did with them.
+    """
+
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.made: list[CQLAgent] = []
+
+    def __call__(self) -> CQLAgent:
+        agent = CQLAgent(small_settings(seed=self.seed, hidden_dim=8, normalize_observations=True, actor_lr=1e-3))
         agent.set_observation_statistics([0.5, -1.0, 2.0], [2.0, 0.5, 3.0])
-        for batch in batches(seed, 2):
+        for batch in batches(self.seed, TRAINED):
             agent.update(batch)
+        self.made.append(agent)
         return agent
 
-    return make
+
+def maker(seed: int) -> Callable[[], CQLAgent]:
+    """A function that makes a small agent that has trained a little: the same at every call."""
+    return Maker(seed)
+
+
+class Return(NamedTuple):
+    """One call of a resume: who was given, with how many updates, and who came back, with how many on its counter."""
+
+    given: CQLAgent
+    before: int
+    back: CQLAgent
+    counted: int
+
+
+@dataclass
+class Resume:
+    """One of `RESUME_FUNCTIONS`, which remembers its calls."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        self.calls: list[Return] = []
+
+    def __call__(self, agent: CQLAgent) -> CQLAgent:
+        before, back = updates_of(agent), RESUME_FUNCTIONS[self.name](agent)
+        self.calls.append(Return(agent, before, back, updates_of(back)))
+        return back
+
+
+def updates_of(agent: CQLAgent) -> int:
+    """How many updates an agent has had, by the counter of its critics' optimiser."""
+    return int(agent.state()["optimizer.critic.0.step"])
+
+
+def unlike_histories(make: Maker, resume: Resume) -> str:
+    """What a student's test did with its agents, if that is no fair comparison; "" where both went on alike."""
+    if not make.made and not resume.calls:
+        return "It calls neither make nor resume."
+    if not resume.calls:
+        return "It never calls resume: no agent of it comes back from a file."
+    last = resume.calls[-1]
+    if any(last.given is call.back for call in resume.calls):
+        return ""  # resumed more than once: a counter may have been lost on the way
+    after = updates_of(last.back) - last.counted
+    alone = [agent for agent in make.made if all(agent is not call.given for call in resume.calls)]
+    gone_on = [call.given for call in resume.calls if updates_of(call.given) > call.before]
+    unbroken = [updates_of(agent) - TRAINED for agent in (*alone, *gone_on)]
+    mine = last.before - TRAINED + after
+    if not after:
+        return "In it the resumed agent gets no update after its resume."
+    if not unbroken:
+        return "In it both agents come back from a file, and none goes on unbroken."
+    if mine not in unbroken:
+        return f"In it the unbroken agent gets {max(unbroken)} updates, and the resumed one {mine}."
+    return ""
 
 
 def complete(agent: CQLAgent) -> CQLAgent:

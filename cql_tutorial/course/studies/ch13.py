@@ -263,7 +263,10 @@ def judge_page(page: Any, log: Log) -> str | None:
     """
     if not isinstance(page, Mapping) or set(page) != set(ENTRIES):
         return f"a dict with the entries {', '.join(ENTRIES)} is wanted."
-    given = [page["defects"]] if isinstance(page["defects"], str) else page["defects"]
+    given = page["defects"]
+    if isinstance(given, str) and given not in mend.REMEDIES:
+        return "defects: one text stands there, and a list of remedies' names is wanted."
+    given = [given] if isinstance(given, str) else given
     if not isinstance(given, (list, tuple, set, frozenset)) or not all(isinstance(name, str) for name in given):
         return "defects: a list of remedies' names is wanted, as the report above spells them."
     named = set(given)
@@ -275,6 +278,11 @@ def judge_page(page: Any, log: Log) -> str | None:
             f"defects: {missing} of the {len(log.planted)} that were planted are not on the page, and {extra} of the "
             f"{len(named)} named are no cause: mend one at a time, and look which findings are left."
         )
+    for name in ("rows", "low", "high"):
+        try:
+            float(page[name])
+        except (TypeError, ValueError):
+            return f"{name}: one number is wanted, and {str(page[name])[:40]!r} stands there."
     rows, right = int(page["rows"]), log.recoverable
     if not right <= rows <= right + log.ambiguous:
         more = "fewer than can be kept" if rows < right else "more than are right"
@@ -284,12 +292,18 @@ def judge_page(page: Any, log: Log) -> str | None:
         return f"the interval, {low:g} to {high:g}, is none: low comes before high, and both are finite."
     if fault := _policy_fault(page["policy"]):
         return f"policy: {fault}"
+    least, most = -5 / (1 - DISCOUNT), 1 / (1 - DISCOUNT)  # a trip costs five, and a row pays at most one
+    if low >= most or high <= least:
+        return (
+            f"the interval, {low:.2f} to {high:.2f}, holds nothing that a policy can be worth: with a reward of at "
+            f"most 1 and a discount of {DISCOUNT:g} that is at most {most:.0f}. Is it a sum over a shift, undiscounted?"
+        )
     earned, best = reach(log.seed)
     value, half = true_value(page["policy"])
     if value < earned:
         return (
-            f"policy: it is worth {value:.2f}, less than the {earned:.2f} that the operators earn on average. Are its "
-            "actions in per cent, the heater first? Does it get the observations as they were logged?"
+            f"policy: it is worth {value:.2f}, less than the {earned:.2f} that the operators earn on average. "
+            f"{_why_poor(page['policy'])}"
         )
     if high - low > WIDTH * (best - earned):
         return (
@@ -298,13 +312,31 @@ def judge_page(page: Any, log: Log) -> str | None:
         )
     if not low - half <= value <= high + half:
         side = "above" if value > high else "below"
-        return f"the interval, {low:.2f} to {high:.2f}, misses the true value of your policy, which lies {side} it."
+        told = f"the interval, {low:.2f} to {high:.2f}, misses the true value of your policy, which lies {side} it."
+        return f"{told} Your policy draws its actions: is that meant?" if _draws(page["policy"]) else told
     if best - value > REGRET * (best - earned):
         return (
             f"the choice: your policy is worth {value:.2f}, which is {best - value:.2f} below the best known here; "
             f"{REGRET * (best - earned):.2f} is the bar. The estimates you had told it from a better one."
         )
     return None
+
+
+def _draws(policy: Any) -> bool:
+    """Whether a policy takes other actions when it is asked again."""
+    states = Dryer().observe(Dryer().reset(3, torch.Generator().manual_seed(0)))
+    one, other = (_with_generator(policy)(states, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    return not torch.equal(one, other)
+
+
+def _why_poor(policy: Any) -> str:
+    """What to look at in a policy that is worth less than what made the log, by its actions at some states."""
+    actions = _with_generator(policy)(Dryer().observe(Dryer().reset(50, torch.Generator().manual_seed(0))), None)
+    if float((actions.amax(0) - actions.amin(0)).max()) < 1e-3:
+        return "Its actions are the same whatever it sees."
+    if float(actions.abs().max()) <= 1:
+        return "Its actions lie within -1 to 1: per cent are wanted, from 0 to 100, the heater first."
+    return "Are its actions in per cent, the heater first? Does it get the observations as they were logged?"
 
 
 def _policy_fault(policy: Any) -> str | None:
