@@ -44,6 +44,11 @@ def code(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def without_door(notebook: Any) -> list[Any]:
+    """The cells of a chapter, but the one that installs the course, which its author does not write."""
+    return [cell for cell in notebook.cells if not author.is_door(cell)]
+
+
 def compared(cell: Any) -> str:
     """What nbval compares of a cell's outputs, as text."""
     if IGNORED in cell.metadata.get("tags", []):
@@ -103,7 +108,7 @@ def spine_faults(path: Path, notebook: Any) -> list[str]:
 def shape_faults(path: Path, notebook: Any) -> list[str]:
     """Beats with their parts, questions asked and answered, size."""
     number, faults = path.name[:2], []
-    text, cells = "\n".join(cell.source for cell in notebook.cells), len(notebook.cells)
+    text, cells = "\n".join(cell.source for cell in notebook.cells), len(without_door(notebook))
     words, short = len(" ".join(markdown(notebook)).split()), number == "00"
     beats = re.split(r"^## \d+ · ", text.partition("## Explore")[0], flags=re.MULTILINE)[1:]
     if not (2 if short else 3) <= len(beats) <= 5:
@@ -139,7 +144,7 @@ def exercise_faults(path: Path, notebook: Any) -> list[str]:
             faults.append(f"{id}: its header once, found {len(at)} time(s): {exercise.header}")
         elif [cell.source.strip() for cell in cells[at[0] + 1 : at[0] + 4]] != wanted:
             faults.append(f"{id}: the header is followed by stub, check and or_reference, each in its cell")
-    setup = "\n".join(cell.source for cell in code(notebook)[:2])
+    setup = "\n".join([cell.source for cell in without_door(notebook) if cell.cell_type == "code"][:2])
     called = ("check", "hint", "solution", "or_reference", "guess", "reveal", "quiz", "progress")
     missing = [name for name in called if not re.search(rf"import .*\b{name}\b", setup)]
     faults += [f"a message names {name}, which the set-up does not import" for name in missing]
