@@ -54,9 +54,10 @@ BADGE = re.compile(r"^\[!\[Open .*\n\n?", re.MULTILINE)
 COLAB, BINDER = "https://colab.research.google.com", "https://mybinder.org"
 
 
-def repository(citation: Path = ROOT / "CITATION.cff") -> str:
+def repository() -> str:
     """OWNER/NAME of the repository on GitHub that the citation names; "" if it names none."""
-    found = re.search(r'^repository-code: "https://github\.com/([\w.-]+/[\w.-]+)"$', citation.read_text("utf-8"), re.M)
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    found = re.search(r'^repository-code: "https://github\.com/([\w.-]+/[\w.-]+)"$', text, re.MULTILINE)
     return found[1] if found else ""
 
 
@@ -121,7 +122,7 @@ def renew_doors(address: str = "") -> list[str]:
         cited = re.sub(r"^repository-code: .*\n", "", citation.read_text(encoding="utf-8"), flags=re.MULTILINE)
         line = f'repository-code: "https://github.com/{address}"\n'
         _renew(citation, re.sub(r"^(license: .*\n)", rf"\1{line}", cited, flags=re.MULTILINE), changed)
-    address = repository(citation)
+    address = repository()
     for path in sorted(NOTEBOOKS.glob("[0-9a][0-9]_*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         before = nbformat.writes(notebook)

@@ -161,7 +161,7 @@ def draw(notebook: dict[str, Any], places: Sequence[int]) -> Iterator[str]:
 
     cells = [cell for cell in notebook["cells"][: places[-1] + 1] if cell["cell_type"] == "code"]
     numbers = [sum(cell["cell_type"] == "code" for cell in notebook["cells"][:place]) for place in places]
-    runnable = nbformat.from_dict({**notebook, "cells": cells})
+    runnable = nbformat.reads(json.dumps({**notebook, "cells": cells}), as_version=4)  # joins the lines of a cell
     variables = {"OMP_NUM_THREADS": "1", "CQL_TUTORIAL_STATIC": "", FRAMES: "1"}
     os.environ.update(variables)
     client = NotebookClient(runnable, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
