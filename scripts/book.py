@@ -24,6 +24,7 @@ from typing import Any
 
 from cql_tutorial.course.sliders import FRAMES
 from scripts import author
+from scripts.cells import requirements
 from scripts.workspace import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,16 +156,21 @@ def is_slider(cell: dict[str, Any]) -> bool:
 
 
 def draw(notebook: dict[str, Any], places: Sequence[int]) -> Iterator[str]:
-    """Run a notebook and return each slider as HTML; cells after the last slider are left out."""
+    """Return each slider of a notebook as HTML: those cells are run, and before them those that they need."""
     import nbformat
     from nbclient import NotebookClient
 
-    cells = [cell for cell in notebook["cells"][: places[-1] + 1] if cell["cell_type"] == "code"]
-    numbers = [sum(cell["cell_type"] == "code" for cell in notebook["cells"][:place]) for place in places]
+    code = [place for place, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
+    sources = ["".join(notebook["cells"][place]["source"]) for place in code]
+    needed = sorted(requirements(sources, [code.index(place) for place in places]))
+    cells = [notebook["cells"][code[number]] for number in needed]
+    numbers = [needed.index(code.index(place)) for place in places]
     runnable = nbformat.reads(json.dumps({**notebook, "cells": cells}), as_version=4)  # joins the lines of a cell
     variables = {"OMP_NUM_THREADS": "1", "CQL_TUTORIAL_STATIC": "", FRAMES: "1"}
     os.environ.update(variables)
-    client = NotebookClient(runnable, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
+    client = NotebookClient(
+        runnable, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(author.NOTEBOOKS)}}
+    )
     client.execute()
     for number in numbers:
         found = [output["data"] for output in runnable.cells[number].outputs if "data" in output]

@@ -24,8 +24,8 @@ import cql_tutorial
 from cql_tutorial.cli.doctor import FILES_ONLY
 from cql_tutorial.course import SESSION
 from scripts import author
+from scripts.cells import dependents, requirements
 from tests import ROOT
-from tests.cells import dependents, requirements
 from tests.pace import limit
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -176,6 +176,7 @@ def test_a_chapter_follows_the_pattern(path: Path) -> None:
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.stem)
 def test_a_notebook_is_tidy(path: Path) -> None:
     notebook = read(path)
+    assert not any("../" in cell.source for cell in code(notebook)), "outside a checkout there is nothing above"
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     assert tags <= {IGNORED}
     images = re.findall(r"!\[(.*?)\]\(", "\n".join(markdown(notebook)))
