@@ -380,7 +380,7 @@ def test_a_class_is_graded_whatever_its_notebooks_do(made: Path, tmp_path: Path)
     forged += "v.check_answer = lambda exercise, *_: Result(exercise, 'passed', 'yes')"
     hand_in(folder, "eve", assignment, {id: f"{right[id].splitlines()[0]}\n    return 1" for id in right}, forged)
     roster = ["ada", "bob", "eve", "zoe"]
-    grades = grading.grade_folder(file, folder, tmp_path / "out", roster=roster, allow_root=True)
+    grades = grading.grade_folder(file, folder, tmp_path / "out", roster=roster, allow_root=True, processes=2)
     assert [grade.points for grade in grades] == [20, 7, 0, 0]
     told = {(row["student"], row["exercise"]): row for row in table(tmp_path / "out" / "exercises.csv")}
     assert told["bob", "06.1"]["mistake"] == "overflow" and told["bob", "06.1"]["message"].startswith("right for small")
