@@ -27,7 +27,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test data results bench chapter reset setup mujoco lint doctor book release clean $(MOVED)
+.PHONY: help lab test data results bench chapter reset setup mujoco lint coverage doctor book release clean $(MOVED)
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -66,11 +66,18 @@ setup: $(STAMP) ## make .venv and stop
 
 mujoco: $(MUJOCO) ## add MuJoCo to .venv: an extra, of which the course needs nothing
 
-lint: $(STAMP) ## style, types and layers only
+lint: $(STAMP) ## style, spelling, types and layers only
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/codespell
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports --no-logo --no-cache
+
+coverage: $(STAMP) ## the share of the package's lines that the unit tests run; the last line has it (not part of test)
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m coverage run -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
 
 doctor: $(STAMP) ## say whether this machine is ready, and how to mend what is not
 	@$(BIN)/python -m cql_tutorial.cli.doctor

@@ -6,9 +6,15 @@
     python -m scripts.author text 04 > 04.py     the chapter as a Python script with "# %%" cells (jupytext's percent)
     python -m scripts.author build 04_the_conservative_penalty 04.py     make it from such a script, then run it
     python -m scripts.author table               renew the chapter table in README.md from the last runs
+    python -m scripts.author doors               renew the installing cell and the badges of every notebook
+    python -m scripts.author doors OWNER/NAME    the same, after writing that GitHub address into CITATION.cff
 
 Committed notebooks hold outputs and counts, and no widget state, no times, no name of a machine. A run uses one thread
 and draws no widgets. Its seconds go to data/results/chapters.csv, from which the README's minutes come.
+
+The installing cell does nothing where the package is. Elsewhere it installs the version that the notebook was written
+for: from the tag of the repository that CITATION.cff names (repository-code), or, while it names none, by its name from
+the package index. Badges lead to that tag, so there are none without an address.
 """
 
 from __future__ import annotations
@@ -20,6 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cql_tutorial
+from cql_tutorial.cli.doctor import FILES_ONLY
 from cql_tutorial.files import atomic_write
 from experiments.storage import read_rows, write_rows
 
@@ -29,6 +37,116 @@ NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WORDS_A_MINUTE = 130  # of prose with equations; with the exercises' own minutes this makes the student's estimate
 
+# ---------------------------------------------------------------- the open door: installing, and badges
+EXTRAS = "cli,notebook,tables"  # what the cells import; Colab and Binder bring Jupyter themselves
+DOOR = "# Installs the course where it is missing"  # what the cell begins with, in every version of it
+INSTALL = """\
+{door}, as in Colab (some minutes); otherwise this does nothing.
+import importlib.util
+
+if importlib.util.find_spec("cql_tutorial") is None:
+    import subprocess
+    import sys
+
+    for wanted in (["{package}"], ["--no-deps", "{files}"]):
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)"""
+BADGE = re.compile(r"^\[!\[Open .*\n\n?", re.MULTILINE)
+COLAB, BINDER = "https://colab.research.google.com", "https://mybinder.org"
+
+
+def repository() -> str:
+    """OWNER/NAME of the repository on GitHub that the citation names; "" if it names none."""
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    found = re.search(r'^repository-code: "https://github\.com/([\w.-]+/[\w.-]+)"$', text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def install_cell(address: str) -> str:
+    """The text of the cell that installs the course where it is missing."""
+    version = cql_tutorial.__version__
+    source = f" @ git+https://github.com/{address}@v{version}" if address else f"=={version}"
+    files = ", ".join(f"{name}=={number}" for name, number in FILES_ONLY.items())
+    return INSTALL.format(door=DOOR, package=f"cql-tutorial[{EXTRAS}]{source}", files=files)
+
+
+def badges(name: str, address: str) -> str:
+    """One line of two badges for the notebook ``name``: Colab opens the notebook, Binder the student's copy of it."""
+    at = f"{address}/blob/v{cql_tutorial.__version__}/notebooks/{name}.ipynb"
+    there = f"{address}/v{cql_tutorial.__version__}?urlpath=lab/tree/my_work/{name}.ipynb"
+    return (
+        f"[![Open this notebook in Colab]({COLAB}/assets/colab-badge.svg)]({COLAB}/github/{at}) "
+        f"[![Open this course in Binder]({BINDER}/badge_logo.svg)]({BINDER}/v2/gh/{there})"
+    )
+
+
+def with_badges(text: str, name: str, address: str) -> str:
+    """A page with the line of badges under its title, or without one where there is no address."""
+    title, rest = BADGE.sub("", text, count=1).split("\n", 1)
+    return f"{title}\n\n{badges(name, address)}\n{rest}" if address else f"{title}\n{rest}"
+
+
+def is_door(cell: Any) -> bool:
+    """Whether this is the installing cell."""
+    return bool(cell["cell_type"] == "code" and "".join(cell["source"]).startswith(DOOR))
+
+
+def open_doors(notebook: Any, path: Path, address: str) -> None:
+    """Give a notebook its badges and its installing cell, the second of all; a page without code needs none.
+
+    Counts go on as if the notebook had been run with it: the cell has no output.
+    """
+    import nbformat
+
+    cells = notebook.cells
+    cells[0].source = with_badges(cells[0].source, path.stem, address)
+    if not any(cell.cell_type == "code" for cell in cells):
+        return
+    door = next((cell for cell in cells if is_door(cell)), None) or nbformat.v4.new_code_cell()
+    door.source, door.outputs, door.id = install_cell(address), [], f"{slug(path)}-install"
+    notebook.cells = [cells[0], door, *(cell for cell in cells[1:] if cell is not door)]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if any(cell.execution_count for cell in code):
+        for count, cell in enumerate(code, 1):
+            cell.execution_count = count
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = count
+
+
+def renew_doors(address: str = "") -> list[str]:
+    """Renew every notebook's door and the README's badges, after citing a new address; return what changed."""
+    import nbformat
+
+    citation, readme, changed = ROOT / "CITATION.cff", ROOT / "README.md", []
+    if address:
+        cited = re.sub(r"^repository-code: .*\n", "", citation.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        line = f'repository-code: "https://github.com/{address}"\n'
+        _renew(citation, re.sub(r"^(license: .*\n)", rf"\1{line}", cited, flags=re.MULTILINE), changed)
+    address = repository()
+    for path in sorted(NOTEBOOKS.glob("[0-9a][0-9]_*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        before = nbformat.writes(notebook)
+        open_doors(notebook, path, address)
+        if nbformat.writes(notebook) != before:
+            write(notebook, path)
+            changed.append(path.name)
+    _renew(readme, with_badges(readme.read_text(encoding="utf-8"), find("00").stem, address), changed)
+    return changed
+
+
+def _renew(path: Path, text: str, changed: list[str]) -> None:
+    if text != path.read_text(encoding="utf-8"):
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        changed.append(path.name)
+
+
+def slug(path: Path) -> str:
+    """What the ids of a notebook's cells begin with."""
+    return path.stem[3:].replace("_", "-")
+
+
+# ---------------------------------------------------------------- chapters
 TEMPLATE = """\
 # %% [markdown]
 # # {number} · {title}
@@ -114,6 +232,7 @@ def execute(notebook: Any, path: Path) -> float:
     """Run a notebook in a fresh kernel; write it to ``path`` clean, or not at all where a cell fails; give seconds."""
     from nbclient import NotebookClient
 
+    open_doors(notebook, path, repository())
     os.environ.update(CQL_TUTORIAL_STATIC="1", OMP_NUM_THREADS="1")
     os.environ.pop("CQL_TUTORIAL_PROGRESS", None)
     start = time.perf_counter()
@@ -137,8 +256,10 @@ def write(notebook: Any, path: Path) -> None:
     import nbformat
 
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"{path.stem[3:].replace('_', '-')}-{number:02d}"
+    open_doors(notebook, path, repository())
+    for number, cell in enumerate(cell for cell in notebook.cells if not is_door(cell)):
+        cell.id = f"{slug(path)}-{number:02d}"
+    for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         if cell.cell_type == "code":  # a progress bar is saved as it stood at its start
             cell.outputs = [o for o in cell.outputs if not o.get("data", {}).get("text/plain", "").startswith("  0%|")]
@@ -160,7 +281,7 @@ def measure(path: Path, seconds: float) -> int:
     row = {
         "chapter": number,
         "seconds": f"{seconds:.0f}",
-        "cells": len(cells),
+        "cells": sum(not is_door(cell) for cell in cells),
         "words": words,
         "exercises": len(exercises),
         "student_minutes": 5 * round(minutes / 5),
@@ -253,6 +374,11 @@ def main(arguments: list[str]) -> int:
         print(exercise_cells(arguments[1]))
     elif arguments == ["table"]:
         renew_readme()
+    elif arguments[:1] == ["doors"] and len(arguments) <= 2:
+        if arguments[1:] and not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments[1]):
+            sys.exit(f"no repository {arguments[1]!r}: OWNER/NAME, as GitHub has them")
+        changed = renew_doors(*arguments[1:])
+        print("\n".join([*changed, f"{len(changed)} files renewed; badges lead to {repository() or 'no repository'}"]))
     else:
         print(__doc__)
         return 2

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from cql_tutorial.course.sliders import FRAMES
+from scripts import author
+from scripts.cells import requirements
 from scripts.workspace import chapters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,12 +54,13 @@ def prepare(source: Path, frames: bool) -> None:
         if path.suffix == ".md":
             target.write_text(to_index(path.read_text(encoding="utf-8"), path), encoding="utf-8")
         elif path.suffix == ".ipynb":
-            target.write_text(json.dumps(with_frames(path) if frames else read(path)), encoding="utf-8")
+            notebook = without_door(with_frames(path) if frames else read(path))
+            target.write_text(json.dumps(notebook), encoding="utf-8")
         else:
             shutil.copyfile(path, target)
     shutil.copytree(ROOT / "book" / "static", source / "static")
     shutil.copyfile(ROOT / "book" / "conf.py", source / "conf.py")
-    readme = to_index((ROOT / "README.md").read_text(encoding="utf-8"), ROOT / "README.md")
+    readme = plain_badges(to_index((ROOT / "README.md").read_text(encoding="utf-8"), ROOT / "README.md"))
     (source / "index.md").write_text(f"{readme}\n{contents(source)}", encoding="utf-8")
     (source / "api").mkdir()
     for module, about in MODULES.items():
@@ -70,6 +73,20 @@ def to_index(text: str, path: Path) -> str:
     if path.parent == ROOT:
         return text
     return re.sub(r"\]\((\.\./)README\.md", r"](\1index.md", text)
+
+
+def plain_badges(text: str) -> str:
+    """Badges as links of words: the site asks no server for a picture."""
+    return re.sub(r"\[!\[(Open [^\]]*)\]\([^)]*\)\]", r"[\1]", text)
+
+
+def without_door(notebook: dict[str, Any]) -> dict[str, Any]:
+    """A notebook as it is read: nothing is installed here."""
+    for cell in notebook["cells"]:
+        if author.is_door(cell):
+            cell["metadata"]["tags"] = ["remove-cell"]  # myst-nb's word; the places of the others stay
+    notebook["cells"][0]["source"] = plain_badges("".join(notebook["cells"][0]["source"]))
+    return notebook
 
 
 def contents(source: Path) -> str:
@@ -139,16 +156,21 @@ def is_slider(cell: dict[str, Any]) -> bool:
 
 
 def draw(notebook: dict[str, Any], places: Sequence[int]) -> Iterator[str]:
-    """Run a notebook and return each slider as HTML; cells after the last slider are left out."""
+    """Return each slider of a notebook as HTML: those cells are run, and before them those that they need."""
     import nbformat
     from nbclient import NotebookClient
 
-    cells = [cell for cell in notebook["cells"][: places[-1] + 1] if cell["cell_type"] == "code"]
-    numbers = [sum(cell["cell_type"] == "code" for cell in notebook["cells"][:place]) for place in places]
-    runnable = nbformat.from_dict({**notebook, "cells": cells})
+    code = [place for place, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"]
+    sources = ["".join(notebook["cells"][place]["source"]) for place in code]
+    needed = sorted(requirements(sources, [code.index(place) for place in places]))
+    cells = [notebook["cells"][code[number]] for number in needed]
+    numbers = [needed.index(code.index(place)) for place in places]
+    runnable = nbformat.reads(json.dumps({**notebook, "cells": cells}), as_version=4)  # joins the lines of a cell
     variables = {"OMP_NUM_THREADS": "1", "CQL_TUTORIAL_STATIC": "", FRAMES: "1"}
     os.environ.update(variables)
-    client = NotebookClient(runnable, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
+    client = NotebookClient(
+        runnable, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(author.NOTEBOOKS)}}
+    )
     client.execute()
     for number in numbers:
         found = [output["data"] for output in runnable.cells[number].outputs if "data" in output]

@@ -4,10 +4,12 @@
     2. the source archive is built, and the wheel from it, into dist/;
     3. for the core and for each extra: an empty environment, the wheel in it, scripts/try_extra.py in an empty folder,
        so that data sets and result tables are those that the wheel carries;
-    4. CITATION.cff gets today's date.
+    4. a chapter is run in an environment that has torch and a kernel alone, as Colab has: its first cell installs the
+       wheel and what else it needs;
+    5. CITATION.cff gets today's date.
 
 An environment takes some minutes and a gigabyte, for torch; it is removed when it has been tried. --only core tries the
-core alone. Arguments of pip for torch stand in the variable TORCH_ARGS, as for `make`.
+core alone, --only notebook the chapter. Arguments of pip for torch stand in the variable TORCH_ARGS, as for `make`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from cql_tutorial.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-TRIED = ("core", "cli", "tables", "onnx", "course")
+TRIED = ("core", "cli", "tables", "onnx", "course", "notebook")
+CHAPTER = "04_the_conservative_penalty"
 
 
 def check_version() -> str:
@@ -59,15 +62,34 @@ def build(folder: Path = DIST) -> Path:
 def try_wheel(wheel: Path, name: str) -> None:
     """Install the wheel, with an extra unless it is the core, into an empty environment, and try it there."""
     with tempfile.TemporaryDirectory() as folder:
-        environment, empty = Path(folder) / "venv", Path(folder) / "empty"
-        empty.mkdir()
-        venv.create(environment, with_pip=True)
-        python = str(environment / ("Scripts" if os.name == "nt" else "bin") / "python")
-        torch = re.search(r"^torch==\S+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-        assert torch is not None
-        run(python, "-m", "pip", "install", "--quiet", torch.group(), *shlex.split(os.environ.get("TORCH_ARGS", "")))
+        python, empty = environment(Path(folder))
         run(python, "-m", "pip", "install", "--quiet", str(wheel) + ("" if name == "core" else f"[{name}]"))
         run(python, str(ROOT / "scripts" / "try_extra.py"), *([] if name == "core" else [name]), cwd=empty)
+
+
+def environment(folder: Path) -> tuple[str, Path]:
+    """Make an environment with torch alone, and an empty folder beside it; returns its Python and that folder."""
+    (folder / "empty").mkdir()
+    venv.create(folder / "venv", with_pip=True)
+    python = str(folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    torch = re.search(r"^torch==\S+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert torch is not None
+    run(python, "-m", "pip", "install", "--quiet", torch.group(), *shlex.split(os.environ.get("TORCH_ARGS", "")))
+    return python, folder / "empty"
+
+
+def try_notebook(wheel: Path, chapter: str = CHAPTER) -> None:
+    """Run a chapter, from an empty folder, where a kernel and torch are and nothing else of the course is."""
+    text = (ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8")
+    text, doors = re.subn(
+        r"cql-tutorial(\[[^]]*\])[^\"\\]*", lambda match: f"{wheel.as_posix()}{match[1]}", text, count=1
+    )
+    assert doors == 1, f"{chapter} does not install the package"
+    with tempfile.TemporaryDirectory() as folder:
+        python, empty = environment(Path(folder))
+        run(python, "-m", "pip", "install", "--quiet", "ipykernel", "nbclient")
+        (empty / "chapter.ipynb").write_text(text, encoding="utf-8")
+        run(python, "-c", "from nbclient.cli import main; main()", "--timeout=900", "chapter.ipynb", cwd=empty)
 
 
 def cite(path: Path = ROOT / "CITATION.cff", today: datetime.date | None = None) -> None:
@@ -96,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     version = check_version()
     wheel = build()
     for name in options.only:
-        try_wheel(wheel, name)
+        try_notebook(wheel) if name == "notebook" else try_wheel(wheel, name)
     cite()
     megabytes = wheel.stat().st_size / 1e6
     print(

@@ -38,6 +38,8 @@ class GradeOptions:
     """Where grades.csv, exercises.csv, mistakes.csv and feedback/ are written."""
     students: Annotated[Path | None, tyro.conf.arg(metavar="ROSTER.csv")] = None
     """The class: who handed in nothing gets a row of zeros."""
+    processes: int = 1
+    """How many hand-ins are graded at once; no more than there are cores, as the limits are wall-clock seconds."""
     allow_root: bool = False
     """Run students' code as root: inside a container that may be lost, and nowhere else."""
 
@@ -73,7 +75,13 @@ def grade(assignment: tyro.conf.Positional[Path], options: GradeOptions) -> int:
         raise ConfigError("assignment", str(assignment), "a folder that `assign` wrote", mend)
     roster = _roster(options.students)
     grades = grade_folder(
-        file, options.submissions, options.out, roster=roster, allow_root=options.allow_root, tell=_tell
+        file,
+        options.submissions,
+        options.out,
+        roster=roster,
+        allow_root=options.allow_root,
+        processes=options.processes,
+        tell=_tell,
     )
     without = sum(not grade.notebook for grade in grades)
     print(f"{len(grades) - without} hand-ins graded{f', {without} missing' if without else ''}: {options.out}")

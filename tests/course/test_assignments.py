@@ -164,6 +164,24 @@ def test_the_self_check_passes_a_right_assignment_and_refuses_a_wrong_one(tmp_pa
 
 
 # ---------------------------------------------------------------- functions, not cells
+def test_a_reference_that_calls_what_no_notebook_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "page.toml"
+    text = (ROOT / "assignments" / "the_agent.toml").read_text(encoding="utf-8")
+    head, tail = text.split("imports = [")
+    path.write_text(head + tail.partition("]\n")[2], encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"text of 08\.9.*imports"):
+        self_check(replace(homework.load(path, key="a key"), calibration=()), seeds=0)
+
+
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
+def test_every_reference_of_a_ready_assignment_stands_alone_in_a_notebook(path: Path) -> None:
+    assignment = homework.load(path, key="a key of this test")
+    scope = notebooks.answered(assignment)
+    for part in assignment.parts:
+        exercise = assignment.exercises[part.id]
+        assert verdict.judge(part, exercise, scope[exercise.reference.__name__]).points == part.points, part.id
+
+
 def collected(*cells: str, seconds: float = 5.0, **options: Any) -> Any:
     return collect(list(cells), {id: SESSION.exercises[id] for id in ("04.1", "04.2")}, seconds, **options)
 
@@ -380,7 +398,7 @@ def test_a_class_is_graded_whatever_its_notebooks_do(made: Path, tmp_path: Path)
     forged += "v.check_answer = lambda exercise, *_: Result(exercise, 'passed', 'yes')"
     hand_in(folder, "eve", assignment, {id: f"{right[id].splitlines()[0]}\n    return 1" for id in right}, forged)
     roster = ["ada", "bob", "eve", "zoe"]
-    grades = grading.grade_folder(file, folder, tmp_path / "out", roster=roster, allow_root=True)
+    grades = grading.grade_folder(file, folder, tmp_path / "out", roster=roster, allow_root=True, processes=2)
     assert [grade.points for grade in grades] == [20, 7, 0, 0]
     told = {(row["student"], row["exercise"]): row for row in table(tmp_path / "out" / "exercises.csv")}
     assert told["bob", "06.1"]["mistake"] == "overflow" and told["bob", "06.1"]["message"].startswith("right for small")

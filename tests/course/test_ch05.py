@@ -263,5 +263,5 @@ def test_captions_of_runs_and_of_page_a2() -> None:
 
 
 def test_a_missing_table_says_how_to_make_it() -> None:
-    with pytest.raises(DatasetNotFoundError, match=r"no-such: found no such result table.*make results"):
+    with pytest.raises(DatasetNotFoundError, match=r"no-such\.csv: found no such file.*make results"):
         result_rows("no-such")

@@ -23,8 +23,8 @@ import pytest
 
 from cql_tutorial.course import SESSION
 from scripts import workspace
+from scripts.cells import requirements
 from tests import ROOT
-from tests.cells import requirements
 from tests.pace import limit
 
 NOTEBOOKS = ROOT / "notebooks"

@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from scripts.cells import Names, dependents, requirements
 from tests import ROOT
-from tests.cells import Names, dependents, requirements
 
 CELLS = [
     "import torch\nfrom cql_tutorial import fit",  # 0

@@ -265,10 +265,12 @@ def test_every_page_is_one_click_away() -> None:
 
 
 def test_the_two_front_pages_are_short() -> None:
-    for front, lines in (("README.md", 114), ("CONTRIBUTING.md", 80)):
+    for front, lines in (("README.md", 116), ("CONTRIBUTING.md", 80)):
         text = (ROOT / front).read_text(encoding="utf-8").splitlines()
         assert len(text) <= lines, front
-        assert [line for line in text if len(line) > 120 and not line.startswith(("|", "![", "**Pendulum"))] == []
+        assert [
+            line for line in text if len(line) > 120 and not line.startswith(("|", "![", "[![", "**Pendulum"))
+        ] == []
 
 
 def code_lines(path: Path) -> int:

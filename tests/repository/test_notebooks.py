@@ -7,6 +7,7 @@ exercises run again, what depends on them and what that needs: nothing else can 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,14 +15,17 @@ from typing import Any
 
 import nbformat
 import pytest
+import yaml
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
+import cql_tutorial
+from cql_tutorial.cli.doctor import FILES_ONLY
 from cql_tutorial.course import SESSION
 from scripts import author
+from scripts.cells import dependents, requirements
 from tests import ROOT
-from tests.cells import dependents, requirements
 from tests.pace import limit
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -42,6 +46,11 @@ def markdown(notebook: Any) -> list[str]:
 
 def code(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def without_door(notebook: Any) -> list[Any]:
+    """The cells of a chapter, but the one that installs the course, which its author does not write."""
+    return [cell for cell in notebook.cells if not author.is_door(cell)]
 
 
 def compared(cell: Any) -> str:
@@ -103,7 +112,7 @@ def spine_faults(path: Path, notebook: Any) -> list[str]:
 def shape_faults(path: Path, notebook: Any) -> list[str]:
     """Beats with their parts, questions asked and answered, size."""
     number, faults = path.name[:2], []
-    text, cells = "\n".join(cell.source for cell in notebook.cells), len(notebook.cells)
+    text, cells = "\n".join(cell.source for cell in notebook.cells), len(without_door(notebook))
     words, short = len(" ".join(markdown(notebook)).split()), number == "00"
     beats = re.split(r"^## \d+ · ", text.partition("## Explore")[0], flags=re.MULTILINE)[1:]
     if not (2 if short else 3) <= len(beats) <= 5:
@@ -139,7 +148,7 @@ def exercise_faults(path: Path, notebook: Any) -> list[str]:
             faults.append(f"{id}: its header once, found {len(at)} time(s): {exercise.header}")
         elif [cell.source.strip() for cell in cells[at[0] + 1 : at[0] + 4]] != wanted:
             faults.append(f"{id}: the header is followed by stub, check and or_reference, each in its cell")
-    setup = "\n".join(cell.source for cell in code(notebook)[:2])
+    setup = "\n".join([cell.source for cell in without_door(notebook) if cell.cell_type == "code"][:2])
     called = ("check", "hint", "solution", "or_reference", "guess", "reveal", "quiz", "progress")
     missing = [name for name in called if not re.search(rf"import .*\b{name}\b", setup)]
     faults += [f"a message names {name}, which the set-up does not import" for name in missing]
@@ -167,6 +176,7 @@ def test_a_chapter_follows_the_pattern(path: Path) -> None:
 @pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.stem)
 def test_a_notebook_is_tidy(path: Path) -> None:
     notebook = read(path)
+    assert not any("../" in cell.source for cell in code(notebook)), "outside a checkout there is nothing above"
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
     assert tags <= {IGNORED}
     images = re.findall(r"!\[(.*?)\]\(", "\n".join(markdown(notebook)))
@@ -181,6 +191,62 @@ def test_a_notebook_is_tidy(path: Path) -> None:
             assert "application/vnd.jupyter.widget-view+json" not in data, "run it with scripts/author.py"
             if "image/png" in data:
                 assert len(data["text/plain"].split()) >= 8, "a figure says in words what it shows"
+
+
+# ---------------------------------------------------------------- the open door
+@pytest.mark.parametrize("path", EVERYWHERE, ids=lambda path: path.stem)
+def test_a_notebook_has_its_door_and_with_an_address_its_badges(path: Path) -> None:
+    notebook, committed = read(path), path.read_text(encoding="utf-8").rstrip()
+    for address in (author.repository(), "some-one/a.fork", author.repository()):
+        author.open_doors(notebook, path, address)
+        found = re.findall(r"\[!\[(.*?)\]\((.*?)\)\]\((.*?)\)", notebook.cells[0].source)
+        if address == "some-one/a.fork":
+            tag = f"v{cql_tutorial.__version__}"
+            assert [link for _, _, link in found] == [
+                f"https://colab.research.google.com/github/{address}/blob/{tag}/notebooks/{path.name}",
+                f"https://mybinder.org/v2/gh/{address}/{tag}?urlpath=lab/tree/my_work/{path.name}",
+            ]
+            assert all(len(alt.split()) >= 4 for alt, _, _ in found)
+            assert path not in CHAPTERS or spine_faults(path, notebook) == []
+        else:
+            assert nbformat.writes(notebook).rstrip() == committed, "python -m scripts.author doors renews it"
+            assert bool(found) == bool(address)
+    doors = [place for place, cell in enumerate(notebook.cells) if author.is_door(cell)]
+    assert doors == ([1] if code(notebook) else [])
+    counts = [cell.execution_count for cell in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_the_door_installs_only_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    version, asked = cql_tutorial.__version__, list[list[str]]()
+    monkeypatch.setattr("subprocess.run", lambda command, check: asked.append(command[1:]))
+    exec(author.install_cell(""), {})
+    assert asked == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(author.install_cell(""), {})
+    exec(author.install_cell("some-one/a.fork"), {})
+    pip, named = ["-m", "pip", "install", "--quiet"], f"cql-tutorial[{author.EXTRAS}]"
+    files = [*pip, "--no-deps", *(f"{name}=={number}" for name, number in FILES_ONLY.items())]
+    tag = f"{named} @ git+https://github.com/some-one/a.fork@v{version}"
+    assert asked == [[*pip, f"{named}=={version}"], files, [*pip, tag], files]
+
+
+def test_an_address_stands_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("README.md", "CITATION.cff"):
+        (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copytree(
+        NOTEBOOKS, tmp_path / "notebooks", ignore=lambda _, names: {n for n in names if n[:2] not in "00a0"}
+    )
+    monkeypatch.setattr(author, "ROOT", tmp_path)
+    monkeypatch.setattr(author, "NOTEBOOKS", tmp_path / "notebooks")
+    named = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert sorted(author.renew_doors("some-one/a.fork")) == named and author.renew_doors() == []
+    assert sorted(author.renew_doors("some-one/else")) == named
+    for name in ("README.md", "CITATION.cff", "notebooks/00_start_here.ipynb", "notebooks/a0_notation.ipynb"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "some-one/else" in text and "a.fork" not in text, name
+    cited = yaml.safe_load((tmp_path / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["repository-code"] == "https://github.com/some-one/else"
 
 
 # ---------------------------------------------------------------- every number in prose was measured

@@ -160,6 +160,13 @@ def test_conda_installs_the_same_lock() -> None:
     assert f"(Python {version}, Linux)" in (ROOT / "requirements.txt").read_text(encoding="utf-8")
 
 
+def test_binder_installs_the_locks_torch_and_makes_the_students_copies() -> None:
+    text = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8")
+    assert f"torch=={lock()['torch']}+cpu" in text.splitlines() and "--constraint ../requirements.txt" in text
+    assert (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8") == "python-3.11\n"
+    assert "scripts/workspace.py copy" in (ROOT / "binder" / "postBuild").read_text(encoding="utf-8")
+
+
 def test_one_version_everywhere() -> None:
     version = cql_tutorial.__version__
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version

@@ -17,14 +17,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError, CQLTutorialError
+from ...errors import ConfigError, CQLTutorialError, require
 from ...files import atomic_write
 from ..checker import PASSED
 from .child import CELLS, TOO_LONG
@@ -36,6 +38,7 @@ START = 120.0  # seconds for Python and torch to start, on a slow machine
 GRACE = 3.0  # seconds beyond its own alarm, before a process is ended from outside
 CELLS_AT_ONCE = 3  # all cells together may take so many times what one may
 LOOK = 0.05  # seconds between two looks at a running process
+ONE_AT_A_TIME = threading.Lock()  # an instructor's file declares its exercises in the registry while it is read
 
 
 @dataclass
@@ -66,7 +69,9 @@ def require_no_root(allow_root: bool) -> None:
 def grade_notebook(file: Path, notebook: Path, student: str, *, allow_root: bool = False) -> Grade:
     """Grade one hand-in; ``file`` is the grader's assignment.json. Raises nothing for whatever the notebook holds."""
     require_no_root(allow_root)
-    assignment, start = load(file), time.monotonic()
+    start = time.monotonic()
+    with ONE_AT_A_TIME:
+        assignment = load(file)
     grade = Grade(student, notebook.name)
     try:
         _, named = read_cells(notebook)
@@ -79,7 +84,8 @@ def grade_notebook(file: Path, notebook: Path, student: str, *, allow_root: bool
         grade.notes.append(f"made from the notebook of {named!r}")
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         _run_all(assignment, file, notebook, grade, Path(folder))
-    _confirm(assignment, grade)
+    with ONE_AT_A_TIME:
+        _confirm(assignment, grade)
     grade.seconds = round(time.monotonic() - start, 1)
     return grade
 
@@ -257,22 +263,30 @@ def grade_folder(
     *,
     roster: Sequence[str] = (),
     allow_root: bool = False,
+    processes: int = 1,
     tell: Any = None,
 ) -> list[Grade]:
     """Grade every notebook of a folder; write grades.csv, exercises.csv, mistakes.csv and a feedback file for each.
 
-    A student of the roster without a hand-in gets a row of zeros.
+    So many ``processes`` are graded at once; the limits of seconds are wall-clock, so no more than there are cores. A
+    student of the roster without a hand-in gets a row of zeros.
     """
     require_no_root(allow_root)
+    require(processes >= 1, "processes", processes, "a whole number of at least 1")
     notebooks = sorted(path for path in submissions.glob("*.ipynb") if path.is_file())
     if not notebooks:
         raise ConfigError("submissions", f"no notebook in {submissions}", "a folder of *.ipynb", "mind the path.")
     assignment, grades = load(file), list[Grade]()
-    for notebook in notebooks:
-        grade = grade_notebook(file, notebook, whose(notebook, roster), allow_root=allow_root)
-        grades.append(grade)
-        if tell is not None:
-            tell(f"{grade.student}: {grade.points:g} of {assignment.points:g} ({grade.seconds:g} s)")
+
+    def grade_one(notebook: Path) -> Grade:
+        return grade_notebook(file, notebook, whose(notebook, roster), allow_root=allow_root)
+
+    # Each hand-in has processes of its own: here a thread only waits for them, and then confirms what they say.
+    with ThreadPoolExecutor(processes) as pool:
+        for grade in pool.map(grade_one, notebooks):
+            grades.append(grade)
+            if tell is not None:
+                tell(f"{grade.student}: {grade.points:g} of {assignment.points:g} ({grade.seconds:g} s)")
     seen = Counter(grade.student for grade in grades)
     for grade in grades:
         if seen[grade.student] > 1:

@@ -135,7 +135,19 @@ def _question(question: Written) -> str:
 
 def _imports(assignment: Assignment) -> str:
     checked = assignment.checks and any(part.id in EXERCISES for part in assignment.parts)
-    return HEADER.rstrip() + ("\n\nfrom cql_tutorial.course import check" if checked else "") + TRY
+    lines = (["from cql_tutorial.course import check"] if checked else []) + list(assignment.imports)
+    return HEADER.rstrip() + ("\n\n" + "\n".join(lines) if lines else "") + TRY
+
+
+def answered(assignment: Assignment) -> dict[str, Any]:
+    """The names of a notebook in which every answer is the text of the reference.
+
+    Raises whatever that text raises: a name, for example, that stands in the reference's module and not in a notebook.
+    """
+    scope: dict[str, Any] = {}
+    for text in (_imports(assignment), *(assignment.exercises[part.id].source for part in assignment.parts)):
+        exec(text, scope)
+    return scope
 
 
 def _trials(assignment: Assignment, part: Part, student: str) -> list[str]:
@@ -196,7 +208,7 @@ def _hidden_test(assignment: Assignment, part: Part) -> str:
     name = assignment.exercises[part.id].reference.__name__
     own = {file: (assignment.folder / file).read_text(encoding="utf-8") for file in assignment.files}
     spec = {**assignment.plain(), "exercise": [{"id": part.id, "points": part.points, "partial": dict(part.partial)}]}
-    left = ("text", "goals", "written", "calibration", "minutes")
+    left = ("text", "goals", "written", "calibration", "minutes", "imports")
     spec = {key: value for key, value in spec.items() if key not in left}
     lines = [
         f"# {part.id}: graded here, on examples that are not shown.",

@@ -1,7 +1,8 @@
 """An assignment checks itself before it is handed out: what the grader would give to answers that are known.
 
-Reference: full marks. Stub: nothing. Every mutant: less than full. Every individual draw: valid, so that no two mutants
-coincide. Calibration hand-ins: the points that the instructor wrote beside them. And how long a right answer takes.
+Reference: full marks, as a function and as text in a notebook. Stub: nothing. Every mutant: less than full. Every
+individual draw: valid, so that no two mutants coincide. Calibration hand-ins: the points that the instructor wrote
+beside them. And how long a right answer takes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ..checker import NOT_ATTEMPTED, PASSED, Exercise
+from .notebooks import answered
 from .redraw import different_numbers, fault
 from .spec import Assignment, Part
 from .verdict import answers_of, confirmed, judge
@@ -46,7 +48,13 @@ def self_check(assignment: Assignment, students: Sequence[str] = (), seeds: int 
 
     Raises `ConfigError` naming the exercise, what was given and what should have been.
     """
-    found = []
+    found, scope = [], answered(assignment)
+    for part in assignment.parts:
+        exercise = assignment.exercises[part.id]
+        verdict = judge(part, exercise, scope[exercise.reference.__name__])
+        if verdict.status != PASSED:
+            mend = "name what it calls under imports = [...], so that a notebook has it."
+            raise ConfigError(f"the reference's text of {part.id}", verdict.message, "full marks in a notebook", mend)
     for part in assignment.parts:
         graded = assignment.graded(part.id, students[0] if students else "student-0")
         seconds = _check_answers(part, graded)

@@ -101,6 +101,7 @@ class Assignment:
     seed_by: str = "none"
     fixed: str = "keep"
     files: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()  # lines of the notebook's first cell: what an answer may call
     package: str = f"cql-tutorial=={__version__}"
     checks: bool = True
     written: tuple[Written, ...] = ()
@@ -183,7 +184,7 @@ def load(path: Path, key: str = "") -> Assignment:
     content["limits"] = _made(Limits, content.get("limits", {}), "limits")
     content["written"] = tuple(_written(item) for item in content.get("written", []))
     content["calibration"] = tuple(_made(Calibration, item, "calibration") for item in content.get("calibration", []))
-    for name in ("goals", "files"):
+    for name in ("goals", "files", "imports"):
         content[name] = tuple(content.get(name, ()))
     chosen = {part.id: exercises[part.id] for part in parts}
     content["key"] = content.get("key") or key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,13 +22,20 @@ def result_rows(table: str) -> list[dict[str, str]]:
 
     Raises ``DatasetNotFoundError`` that says how to make it.
     """
-    for place in search_places():
-        path = place / "results" / f"{table}.csv"
-        if path.is_file():
-            with open(path, newline="", encoding="utf-8") as file:
-                return list(csv.DictReader(file))
-    expected = f"results/{table}.csv below one of the data folders of a checkout"
-    raise DatasetNotFoundError(table, "no such result table", expected, "run this in a checkout, or make results.")
+    with open(shipped_file(f"results/{table}.csv"), newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def shipped_file(name: str) -> Path:
+    """The path of a file of `data/` ("policies/pendulum-medium.safetensors"), in a checkout or in an installed wheel.
+
+    Raises ``DatasetNotFoundError`` that says where it should be.
+    """
+    found = next((place / name for place in search_places() if (place / name).is_file()), None)
+    if found is None:
+        expected = f"{name} below one of the data folders of a checkout"
+        raise DatasetNotFoundError(name, "no such file", expected, "run this in a checkout, or make results.")
+    return found
 
 
 def numbers(rows: Sequence[Mapping[str, str]], column: str, **wanted: Any) -> list[float]:
