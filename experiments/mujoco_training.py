@@ -36,8 +36,14 @@ CACHE = DATA / "mujoco"  # outside git
 ONLINE = {
     "hidden_dim": 64, "discount": 0.99, "tau": 0.005, "critic_lr": 1e-3, "actor_lr": 1e-3, "temperature_lr": 1e-3,
 }  # fmt: skip
-BATCH, START_STEPS, UPDATE_EVERY = 128, 5000, 2
-BUDGETS = {"hopper": 150_000, "halfcheetah": 150_000, "walker2d": 300_000}  # steps
+# With the settings above and an update every other step, the best of seed 1 was 27 in 300,000 steps. These were found on
+# seed 100, which is not reported: 34 after 195,000 steps.
+OF_ITS_OWN: dict[str, dict[str, Any]] = {
+    "walker2d": {"hidden_dim": 128, "critic_lr": 3e-4, "actor_lr": 3e-4, "temperature_lr": 3e-4},
+}
+BATCH, START_STEPS = 128, 5000
+UPDATE_EVERY = {"hopper": 2, "halfcheetah": 2, "walker2d": 1}  # steps
+BUDGETS = {"hopper": 150_000, "halfcheetah": 150_000, "walker2d": 250_000}  # steps
 EVERY, EPISODES = 2500, 5
 MEDIUM = 100 / 3  # D4RL's score
 DRAWS = 2
@@ -70,8 +76,10 @@ class KeepStates(gymnasium.Wrapper):
 def train(task: str, seed: int, steps: int, **settings: Any) -> Columns:
     """Online SAC for so many steps; all that it saw, in order. ``settings`` go to `train_online`."""
     env = KeepStates(make_mujoco(task))
-    options: dict[str, Any] = {"batch_size": BATCH, "start_steps": START_STEPS, "update_every": UPDATE_EVERY}
-    run = train_online(env, ONLINE, steps, seed=seed, fast=True, progress=False, **options, **settings)
+    options: dict[str, Any] = {"batch_size": BATCH, "start_steps": START_STEPS, "update_every": UPDATE_EVERY[task]}
+    run = train_online(
+        env, ONLINE | OF_ITS_OWN.get(task, {}), steps, seed=seed, fast=True, progress=False, **options, **settings
+    )
     seen = {name: column.numpy() for name, column in run.replay.items()}
     return joined([seen | {"qpos": np.stack(env.qpos), "qvel": np.stack(env.qvel)}])
 
