@@ -36,8 +36,8 @@ CACHE = DATA / "mujoco"  # outside git
 ONLINE = {
     "hidden_dim": 64, "discount": 0.99, "tau": 0.005, "critic_lr": 1e-3, "actor_lr": 1e-3, "temperature_lr": 1e-3,
 }  # fmt: skip
-# With the settings above and an update every other step, the best of seed 1 was 27 in 300,000 steps. These were found on
-# seed 100, which is not reported: 34 after 195,000 steps.
+# With the settings above and an update every other step, the best of seed 1 was 27 in 300,000 steps. These were found
+# on seed 100, which is not reported: 34 after 195,000 steps.
 OF_ITS_OWN: dict[str, dict[str, Any]] = {
     "walker2d": {"hidden_dim": 128, "critic_lr": 3e-4, "actor_lr": 3e-4, "temperature_lr": 3e-4},
 }

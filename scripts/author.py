@@ -117,7 +117,8 @@ def renew_doors(address: str = "") -> list[str]:
     """Renew every notebook's door and the README's badges, after citing a new address; return what changed."""
     import nbformat
 
-    citation, readme, changed = ROOT / "CITATION.cff", ROOT / "README.md", []
+    citation, readme = ROOT / "CITATION.cff", ROOT / "README.md"
+    changed: list[str] = []
     if address:
         cited = re.sub(r"^repository-code: .*\n", "", citation.read_text(encoding="utf-8"), flags=re.MULTILINE)
         line = f'repository-code: "https://github.com/{address}"\n'

@@ -47,7 +47,7 @@ class Names(ast.NodeVisitor):
         self.defined.add(node.name)
         self._within(node, {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)})
 
-    visit_ClassDef = visit_FunctionDef  # type: ignore[assignment]
+    visit_ClassDef = visit_FunctionDef
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._within(node, {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)})
@@ -72,7 +72,7 @@ class Names(ast.NodeVisitor):
             self.changed |= _roots([node])
         self.generic_visit(node)
 
-    visit_Attribute = visit_Subscript  # type: ignore[assignment]
+    visit_Attribute = visit_Subscript
 
     def visit_Call(self, node: ast.Call) -> None:
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
