@@ -70,7 +70,10 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "mujoco_data": ("make the MuJoCo data sets from the committed policies; needs the extra mujoco", ()),
     "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
     "mujoco": ("the table mujoco alone: cloning, IQL, SAC and CQL on three of D4RL's tasks", ("mujoco",)),
-    "mujoco_episodes": ("shipped policies and checkpoints on fresh episodes, and their film strips", ("mujoco-episodes",)),
+    "mujoco_episodes": (
+        "shipped policies and checkpoints on fresh episodes, and their film strips",
+        ("mujoco-episodes",),
+    ),
     "headline": ("the headline tables alone: CQL beside cloning, IQL, SAC and its extensions", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),

@@ -37,7 +37,7 @@ def _numbers(values: object) -> Tensor:
         "A shift moves the mean and leaves a width alone; both are divided by expert minus random.",
         "span = expert - random; return 100 * (mean - ____) / span, 100 * ____ / span",
     ),
-    meaning="A score is a change of zero and unit, and nothing else: it compares with scores of the same two references.",
+    meaning="A score is another zero and another unit, no more: it compares with scores of the same two references.",
 )
 def score_with_interval(mean, half_width, random, expert):
     """The normalised score of a mean return, and the half-width of its interval in points of the score.
@@ -232,8 +232,7 @@ def _(rewards, episode, keep):
 
 @mutant("10.3", "longest episodes")
 def _(rewards, episode, keep):
-    """these are the longest episodes. In Hopper that is nearly the same, in Pendulum it says nothing: order by return.
-    """
+    """these are the longest episodes. In Hopper that is nearly the same, elsewhere it is not: order by return."""
     return torch.isin(episode, _sums(torch.ones_like(rewards), episode).argsort(descending=True, stable=True)[:keep])
 
 
@@ -285,7 +284,9 @@ def _judge_protocol(found: object) -> str | None:
     told = f"delivered {result.delivered:.1f}, reported {result.reported:.1f} on average"
     if result.delivered < best - MOST_LOSS:
         least = best - MOST_LOSS
-        return f"{told}. The best checkpoint has {best:.1f}: the policy that is delivered should have {least:.1f} or more."
+        return (
+            f"{told}. The best checkpoint has {best:.1f}: the policy that is delivered should have {least:.1f} or more."
+        )
     if abs(result.bias) > MOST_BIAS:
         return f"{told}. The report may be off by {MOST_BIAS:g} on average, and is off by {result.bias:+.1f}."
     if result.error > MOST_ERROR:
@@ -418,8 +419,7 @@ def _(scores):
 
 @mutant("10.5", "degrees of freedom of all runs")
 def _(scores):
-    """the means are right, and the degrees of freedom are those of all runs. So many numbers there are not: draws - 1.
-    """
+    """the means are right; the degrees of freedom are those of all runs. There is one number a draw: draws - 1."""
     means = scores.mean(1)
     return means.mean(), t_quantile(scores.numel() - 1) * means.std() / len(means) ** 0.5
 
@@ -585,8 +585,8 @@ prediction(
 
 prediction(
     "10.p2",
-    "Our *medium* policy for Hopper has a mean score between 50 and 60 over a hundred fresh episodes. How many of these "
-    "lie within five points of that mean?",
+    "Our *medium* policy for Hopper has a mean score between 50 and 60 over a hundred fresh episodes. How many of "
+    "these lie within five points of that mean?",
     answer="c",
     a=(
         "more than half of them",

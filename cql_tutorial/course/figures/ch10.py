@@ -1,4 +1,4 @@
-"""Figures of chapter 10: strips of frames, episodes behind a score, best and last, draws and seeds, values and bounds."""
+"""Figures of chapter 10: strips of frames, episodes of a score, best and last, draws and seeds, values and bounds."""
 
 from __future__ import annotations
 

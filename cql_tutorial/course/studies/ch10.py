@@ -80,10 +80,14 @@ FIELDS = {
 
 def claims(pendulum: Rows, table: Rows, sets: Rows) -> dict[str, Claim]:
     """Five claims, made of published scores and of rows of `pendulum-medium`, `mujoco` and `mujoco-sets`."""
-    last, alike = "the last: fixed beforehand", "D4RL's score"
+    last, alike = "the last", "D4RL's score"
     corl = mean(row["iql"] for row in CORL_LAST.values())
     cql, clone = (_scores(pendulum, algorithm, alpha) for algorithm, alpha in (("cql", 5.0), ("bc", None)))
-    log = next(float(row["return"]) for row in sets if (row["task"], row["quality"], row["draw"]) == ("halfcheetah", "medium", "0"))
+    log = next(
+        float(row["return"])
+        for row in sets
+        if (row["task"], row["quality"], row["draw"]) == ("halfcheetah", "medium", "0")
+    )
     clones = runs_of(table, "halfcheetah-medium", "bc")
     bc = mean(float(row["score"]) for row in clones if row["draw"] == "0")
     share = 100 * log / REFERENCE_RETURNS["halfcheetah"][1]
@@ -122,7 +126,7 @@ def claims(pendulum: Rows, table: Rows, sets: Rows) -> dict[str, Claim]:
             f"Our clone beats its log on halfcheetah-medium: {bc:.1f} to {share:.1f}.",
             {
                 "data": (here, here),
-                "checkpoint": (last, "none to choose: fixed beforehand"),
+                "checkpoint": ("fixed beforehand", "fixed beforehand"),
                 "unit": (alike, "per cent of the expert's return"),
                 "runs": ("mean", "mean"),
             },
@@ -257,9 +261,7 @@ def outcome(run: Checkpoints, candidates: int, each: int, fresh: int, repeats: i
         report = some[chosen[:, None], generator.integers(0, some.shape[1], (repeats, fresh))].mean(1)
     true = some.mean(1)[chosen]
     off = report - true
-    return Outcome(
-        float(true.mean()), float(report.mean()), float(off.mean()), float(np.sqrt(np.square(off).mean()))
-    )
+    return Outcome(float(true.mean()), float(report.mean()), float(off.mean()), float(np.sqrt(np.square(off).mean())))
 
 
 # ---------------------------------------------------------------- draws and seeds
@@ -277,7 +279,7 @@ def by_draw_and_seed(rows: Rows, algorithm: str, alpha: float | None = None, col
 
 def shares_of_variance(scores: Tensor) -> tuple[float, float]:
     """Standard deviations ``(between draws, within a draw)`` by the usual analysis of variance; 0 where below it."""
-    draws, seeds = scores.shape
+    seeds = scores.shape[1]
     within = float(scores.var(1, unbiased=True).mean())
     between = float(scores.mean(1).var(unbiased=True)) - within / seeds
     return math.sqrt(max(between, 0.0)), math.sqrt(within)
@@ -292,7 +294,9 @@ def coverage(
     """How often an interval of ``[draws, seeds]`` normal scores holds their true mean 0, of 1."""
     generator = torch.Generator().manual_seed(seed)
     options: dict[str, Any] = {"generator": generator, "dtype": torch.float64}
-    scores = between * torch.randn(repeats, draws, 1, **options) + within * torch.randn(repeats, draws, seeds, **options)
+    scores = between * torch.randn(repeats, draws, 1, **options) + within * torch.randn(
+        repeats, draws, seeds, **options
+    )
     hits = 0
     for one in scores:
         middle, half = (float(number) for number in interval(one))
@@ -306,7 +310,7 @@ def pooled(scores: Tensor) -> tuple[float, float]:
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
-    """rliable's IQM: the mean of the middle half of the values (a quarter of them cut off at each end, rounded down)."""
+    """rliable's IQM: the mean of the middle half of the values (a quarter, rounded down, is cut off at each end)."""
     ordered, cut = sorted(values), len(values) // 4
     return mean(ordered[cut : len(ordered) - cut])
 
