@@ -273,20 +273,17 @@ def _judge_protocol(found: object) -> str | None:
         return "three integers are wanted: candidates, episodes for each of them, fresh episodes."
     candidates, each, fresh = found
     run = study.checkpoints(result_rows("mujoco-training"), result_rows("mujoco-episodes"))
-    if not 1 <= candidates <= len(run.steps):
-        return f"there are {len(run.steps)} checkpoints: between 1 and {len(run.steps)} of the last can be compared."
+    if not 1 <= candidates <= study.MOST_CANDIDATES:
+        return f"between 1 and {study.MOST_CANDIDATES} of the last checkpoints can be compared."
     if min(each, fresh) < 0 or each + fresh == 0 or (candidates > 1 and each == 0):
         return "episodes are counted from 0, candidates need some to be compared, and a report needs at least one."
     cost = candidates * each + fresh
     if cost > BUDGET:
         return f"that takes {cost} episodes: {candidates} times {each}, and {fresh}. There are {BUDGET}."
-    result, best = study.outcome(run, candidates, each, fresh), float(run.truth.max())
+    result = study.outcome(run, candidates, each, fresh)
     told = f"delivered {result.delivered:.1f}, reported {result.reported:.1f} on average"
-    if result.delivered < best - MOST_LOSS:
-        least = best - MOST_LOSS
-        return (
-            f"{told}. The best checkpoint has {best:.1f}: the policy that is delivered should have {least:.1f} or more."
-        )
+    if result.lack > MOST_LOSS:
+        return f"{told}. The best checkpoint up to the stop is {result.lack:.1f} better; {MOST_LOSS:g} may be lost."
     if abs(result.bias) > MOST_BIAS:
         return f"{told}. The report may be off by {MOST_BIAS:g} on average, and is off by {result.bias:+.1f}."
     if result.error > MOST_ERROR:
@@ -301,12 +298,12 @@ def _judge_protocol(found: object) -> str | None:
     difficulty=3,
     importance=5,
     minutes=12,
-    examples=(Example((), "judged on the measured episodes of sixty checkpoints"),),
+    examples=(Example((), "judged on the measured episodes, for every stop in the second half"),),
     hints=(
         "Two things cost episodes: to find a good policy, and to say honestly how good it is. Which episodes may serve "
         "both?",
-        "None: those that chose the policy flatter it. Set some aside. Comparing all checkpoints leaves few episodes "
-        "for each; the last one alone leaves no choice. Try study.outcome(run, candidates, each, fresh).",
+        "None: those that chose the policy flatter it. Set some aside. Many candidates leave few episodes for each; "
+        "the last one alone leaves no choice. Try study.outcome(run, candidates, each, fresh).",
         "return 20, ____, ____  # 20 times the second and the third make 300 at most",
     ),
     meaning="Choose on some episodes, report on others: the best of many looks better than it is, by what luck adds.",
@@ -330,12 +327,13 @@ def _protocol(name: str, answer: tuple[int, int, int], message: str) -> None:
 _protocol(
     "the last, reported well",
     (1, 0, 300),
-    "you deliver the last checkpoint. The report is honest, but nothing was chosen, and the last is seldom the best.",
+    "you deliver whatever stands there at the stop. The report is honest, but nothing was chosen: some stops are "
+    "lucky, most are not.",
 )
 _protocol(
     "the best by its own episodes",
-    (60, 5, 0),
-    "you report the mean that the policy was chosen by. The largest of sixty means is large partly by luck: report on "
+    (30, 10, 0),
+    "you report the mean that the policy was chosen by. The largest of thirty means is large partly by luck: report on "
     "fresh episodes.",
 )
 _protocol(
@@ -345,7 +343,7 @@ _protocol(
 )
 _protocol(
     "too few to choose by",
-    (60, 1, 240),
+    (30, 1, 270),
     "with one episode for each, luck chooses. The report of it is honest, and the policy not good.",
 )
 _protocol(
@@ -355,8 +353,8 @@ _protocol(
 )
 _protocol(
     "beyond the budget",
-    (60, 5, 100),
-    "all checkpoints on five episodes each use up the whole budget: nothing is left for a fresh report.",
+    (30, 10, 100),
+    "thirty checkpoints on ten episodes each use up the whole budget: nothing is left for a fresh report.",
 )
 
 

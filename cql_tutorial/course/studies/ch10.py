@@ -231,6 +231,9 @@ def checkpoints(training: Rows, episodes: Rows, task: str = "hopper", draw: int 
     )
 
 
+MOST_CANDIDATES = 30  # as many checkpoints there are before the first stop
+
+
 class Outcome(NamedTuple):
     """What a rule of reporting does on average, in points of the score."""
 
@@ -238,30 +241,42 @@ class Outcome(NamedTuple):
     reported: float
     bias: float  # reported minus true
     error: float  # root of the mean squared difference of the two
+    lack: float  # best true score up to the stop, minus delivered
 
 
-def outcome(run: Checkpoints, candidates: int, each: int, fresh: int, repeats: int = 4000, seed: int = 0) -> Outcome:
+def outcome(run: Checkpoints, candidates: int, each: int, fresh: int, repeats: int = 200, seed: int = 0) -> Outcome:
     """Evaluate the last ``candidates`` checkpoints on ``each`` episodes, deliver the best, report.
 
-    The report is the mean of ``fresh`` new episodes, or with 0 of them the mean that it was chosen by. Episodes are
-    drawn with replacement from the measured ones of a checkpoint, whose mean is therefore the truth.
+    The report is the mean of ``fresh`` new episodes, or with 0 of them the mean that it was chosen by. The training
+    stops after any checkpoint from number 31 on, all equally likely: where it stops is luck. Episodes are drawn with
+    replacement from the measured ones of a checkpoint, whose mean is therefore the truth.
     """
-    require(1 <= candidates <= len(run.steps), "candidates", candidates, f"1 to {len(run.steps)}")
+    require(1 <= candidates <= MOST_CANDIDATES, "candidates", candidates, f"1 to {MOST_CANDIDATES}")
     require(each + fresh > 0 and min(each, fresh) >= 0, "episodes", (each, fresh), "at least one in all")
     require(candidates == 1 or each > 0, "each", each, "at least one episode where there is a choice")
     generator = np.random.default_rng(seed)
-    some = run.fresh[len(run.steps) - candidates :]
-    if each:
-        drawn = generator.integers(0, some.shape[1], (repeats, candidates, each))
-        means = some[np.arange(candidates)[None, :, None], drawn].mean(2)
-        chosen, report = means.argmax(1), means.max(1)
-    else:
-        chosen, report = np.zeros(repeats, dtype=int), np.zeros(repeats)
-    if fresh:
-        report = some[chosen[:, None], generator.integers(0, some.shape[1], (repeats, fresh))].mean(1)
-    true = some.mean(1)[chosen]
-    off = report - true
-    return Outcome(float(true.mean()), float(report.mean()), float(off.mean()), float(np.sqrt(np.square(off).mean())))
+    true, reported, lack = [], [], []
+    for stop in range(MOST_CANDIDATES + 1, len(run.steps) + 1):
+        some = run.fresh[stop - candidates : stop]
+        if each:
+            drawn = generator.integers(0, some.shape[1], (repeats, candidates, each))
+            means = some[np.arange(candidates)[None, :, None], drawn].mean(2)
+            chosen, report = means.argmax(1), means.max(1)
+        else:
+            chosen, report = np.zeros(repeats, dtype=int), np.zeros(repeats)
+        if fresh:
+            report = some[chosen[:, None], generator.integers(0, some.shape[1], (repeats, fresh))].mean(1)
+        true.append(some.mean(1)[chosen])
+        reported.append(report)
+        lack.append(run.truth[:stop].max() - true[-1])
+    off = np.array(reported) - np.array(true)
+    return Outcome(
+        float(np.mean(true)),
+        float(np.mean(reported)),
+        float(off.mean()),
+        float(np.sqrt(np.square(off).mean())),
+        float(np.mean(lack)),
+    )
 
 
 # ---------------------------------------------------------------- draws and seeds
