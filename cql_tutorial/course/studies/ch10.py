@@ -385,25 +385,28 @@ def runs_of(rows: Rows, task: str, method: str, discount: float = 0.99) -> list[
 
 
 def lines_of(rows: Rows) -> list[str]:
-    """The table of scores as lines of text: what there is, and what is not yet."""
-    lines = [f"{'':24s}{'log':>6s}{'method':>9s}{'runs':>6s}{'score':>16s}{'means of draws':>18s}{'IQL paper':>12s}"]
+    """The table of scores as lines of text: what there is, and what is not yet.
+
+    Two intervals: of all runs as if they were independent, and of the means of the draws.
+    """
+    heads = ("", "log", "method", "runs", "score", "± runs", "± draws", "means of draws", "IQL's paper")
+    form = "{:24s}{:>6s}{:>9s}{:>6s}{:>12s}{:>8s}{:>9s}{:>16s}{:>13s}"
+    lines = [form.format(*heads)]
     for task in TASKS:
         for method, name in METHODS.items():
-            some = runs_of(rows, task, method)
-            scores = [float(row["score"]) for row in some if row["score"]]
+            some = [row for row in runs_of(rows, task, method) if row["score"]]
             published = IQL_PAPER[task].get(method)
-            reported = "" if published is None else f"({published:.1f})"
-            count = f"{len(some)}/{DRAWS * SEEDS}"
-            if not scores:
-                lines.append(f"{task:24s}{'':6s}{name:>9s}{count:>6s}{'unfinished':>16s}{'':18s}{reported:>12s}")
+            count, reported = f"{len(some)}/{DRAWS * SEEDS}", "" if published is None else f"({published:.1f})"
+            if not some:
+                lines.append(form.format(task, "", name, count, "unfinished", "", "", "", reported))
                 continue
-            middle, half = t_interval(scores)
             draws = sorted({row["draw"] for row in some})
-            each = [mean(float(r["score"]) for r in some if r["draw"] == draw and r["score"]) for draw in draws]
+            each = [mean(float(row["score"]) for row in some if row["draw"] == draw) for draw in draws]
+            middle, half = t_interval([float(row["score"]) for row in some])
+            halves = [f"{one:.1f}" if math.isfinite(one) else "-" for one in (half, t_interval(each)[1])]
             log = mean(float(row["log_score"]) for row in some)
-            text = f"{middle:.1f} ± {half:.1f}" if len(scores) > 1 else f"{middle:.1f}"
             shown = " / ".join(f"{value:.1f}" for value in each)
-            lines.append(f"{task:24s}{log:6.1f}{name:>9s}{count:>6s}{text:>16s}{shown:>18s}{reported:>12s}")
+            lines.append(form.format(task, f"{log:.1f}", name, count, f"{middle:.1f}", *halves, shown, reported))
     return lines
 
 
