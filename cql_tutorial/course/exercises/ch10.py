@@ -182,6 +182,15 @@ for _claim, _right in OBSTACLES.items():
             "three of five",
             shown=False,
         ),
+        Example(
+            (
+                _numbers([2.0, -3.0, 1.8, 1.8, -6.0, 0.5, 0.5, 0.5, 0.5, -1.2]),
+                torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 2, 3]),
+                1,
+            ),
+            "large rewards in episodes of small return",
+            shown=False,
+        ),
     ),
     hints=(
         "An episode's return is a sum over its rows. Which episodes have the largest? Then: which rows belong to them?",
