@@ -573,7 +573,7 @@ for _run, _pair in VERDICTS.items():
 # ---------------------------------------------------------------- predictions
 prediction(
     "10.p1",
-    "A much-copied table has CQL at 98.7 on hopper-medium-expert of D4RL v2. The authors of IQL measured 105.4 there. "
+    "The table that this course began with has CQL at 98.7 on hopper-medium-expert. On version v2 the authors of IQL measured 105.4 there. "
     "Where does 98.7 come from?",
     answer="b",
     a=(
