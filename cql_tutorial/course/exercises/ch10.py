@@ -573,8 +573,8 @@ for _run, _pair in VERDICTS.items():
 # ---------------------------------------------------------------- predictions
 prediction(
     "10.p1",
-    "The table that this course began with has CQL at 98.7 on hopper-medium-expert. On version v2 the authors of IQL measured 105.4 there. "
-    "Where does 98.7 come from?",
+    "The table that this course began with has CQL at 98.7 on hopper-medium-expert. On version v2 the authors of IQL "
+    "measured 105.4 there. Where does 98.7 come from?",
     answer="b",
     a=(
         "another rerun of the same task, with other seeds",
