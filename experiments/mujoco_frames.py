@@ -91,7 +91,8 @@ def film(task: str, episode: Columns) -> Image.Image:
             position = episode["qpos"][step].copy()
             position[0] = 0.0  # the camera stays where it is
             env.unwrapped.set_state(position, episode["qvel"][step])
-            picture = Image.fromarray(env.render()).crop([round(side * edge) for edge in SHOWN])
+            left, top, right, bottom = (round(side * edge) for edge in SHOWN)
+            picture = Image.fromarray(env.render()).crop((left, top, right, bottom))
             whole.paste(picture.resize((SIZE - 2, SIZE - 2)), (SIZE * place, 0))
     env.close()
     return whole.quantize(COLOURS, dither=Image.Dither.NONE)

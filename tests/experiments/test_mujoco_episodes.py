@@ -70,8 +70,6 @@ def test_the_sheet_sets_what_selection_saw_beside_fresh_episodes() -> None:
 
 def test_a_strip_is_white_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stand:  # in for the simulator: every picture is grey
-        unwrapped = None
-
         def __init__(self) -> None:
             self.unwrapped: Any = self
 
