@@ -24,6 +24,8 @@ from experiments import (
     make_datasets,
     mujoco,
     mujoco_data,
+    mujoco_episodes,
+    mujoco_frames,
     off_policy,
     over_estimation,
     own_alpha,
@@ -57,6 +59,7 @@ STUDIES: dict[str, Study[Any]] = {
             *soft_q.STUDIES.values(),
             sparse_q.STUDY,
             mujoco.STUDY,
+            mujoco_episodes.STUDY,
             bugs.STUDY,
             bugs.TEST_STUDY,
             run_doctor.STUDY,
@@ -69,6 +72,10 @@ NAMES: dict[str, tuple[str, tuple[str, ...]]] = {  # name -> what it does, the t
     "mujoco_data": ("make the MuJoCo data sets from the committed policies; needs the extra mujoco", ()),
     "results": ("measure every result table: make results, hours on two cores", tuple(STUDIES)),
     "mujoco": ("the table mujoco alone: cloning, IQL, SAC and CQL on three of D4RL's tasks", ("mujoco",)),
+    "mujoco_episodes": (
+        "shipped policies and checkpoints on fresh episodes, and their film strips",
+        ("mujoco-episodes",),
+    ),
     "headline": ("the headline tables alone: CQL beside cloning, IQL, SAC and its extensions", tuple(headline.STUDIES)),
     "sepsis": ("that table alone: fitted Q-iteration on logs of ICU-Sepsis", ("sepsis",)),
     "wrong_penalties": ("the table pitfalls alone: each wrong penalty beside the correct one", ("pitfalls",)),
@@ -178,6 +185,8 @@ def measure(tables: Sequence[str], options: argparse.Namespace, again: bool) -> 
             break
         if table == "signature":
             signature.draw(options.folder)
+        if table == "mujoco-episodes" and options.folder == RESULTS and progress.measured:
+            mujoco_frames.draw()
     if options.folder == RESULTS:
         report.write_report(measured > 0)
     return complete

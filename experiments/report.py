@@ -18,6 +18,7 @@ from experiments import (
     ensembles_tables,
     headline,
     headline_tables,
+    mujoco_episodes_tables,
     mujoco_tables,
     off_policy_tables,
     sepsis_tables,
@@ -108,6 +109,7 @@ def sheet(origin: str) -> list[str]:
         ("soft-maze", soft_q_tables.sheet_of_maze),
         ("sparse-mixed", sparse_q_tables.sheet),
         ("mujoco", mujoco_tables.sheet),
+        ("mujoco-episodes", mujoco_episodes_tables.sheet),
         ("bugs", bugs_tables.sheet),
         ("run-doctor", bugs_tables.sheet_of_folders),
     ):

@@ -29,6 +29,7 @@ from .figures.ch06 import estimate_histograms
 from .figures.ch07 import push_and_error, variant_name
 from .figures.ch08 import maze_values
 from .figures.ch09 import held_table
+from .figures.ch10 import best_of
 from .figures.ch11 import bounded_push
 from .figures.ch12 import beside_healthy
 from .figures.ch13 import episode_shares
@@ -268,6 +269,11 @@ def explore_target(world: Any, targets: Sequence[float]) -> Explorer:
     """Chapter 09: the table that a multiplier ends at, one target of the CQL gap at a time."""
     options = [f"{target:+.2f}" for target in targets]
     return Explorer(lambda here: held_table(world, here), targets, "target of the CQL gap", targets[0], options)
+
+
+def explore_best_of(run: Any, each: Sequence[int]) -> Explorer:
+    """Chapter 10: what the best of many checkpoints reports and is worth, by the episodes that each is given."""
+    return Explorer(lambda count: best_of(run, count), each, "episodes for each checkpoint", each[0])
 
 
 def explore_bound(pushes: Mapping[float, Any]) -> Explorer:

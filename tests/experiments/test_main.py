@@ -57,13 +57,14 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ("soft_q", ["soft-modes", "soft-maze"]),
         ("sparse_q", ["sparse-mixed"]),
         ("mujoco", ["mujoco"]),
+        ("mujoco_episodes", ["mujoco-episodes"]),
         ("bugs", ["bugs", "bug-tests"]),
         ("run_doctor", ["run-doctor"]),
     ):
         ran.clear()
         assert experiments.main([name]) == 0 and ran == tables
     assert experiments.main(["signature", "--folder", str(tmp_path)]) == 0 and ran[-2:] == ["signature", "picture"]
-    assert written == [False] * 12  # none for another folder
+    assert written == [False] * 13  # none for another folder
     ran.clear()
     assert experiments.main(["headline", "--table", "maze", "--again"]) == 0 and ran == ["maze-again"]
     ran.clear()
@@ -74,7 +75,8 @@ def test_a_name_leads_to_its_own_tables(monkeypatch: pytest.MonkeyPatch, tmp_pat
         experiments.main(["results", "--table", "sepsis", "--again"])
     pitfalls = {"pitfalls", "pitfalls-causes", "pitfalls-own"}
     extensions = {"calibration", "calibration-versions", "ensembles-online", "ensembles-offline"}
-    extensions |= {"soft-modes", "soft-maze", "sparse-mixed", "mujoco", "alpha", "bugs", "bug-tests", "run-doctor"}
+    extensions |= {"soft-modes", "soft-maze", "sparse-mixed", "mujoco", "mujoco-episodes", "alpha", "bugs", "bug-tests"}
+    extensions |= {"run-doctor"}
     assert set(experiments.NAMES["results"][1]) == {
         *headline.TASKS,
         "sepsis",

@@ -85,6 +85,13 @@ WRONG = {
         "def to_cql_gap(raw, weight, action_dim, n_candidates):\n"
         "    return raw - action_dim * math.log(2) - math.log(n_candidates)\n",
     ),
+    "10": (
+        "10.1",
+        "width shifted",
+        "def score_with_interval(mean, half_width, random, expert):\n"
+        "    span = expert - random\n"
+        "    return 100 * (mean - random) / span, 100 * (half_width - random) / span\n",
+    ),
     "11": (
         "11.1",
         "plain CQL",

@@ -22,6 +22,7 @@ from .ch06 import error_against_cost, error_against_count, estimate_histograms, 
 from .ch07 import errors_by_draw, forest, logged_curves, penalty_errors, push_and_error, push_down_shares, tuning_curves
 from .ch08 import maze_values, metric_curves
 from .ch09 import alpha_ladders, held_table, multipliers, regrets
+from .ch10 import best_and_last, best_of, draws_and_seeds, episodes_behind, films, values_and_bounds
 from .ch11 import Course, bounded_push, critics_agree, online_curves
 from .ch11_soft import good_and_bad, mixed_logs, soft_backups, two_peaks_densities, two_peaks_table
 from .ch12 import beside_healthy, detection_map
@@ -47,6 +48,8 @@ __all__ = [
     "author_error",
     "backup_errors",
     "beside_healthy",
+    "best_and_last",
+    "best_of",
     "bounded_push",
     "bounds_on_arms",
     "covered_decisions",
@@ -55,7 +58,9 @@ __all__ = [
     "data_report",
     "detection_map",
     "discount_weights",
+    "draws_and_seeds",
     "episode_shares",
+    "episodes_behind",
     "error_against_cost",
     "error_against_count",
     "error_maps",
@@ -65,6 +70,7 @@ __all__ = [
     "every_draw",
     "exploration_logs",
     "falling",
+    "films",
     "good_and_bad",
     "greedy_kinds",
     "held_table",
@@ -102,4 +108,5 @@ __all__ = [
     "two_peaks_densities",
     "two_peaks_table",
     "value_maps",
+    "values_and_bounds",
 ]
