@@ -396,7 +396,11 @@ def _judge_resume_test(verdict: object, make: object, resume: object, batches: o
     return f"{told} Its agents have equally many updates: on the same batches, in the same order, compared by value?"
 
 
-ONE_BATCH = ("stale_temperature", "lost_target")  # in the first update after it some tensors alone are others
+ONE_BATCH = (
+    "stale_temperature",
+    "lost_target",
+    "lost_moment",
+)  # in the first update after it some tensors alone are others
 
 
 @exercise(

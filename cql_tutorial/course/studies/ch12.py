@@ -609,6 +609,15 @@ def lost_moments(agent: CQLAgent) -> CQLAgent:
     return agent
 
 
+def lost_moment(agent: CQLAgent) -> CQLAgent:
+    """The temperature's optimiser alone begins anew."""
+    agent = copy.deepcopy(agent)
+    for state in agent.optimizers["temperature"].state.values():
+        for value in state.values():
+            value.zero_()
+    return agent
+
+
 def restarted_stream(agent: CQLAgent) -> CQLAgent:
     """The random numbers begin again with the first."""
     agent = copy.deepcopy(agent)
@@ -622,11 +631,20 @@ RESUMES: dict[str, tuple[bool, str]] = {
     "lost_target": (False, "a resume that loses the target network"),
     "lost_statistics": (False, "a resume that loses the observation statistics"),
     "lost_moments": (False, "a resume that loses the optimisers' moments"),
+    "lost_moment": (False, "a resume that loses the moments of the temperature's optimiser"),
     "restarted_stream": (False, "a resume that restarts the random numbers"),
 }
 RESUME_FUNCTIONS: dict[str, Callable[[CQLAgent], CQLAgent]] = {
     function.__name__: function
-    for function in (complete, stale_temperature, lost_target, lost_statistics, lost_moments, restarted_stream)
+    for function in (
+        complete,
+        stale_temperature,
+        lost_target,
+        lost_statistics,
+        lost_moments,
+        lost_moment,
+        restarted_stream,
+    )
 }
 CAUGHT: dict[str, list[str]] = {  # by each of `TESTS`, as the table bug-tests says (a test holds the two together)
     "penalty by a slow loop": ["reshape_lost", "swapped_density", "no_uniform_density"],
