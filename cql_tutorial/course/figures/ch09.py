@@ -14,12 +14,18 @@ from .base import BLACK, BLUE, GREEN, GREY, LEARNED, ORANGE, SKY, TRUTH, VERMILI
 def alpha_ladders(ladders: Sequence[Any]) -> CaptionedFigure:
     """Draw return and estimation error against alpha, a column a log, a dot a draw, a line through the means.
 
-    ``ladders`` are `studies.ch09.Ladder`. The rule's alphas are shaded; a ring is the best mean return.
+    ``ladders`` are `studies.ch09.Ladder`, five in a line. The rule's alphas are shaded; a ring is the best mean return.
     """
-    figure = CaptionedFigure(figsize=(3.1 * len(ladders), 4.6))
-    axes = figure.subplots(2, len(ladders), squeeze=False, sharex="col")
+    across = min(5, len(ladders))
+    lines = -(-len(ladders) // across)
+    figure = CaptionedFigure(figsize=(max(2.5, 3.1 - 0.15 * len(ladders)) * across, 4.6 * lines))
+    axes = figure.subplots(2 * lines, across, squeeze=False)
+    columns_of_axes = [axes[2 * line : 2 * line + 2, place] for line in range(lines) for place in range(across)]
+    for unused in columns_of_axes[len(ladders) :]:
+        for axis in unused:
+            axis.set_axis_off()
     said = []
-    for (top, bottom), ladder in zip(axes.T, ladders, strict=True):
+    for (top, bottom), ladder in zip(columns_of_axes, ladders, strict=False):
         alphas = list(ladder.returns)
         for axis, columns, label in ((top, ladder.returns, "return"), (bottom, ladder.errors, "estimation error")):
             for at, alpha in enumerate(alphas):
@@ -35,8 +41,9 @@ def alpha_ladders(ladders: Sequence[Any]) -> CaptionedFigure:
         top.plot(at, mean(ladder.returns[ladder.best]), "o", markersize=12, markerfacecolor="none", color=BLACK)
         top.set_title(f"{ladder.log}\n{len(ladder.returns[ladder.best])} draws", fontsize=9)
         bottom.axhline(0, **{**TRUTH, "marker": ""}, linewidth=1.2)
+        top.set_xticks(range(len(alphas)), [""] * len(alphas))
         bottom.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas], fontsize=8)
-        bottom.set_xlabel("alpha")
+        bottom.set_xlabel("alpha", fontsize=8)
         rule = "no word" if ladder.rule is None else f"{ladder.rule:g}, regret {ladder.regret(ladder.rule):.0f} %"
         said.append(f"{ladder.log}: best {ladder.best:g}; rule {rule}")
     figure.suptitle("ring: best mean return; shaded: the rule of thumb; blue, dashed: truth, $Q^\\pi$", fontsize=9)
