@@ -100,7 +100,7 @@ def evaluate(data: DataOptions, judging: EvaluateOptions, simulator: TaskOptions
     print(text.format(**log))
     if cut["unseen"] > UNSEEN:
         text = "{cut} of its episodes are cut where life goes on, with {unseen:.0%} of the discounted steps unseen: fqe"
-        print(f"{text} and initial-value reach beyond. Not comparable.".format(**cut))
+        print(f"{text} and initial-value reach beyond. Not comparable: use a clone's fqe (train bc).".format(**cut))
     for name, choice in choices.items():
         print(f"{name} prefers {choice or 'none: no estimate of it can be used'}")
     print("\n".join(notes), end="\n" if notes else "")

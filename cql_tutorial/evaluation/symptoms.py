@@ -197,7 +197,8 @@ CARDS: dict[str, Card] = {
                 "some candidates are pushed without an end and drag their neighbours along",
                 "critics that have not been trained to the end",
             ),
-            experiment="a third of alpha: does Q come back? twice the updates: does it go on falling?",
+            experiment="a third of alpha: does Q come back? twice the updates: does it fall on, or rise? If it rises, "
+            "it was not trained to the end: start it with --initial-value near the log's returns",
             needs=("q_minus_return", "return_spread"),
             shows=lambda x: x["q_minus_return"] < -2 * x["return_spread"],
             found="Q minus the log's discounted returns: {q_minus_return:+.3g}; their spread is {return_spread:.3g}",
