@@ -55,8 +55,8 @@ def sheet_of_folders() -> list[str]:
     lines = [
         "## run-doctor",
         "",
-        f"`cql-tutorial doctor --run` on folders of `cql-tutorial train`, {STEPS:,} updates each: healthy runs on a",
-        "dozen logs, and runs with a fault in the log or in a setting, chosen before any was run.",
+        f"`cql-tutorial doctor --run FOLDER` on folders of `cql-tutorial train`, {STEPS:,} updates each: healthy runs",
+        "on a dozen logs, and runs with a fault in the log or in a setting, chosen before any was run.",
         "",
     ]
     table = [[row["kind"], row["run"], row["log"], row["names"] or "no card"] for row in rows]

@@ -169,7 +169,7 @@ def test_a_reference_that_calls_what_no_notebook_has_is_refused(tmp_path: Path) 
     text = (ROOT / "assignments" / "the_agent.toml").read_text(encoding="utf-8")
     head, tail = text.split("imports = [")
     path.write_text(head + tail.partition("]\n")[2], encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"text of 08\.9.*imports"):
+    with pytest.raises(ConfigError, match=r"(?s)text of 08\.9.*imports"):
         self_check(replace(homework.load(path, key="a key"), calibration=()), seeds=0)
 
 

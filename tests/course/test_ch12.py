@@ -243,7 +243,7 @@ def test_what_a_test_of_a_resume_did_with_its_agents_is_counted() -> None:
         return all(torch.equal(one[name], other[name]) for name in one if "critic" in name)
 
     assert "all* tensors" in judged(critics, stale, 1) and not judged(critics, "lost_target", 1)
-    assert not {"stale_temperature", "lost_target"} ^ set(ch12.ONE_BATCH)
+    assert not {"stale_temperature", "lost_target", "lost_moment"} ^ set(ch12.ONE_BATCH)
 
     def one_agent(make: Any, resume: Any, batches: Any) -> bool:
         one = make()

@@ -403,7 +403,7 @@ def interval_over_draws(scores):
     return means.mean(), t_quantile(len(means) - 1) * means.std() / len(means) ** 0.5
 
 
-@mutant("10.5", "all runs pooled")
+@mutant("10.5", "all runs pooled", seen="tables on D4RL give ± over seeds of one and the same log: CORL's, for one")
 def _(scores):
     """you take every run for an independent one. Seeds on one log share its oddities: six such runs are two draws."""
     n = scores.numel()
