@@ -27,7 +27,7 @@ from experiments.runner import Study
 
 STEPS, SEED = 2000, 0
 HEALTHY, BROKEN = "healthy", "broken"
-COLUMNS = ("run", "kind", "log", "fault", "cards", "names", "command", "seconds")
+COLUMNS = ("run", "kind", "log", "cards", "names", "command", "seconds")
 PENDULUM = {"--discount": 0.95, "--cql-alpha": 10.0}
 MAZE = {"--discount": 0.95, "--cql-alpha": 0.2}
 ARM = {"--discount": 0.9, "--cql-alpha": 1.0, "--alpha": 0.1, "--tau": 0.05}
@@ -165,11 +165,15 @@ def measure(group: list[Job]) -> list[dict[str, Any]]:
     names = [parts[1] if parts[0].startswith("seed ") else parts[0] for parts in told]  # "seed 0: diverged: ..."
     return [
         {
-            "run": job.run, "kind": job.kind, "log": fault.log, "fault": job.run if job.kind == BROKEN else "",
-            "cards": len(names), "names": "; ".join(names), "command": " ".join(words),
+            "run": job.run,
+            "kind": job.kind,
+            "log": fault.log,
+            "cards": len(names),
+            "names": "; ".join(names),
+            "command": " ".join(words),
             "seconds": round(time.process_time() - began, 1),
         }
-    ]  # fmt: skip
+    ]
 
 
 STUDY = Study(table="run-doctor", columns=COLUMNS, keys=("run", "kind"), jobs=jobs, measure=measure, shown=("cards",))
